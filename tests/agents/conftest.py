@@ -56,6 +56,8 @@ def make_agent(
     balancer: Balancer | None = None,
     seeds: Sequence[int] = (0, 1),
     tasks: Sequence[str] = TASKS,
+    device: str = "cpu",
+    balance_actor: bool = True,
     **config: Any,
 ) -> SAC:
     return SAC(
@@ -66,7 +68,8 @@ def make_agent(
         num_tasks=len(tasks),
         seeds=seeds,
         critic_balancer=balancer,
-        actor_balancer=balancer,
+        actor_balancer=balancer if balance_actor else None,
+        device=device,
         task_names=tasks,
     )
 

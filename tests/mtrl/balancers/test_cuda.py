@@ -84,6 +84,7 @@ def test_a_captured_call_is_an_eager_call(
 
     call(eager, jacobian, losses)
     stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # compiles the kernels, and allocates what waits for the first gradient
         call(captured, jacobian, losses)
     stream.synchronize()

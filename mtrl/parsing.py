@@ -23,7 +23,7 @@ class ConfigFile(ActionConfigFile):  # type: ignore[misc,unused-ignore]
     """`--config FILE`, with short names of networks and balancers expanded."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        self.apply_config(parser, cfg, self.dest, json.dumps(expand_names(_read_config(Path(values)))))
+        self.apply_config(parser, cfg, self.dest, json.dumps(expand_names(read_config(Path(values)))))
 
 
 def make_parser(command: str, description: str) -> ArgumentParser:
@@ -178,14 +178,14 @@ def load_config(run_dir: Path, device: str | None = None) -> TrainConfig:
     path = run_dir / "config.yaml"
     if not path.is_file():
         raise ValueError(f"{run_dir} is no run directory: it has no config.yaml.")
-    config = _read_config(path)
+    config = read_config(path)
     if device is not None:
         config["device"] = device
     parser = train_parser()
     return train_config(parser, parse(parser, config))
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping of options to values, as mappings where an option has options.
 
     Raises:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
-
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from envs.benchmarks import BENCHMARKS, PROTOCOLS
 from mtrl import names, toy
 from mtrl.benchmarks import balancers, env, learner
-from mtrl.config import EvaluationConfig
-from mtrl.evaluate import Evaluation, evaluate_run
 from mtrl.parsing import (
     dump,
     load_config,
-    make_parser,
     parse,
     parse_dataclass,
     train_config,
     train_parser,
 )
+from mtrl.report.command import report_command
 from mtrl.train import resume, train
 
 
@@ -48,63 +43,10 @@ def train_command(arguments: list[str]) -> int:
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """Judge a checkpoint: success of each task and seed."""
-    parser = make_parser(
-        "evaluate", "Judge a checkpoint of a run: success of each task and seed on goals of its own."
-    )
-    parser.add_argument("run_dir", type=Path, help="the run's directory")
-    parser.add_function_arguments(evaluate, skip={"run_dir"})
-    namespace = parse(parser, arguments)
-    evaluate(**namespace.as_dict())
-    return 0
+    """Judge checkpoints: success of each task and seed, with clips."""
+    from mtrl.evaluate_command import command
 
-
-def evaluate(
-    run_dir: Path,
-    checkpoint: str = "last",
-    episodes: int = 50,
-    engine: Literal["batched", "reference"] = "batched",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    seed: int = 1_000_000,
-    worlds_per_task: int | None = None,
-    output: Path | None = None,
-) -> None:
-    """Prints a table of success rates and writes every episode as JSON.
-
-    Args:
-        checkpoint: last, best or the step of a checkpoint.
-        episodes: episodes of each task and seed.
-        engine: batched, or reference (Meta-World itself).
-        device: auto takes a GPU if there is one.
-        seed: draws the goals, where the protocol has several.
-        worlds_per_task: worlds that share a task's episodes; by default 10, or 1 with the reference engine.
-        output: the JSON file; by default one in the run's evaluation directory.
-    """
-    if worlds_per_task is None:
-        worlds_per_task = 10 if engine == "batched" else 1
-    if episodes < 1 or worlds_per_task < 1:
-        raise ValueError(
-            f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
-        )
-    config = load_config(run_dir, device)
-    worlds_per_task = min(worlds_per_task, episodes)
-    settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=worlds_per_task)
-    evaluation = evaluate_run(run_dir, config, settings, which=checkpoint, engine=engine)
-    Console().print(evaluation_table(evaluation))
-    evaluation.write(output or run_dir / "evaluation" / f"step_{evaluation.step:010d}-{engine}.json")
-
-
-def evaluation_table(evaluation: Evaluation) -> Table:
-    """Success rate of each task (rows) and seed (columns), and their means."""
-    episodes = evaluation.episodes.success.shape[-1]
-    title = f"{evaluation.run}, step {evaluation.step}: success over {episodes} episodes per task"
-    table = Table("task", *(f"seed {s}" for s in evaluation.seeds), "mean", title=title)
-    success = evaluation.success()
-    for t, task in enumerate(evaluation.tasks):
-        table.add_row(task, *(f"{v:.2f}" for v in success[:, t]), f"{success[:, t].mean():.3f}")
-    table.add_section()
-    table.add_row("mean", *(f"{v:.3f}" for v in success.mean(-1)), f"{success.mean():.3f}", style="bold")
-    return table
+    return command(arguments)
 
 
 def toy_command(arguments: list[str]) -> int:
@@ -169,6 +111,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
     "toy": toy_command,
+    "report": report_command,
     "benchmark": benchmark_command,
     "list": list_command,
 }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +14,6 @@ from torch import Tensor
 
 import envs
 from agents.sac import SAC
-from mtrl import checkpoint
 from mtrl.config import EvaluationConfig, TrainConfig
 from mtrl.logger import json_values
 
@@ -159,80 +156,9 @@ def make_agent(config: TrainConfig, env: envs.VectorEnv) -> SAC:
     )
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of judging one checkpoint."""
-
-    run: str
-    step: int
-    tasks: list[str]
-    seeds: list[int]
-    engine: str
-    goal_seed: int
-    episodes: Episodes
-
-    def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {name: value for name, value in vars(self).items() if name != "episodes"}
-        content |= {"mean_success": json_values(self.success().mean(-1)), "episodes": self.episodes.to_json()}
-        path.write_text(json.dumps(content, indent=1))
-
-    def success(self) -> NDArray[np.float64]:
-        """Success rate of every seed and task, [S, T]."""
-        return nan_mean(self.episodes.success)
-
-
 def nan_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the last axis of what is not NaN; NaN where nothing is left."""
     present = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = np.where(present, values, 0.0).sum(-1) / present.sum(-1)
     return mean
-
-
-def evaluate_run(
-    run_dir: Path,
-    config: TrainConfig,
-    evaluation: EvaluationConfig,
-    *,
-    which: str = "last",
-    engine: Literal["batched", "reference"],
-    deterministic: bool = True,
-) -> Evaluation:
-    """Judges a checkpoint of a finished or running training.
-
-    Args:
-        run_dir: the run's directory.
-        config: its resolved configuration.
-        evaluation: number of episodes, goals and worlds.
-        which: "last", "best" or a step.
-        engine: which engine simulates.
-        deterministic: act with the mean of the policy.
-
-    Raises:
-        CheckpointError: the checkpoint is missing or damaged.
-    """
-    path = checkpoint.find(run_dir / "checkpoints", which)
-    state = checkpoint.load(path, ["agent"])
-    env = make_evaluation_env(config, config.seeds, evaluation, engine)
-    try:
-        agent = make_agent(config, env)
-        agent.load_policy(state["agent"])
-        assert evaluation.episodes is not None
-        episodes = run_episodes(
-            env,
-            lambda observation: agent.act(observation, deterministic=deterministic),
-            evaluation.episodes,
-            agent.device,
-        )
-    finally:
-        env.close()
-    return Evaluation(
-        run=str(run_dir),
-        step=checkpoint.read_manifest(path)["step"],
-        tasks=list(config.get_benchmark().tasks),
-        seeds=list(config.seeds),
-        engine=engine,
-        goal_seed=evaluation.seed,
-        episodes=episodes,
-    )

@@ -23,7 +23,6 @@ class TaskWorlds:
     """The n worlds of one task in this process, as arrays.
 
     Attributes:
-        states: the simulation's vectors [n, size].
         frames: the current frame of each world, which the next observation shows as the previous one, [n,
             18].
         goals: the goal of each world's last reset [n, 6].
@@ -33,11 +32,10 @@ class TaskWorlds:
     def __init__(self, name: str, reward_version: str, count: int) -> None:
         self.name = name
         self.task = load_task(name)
-        self.simulation = Simulation(self.task)
+        self.simulation = Simulation(self.task, count)
         self.reward = self.task.reward_v1 if reward_version == "v1" else self.task.reward_v2
         self.goal_size = len(RESET_SPACES[name].low)
         self.low, self.high = clip_bounds(self.task)
-        self.states = np.zeros((count, self.simulation.size))
         self.frames = np.zeros((count, FRAME_SIZE))
         self.goals = np.zeros((count, GOAL_SIZE))
         self.fields: dict[str, NDArray[np.float64]] = {}
@@ -47,11 +45,11 @@ class TaskWorlds:
         """A new episode in one world; returns its first observation, the only one that is not clipped [39]."""
         state, first, fields = self._start(goal)
         self.goals[index] = goal
-        self.states[index] = state
+        self.simulation.set_state(index, state)
         self.frames[index] = first
         for name, value in fields.items():
             if name not in self.fields:
-                self.fields[name] = np.zeros((len(self.states), *value.shape))
+                self.fields[name] = np.zeros((len(self.goals), *value.shape))
             self.fields[name][index] = value
         return np.concatenate([first, first, fields["target"]])
 
@@ -67,7 +65,7 @@ class TaskWorlds:
 
     def step(self, actions: NDArray[np.float64]) -> tuple[Array, Array, Array, Array]:
         """Observations [n, 39], rewards, successes and whether the simulation diverged [n]."""
-        simulated, diverged = self.simulation.step(self.states, actions)
+        simulated, diverged = self.simulation.step(actions)
         readings = complete(simulated, self.task)
         frames = frame(readings)
         observations = np.concatenate([frames, self.frames, self.fields["target"]], axis=1)
@@ -140,13 +138,16 @@ class BatchedEngine:
     def _pack(self, name: str, index: int) -> NDArray[np.float64]:
         group = self.groups[name]
         remembered = [np.ravel(group.fields[key][index]) for key in group.task.remembered]
-        return np.concatenate([group.goals[index], group.states[index], group.frames[index], *remembered])
+        return np.concatenate(
+            [group.goals[index], group.simulation.state(index), group.frames[index], *remembered]
+        )
 
     def _unpack(self, name: str, index: int, row: NDArray[np.float64]) -> None:
         group = self.groups[name]
         group.reset(index, row[:GOAL_SIZE])
-        start = GOAL_SIZE
-        for array in (group.states, group.frames, *(group.fields[key] for key in group.task.remembered)):
+        start = GOAL_SIZE + group.simulation.size
+        group.simulation.set_state(index, row[GOAL_SIZE:start])
+        for array in (group.frames, *(group.fields[key] for key in group.task.remembered)):
             size = array[index].size
             array[index] = row[start : start + size].reshape(array[index].shape)
             start += size

@@ -1,8 +1,8 @@
 """MuJoCo for the worlds of one task: exactly what Meta-World does with it, without the Python around it.
 
-Each worker process has one model and one `MjData` per task. A world is a vector: MuJoCo's integration
-state with the solver's warm start, so the simulation is bit-equal to a world with an `MjData` of its own,
-and a few places that a reset moved in the model.
+A worker process has one model per task, and one `MjData` per world. As a vector, to save it and to begin
+an episode with it, a world is MuJoCo's integration state with the solver's warm start, and a few places that
+a reset moved in the model.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _OBJECTS = {
     "body": mujoco.mjtObj.mjOBJ_XBODY,
     "site": mujoco.mjtObj.mjOBJ_SITE,
     "geom": mujoco.mjtObj.mjOBJ_GEOM,
+    "joint": mujoco.mjtObj.mjOBJ_JOINT,
 }
 _SENSORS = {
     "position": (mujoco.mjtSensor.mjSENS_FRAMEPOS,),
@@ -44,9 +45,12 @@ _SENSORS = {
         mujoco.mjtSensor.mjSENS_FRAMEYAXIS,
         mujoco.mjtSensor.mjSENS_FRAMEZAXIS,
     ),
+    "joint": (mujoco.mjtSensor.mjSENS_JOINTPOS,),
     "grip": (mujoco.mjtSensor.mjSENS_USER,),  # filled in by `Simulation._feel`
 }
-_WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "grip": 1}
+_WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "joint": 1, "grip": 1}
+_OPPOSITE = np.array([1.0, -1.0])  # the two fingers of the gripper
+_NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 
@@ -62,11 +66,14 @@ def build_model(task: Task) -> mujoco.MjModel:
     """The task's model with a sensor for each reading, and with the weld that Meta-World sets between hand
     and mocap.
 
-    Sensors only read: they do not change the simulation.
+    Sensors only read, and what is there to be looked at only (two thirds of the geoms, and six sevenths of the
+    memory) has no mass and touches nothing: with the one and without the other, the simulation is the same.
     """
     specification = mujoco.MjSpec.from_file(str(_assets() / task.model))
+    specification.compiler.discardvisual = True
+    specification.add_sensor(type=mujoco.mjtSensor.mjSENS_CLOCK)
     for reading in task.all_readings.values():
-        for sensor in _SENSORS.get(reading.kind, ()):
+        for sensor in _SENSORS[reading.kind]:
             specification.add_sensor(
                 type=sensor, objtype=_OBJECTS[reading.object], objname=reading.name, dim=1
             )  # MuJoCo knows the dimension of its own sensors and takes ours for "grip" only
@@ -77,32 +84,41 @@ def build_model(task: Task) -> mujoco.MjModel:
 
 
 class Simulation:
-    """The model of a task. `step` moves many worlds on; everything else is for `Task.reset`, on one world.
+    """The worlds of a task. `step` moves them all on; everything else is for `Task.reset`, on a world apart.
 
-    A world's vector holds the integration state (`physics_size` numbers) and then the places of the bodies
-    and sites that the task's resets move.
+    Args:
+        count: how many worlds, n.
+
+    Attributes:
+        size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
+            and sites that the task's resets move.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, count: int) -> None:
         self.task = task
-        self.model = build_model(task)
-        self.data = mujoco.MjData(self.model)
-        model = self.model
+        self.model = model = build_model(task)
+        self.data = mujoco.MjData(model)  # the world apart
         self.physics_size = mujoco.mj_stateSize(model, _SPECIFICATION)
         self._bodies = [model.body(name).id for name in task.moved_bodies]
         self._sites = [model.site(name).id for name in task.moved_sites]
         self._moved = [model.body_pos[i] for i in self._bodies] + [model.site_pos[i] for i in self._sites]
         self._body_places = model.body_pos[self._bodies].copy()
         self._site_places = model.site_pos[self._sites].copy()
-        self.size = self.physics_size + self._body_places.size + self._site_places.size
-        # time | qpos | qvel | act | warm start | ctrl | mocap position | mocap quaternion
-        self._qpos_start = 1
-        mocap = self.physics_size - 7 * model.nmocap
-        self._ctrl = slice(mocap - model.nu, mocap)
-        self._mocap_position = slice(mocap, mocap + 3)
+        self.size = self.physics_size + 3 * len(self._moved)
+        self._worlds = [mujoco.MjData(model) for _ in range(count)]
+        # Views of what `step` writes and reads: to make one takes longer than to use it.
+        self._views = [(data, data.mocap_pos[0], data.ctrl, data.sensordata) for data in self._worlds]
+        self._hands = np.zeros((count, 3))
+        self._times = np.zeros(count)
+        self._places = np.zeros((count, len(self._moved), 3))
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
         self._hand_low, self._hand_high = np.array(task.hand_low), np.array(task.hand_high)
         self._columns = self._locate_readings()
+        self._joints = {
+            name: int(model.joint(reading.name).qposadr[0])
+            for name, reading in task.all_readings.items()
+            if reading.kind == "joint"
+        }
         self._pads = [model.geom(name).id for name in _PADS]
         self._gripped = {
             model.geom(reading.name).id: self._columns[name]
@@ -115,67 +131,75 @@ class Simulation:
         self._settled = copy.copy(self.data)
 
     def _locate_readings(self) -> dict[str, slice | int]:
-        """Where each reading is in the row of sensor data; for a joint, where it is in a world's vector."""
+        """Where each reading is in the row of sensor data, which the clock begins."""
         columns: dict[str, slice | int] = {}
-        start = 0
+        start = 1
         for name, reading in self.task.all_readings.items():
-            if reading.kind == "joint":
-                columns[name] = self._qpos_start + int(self.model.joint(reading.name).qposadr[0])
-            else:
-                columns[name] = slice(start, start + _WIDTHS[reading.kind])
-                start += _WIDTHS[reading.kind]
+            width = _WIDTHS[reading.kind]
+            columns[name] = start if reading.kind == "joint" else slice(start, start + width)
+            start += width
         return columns
 
     # ---------------------------------------------------------------- many worlds
 
-    def step(
-        self, states: NDArray[np.float64], actions: NDArray[np.float64]
-    ) -> tuple[dict[str, Array], Array]:
-        """One environment step of n worlds: five of MuJoCo's, and the forward kinematics of the last state.
+    def step(self, actions: NDArray[np.float64]) -> tuple[dict[str, Array], Array]:
+        """One environment step of all worlds: five of MuJoCo's, and the forward kinematics of the last state.
 
         Args:
-            states: the worlds' vectors [n, size], overwritten.
             actions: [n, 4], clipped to [-1, 1].
 
         Returns:
             The readings, and whether the simulation diverged [n] (MuJoCo then starts that world again at
             time 0).
         """
-        model, data, size = self.model, self.data, self.physics_size
-        hand = states[:, self._mocap_position] + actions[:, :3] * ACTION_SCALE
-        states[:, self._mocap_position] = np.minimum(np.maximum(hand, self._hand_low), self._hand_high)
-        states[:, self._ctrl.start] = actions[:, 3]
-        states[:, self._ctrl.start + 1] = -actions[:, 3]
-        times = states[:, 0].copy()
-        sensors = np.empty((len(states), model.nsensordata))
-        source = data.sensordata
-        for state, row in zip(states, sensors, strict=True):
-            physics = state[:size]
-            for k, place in enumerate(self._moved):
-                place[:] = state[size + 3 * k : size + 3 * k + 3]
-            mujoco.mj_setState(model, data, physics, _SPECIFICATION)
+        model, options = self.model, self.model.opt
+        hands = self._hands + actions[:, :3] * ACTION_SCALE
+        np.maximum(hands, self._hand_low, out=hands)
+        self._hands = np.minimum(hands, self._hand_high, out=hands)
+        fingers = actions[:, 3:] * _OPPOSITE
+        sensors = np.empty((len(actions), model.nsensordata))
+        flags = options.disableflags
+        for i, (data, hand, control, source) in enumerate(self._views):
+            for place, moved in zip(self._places[i], self._moved, strict=True):
+                moved[:] = place
+            hand[:] = hands[i]
+            control[:] = fingers[i]
+            options.disableflags = flags | _NO_SENSORS
             mujoco.mj_step(model, data, FRAME_SKIP)
+            options.disableflags = flags
             mujoco.mj_forward(model, data)
-            mujoco.mj_getState(model, data, physics, _SPECIFICATION)
             if self._gripped:
-                self._feel()
-            row[:] = source
-        return self._read(sensors, states), states[:, 0] <= times
+                self._feel(data)
+            sensors[i] = source
+        diverged = sensors[:, 0] <= self._times
+        self._times = sensors[:, 0]
+        return self._read(sensors), diverged
 
-    def _read(self, sensors: NDArray[np.float64], states: NDArray[np.float64]) -> dict[str, Array]:
-        return {
-            name: (states if isinstance(column, int) else sensors)[:, column]
-            for name, column in self._columns.items()
-        }
+    def state(self, index: int) -> NDArray[np.float64]:
+        """A world as a vector [size]."""
+        state = np.empty(self.size)
+        mujoco.mj_getState(self.model, self._worlds[index], state[: self.physics_size], _SPECIFICATION)
+        state[self.physics_size :] = self._places[index].ravel()
+        return state
 
-    def _feel(self) -> None:
+    def set_state(self, index: int, state: NDArray[np.float64]) -> None:
+        """Makes a world what the vector says: from there on it goes on bit-equal."""
+        data = self._worlds[index]
+        mujoco.mj_setState(self.model, data, state[: self.physics_size], _SPECIFICATION)
+        self._hands[index], self._times[index] = data.mocap_pos[0], data.time
+        self._places[index] = state[self.physics_size :].reshape(-1, 3)
+
+    def _read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
+        return {name: sensors[:, column] for name, column in self._columns.items()}
+
+    def _feel(self, data: mujoco.MjData) -> None:
         """Fills in what is gripped: what both pads touch with a force (of the first row of each contact)."""
-        geoms, rows = self.data.contact.geom, self.data.contact.efc_address
-        forces = self.data.efc_force[rows]
+        geoms, rows = data.contact.geom, data.contact.efc_address
+        forces = data.efc_force[rows]
         for geom, column in self._gripped.items():
             touches = (geoms == geom).any(axis=1)
             pressed = [forces[touches & (geoms == pad).any(axis=1)].sum() > 0 for pad in self._pads]
-            self.data.sensordata[column] = all(pressed)
+            data.sensordata[column] = all(pressed)
 
     # ---------------------------------------------------------------- a reset of one world
 
@@ -189,7 +213,7 @@ class Simulation:
         the things moved.
 
         Returns:
-            The world's vector [size], the readings [1, ...] (they may be stale, as Meta-World's are), and
+            A world's vector [size], the readings [1, ...] (they may be stale, as Meta-World's are), and
             what `Task.reset` gave together with "tcp_start".
         """
         model = self.model
@@ -205,11 +229,11 @@ class Simulation:
         }
         state = np.empty(self.size)
         mujoco.mj_getState(model, data, state[: self.physics_size], _SPECIFICATION)
-        state[self.physics_size :] = np.concatenate(
-            [model.body_pos[self._bodies].ravel(), model.site_pos[self._sites].ravel()]
-        )
-        readings = self._read(data.sensordata[None].copy(), state[None])
-        return state, readings, {**given, "tcp_start": tcp_start}
+        state[self.physics_size :] = np.concatenate([np.empty(0), *self._moved])
+        sensors = data.sensordata[None].copy()
+        for name, address in self._joints.items():  # Meta-World reads joints from qpos, which is never stale
+            sensors[0, self._columns[name]] = data.qpos[address]
+        return state, self._read(sensors), {**given, "tcp_start": tcp_start}
 
     def _settle(self) -> None:
         """Puts the hand at its start, gripper open."""

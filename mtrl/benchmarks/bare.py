@@ -42,7 +42,7 @@ class BarePhysics:
 
 class _World:
     def __init__(self, task: str, seed: int, horizon: int) -> None:
-        simulation = Simulation(load_task(task))
+        simulation = Simulation(load_task(task), 0)
         simulation.reset(benchmark_goals(get_benchmark(f"MT1:{task}"), seed)[0][0])
         self.model, self.data = simulation.model, simulation.data
         self.model.opt.disableflags |= int(

@@ -220,9 +220,11 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, tmp_path, mo
     if engine == "reference":
         local.worlds[1].environment.data.qvel[:] = 1e12
     else:
-        group = local.groups["window-close-v3"]
-        nq, nv = group.simulation.model.nq, group.simulation.model.nv
-        group.states[0, 1 + nq : 1 + nq + nv] = 1e12
+        simulation = local.groups["window-close-v3"].simulation
+        nq, nv = simulation.model.nq, simulation.model.nv
+        state = simulation.state(0)
+        state[1 + nq : 1 + nq + nv] = 1e12
+        simulation.set_state(0, state)
     observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, True, False]
     assert rewards[1] == 0

@@ -100,7 +100,7 @@ def _take_over(batched: TaskWorlds, index: int, reference: ReferenceWorld) -> No
     mujoco.mj_getState(environment.model, environment.data, physics, simulation._SPECIFICATION)
     places = [environment.model.body(name).pos for name in ours.task.moved_bodies]
     places += [environment.model.site(name).pos for name in ours.task.moved_sites]
-    batched.states[index] = np.concatenate([physics, *places])
+    ours.set_state(index, np.concatenate([physics, *places]))
     batched.frames[index] = environment._prev_obs
 
 

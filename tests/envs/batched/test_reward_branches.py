@@ -106,7 +106,7 @@ def check_branches(
         ours.reset(0, np.resize(goal, GOAL_SIZE))
         environment = reference.environment
         mujoco.mj_forward(environment.model, environment.data)
-        simulated, _ = ours.simulation.step(ours.states.copy(), np.zeros((1, 4)))
+        simulated, _ = ours.simulation.step(np.zeros((1, 4)))
         current = {name: np.array(value[0]) for name, value in simulated.items()}
         scenes, actions, rewards = [], [], []
         for _ in range(num_scenes):

@@ -22,7 +22,7 @@ def check_torch(name: str) -> None:
     generator = np.random.default_rng(0)
     for _ in range(3):
         actions = generator.uniform(-1, 1, (2, 4))
-        simulated, _ = worlds.simulation.step(worlds.states, actions)
+        simulated, _ = worlds.simulation.step(actions)
     task = worlds.task
     arrays = [{k: np.array(v) for k, v in simulated.items()}, {"action": actions}, worlds.fields]
     tensors = [{k: torch.from_numpy(np.array(v)) for k, v in group.items()} for group in arrays]

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from mtrl.config import EvaluationConfig
-from mtrl.evaluation_tables import measure_tables, summary_table
+from mtrl.evaluation_tables import heading, measure_tables, summary_table
 from mtrl.judgement import Candidate, Engine, Evaluation, judge, write_evaluations
 from mtrl.parsing import load_config, make_parser, parse
 from mtrl.render import Camera, renderer
@@ -97,11 +97,11 @@ def evaluate(
     if output is not None:
         write_evaluations(evaluations, output)
     methods = _by_method(evaluations)
-    for tables in [measure_tables(method) for method in methods]:
-        for table in tables:
-            Console().print(table)
+    console = Console(highlight=False)
+    for method in methods:
+        console.print(heading(method), *measure_tables(method), sep="\n")
     if len(methods) > 1:
-        Console().print(summary_table(methods))
+        console.print(summary_table(methods))
 
 
 def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:

@@ -17,21 +17,17 @@ MEASURES = {
     "success": ("success at any step", 2),
     "success_at_end": ("success at the last step", 2),
     "returns": ("return", 0),
-    "steps_to_success": ("steps to the first success, in the episodes that had one", 0),
+    "steps_to_success": ("steps to the first success, where there was one", 0),
 }
 
 
 def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     """One table for each measure, of one method: runs that differ in their seeds."""
     first = evaluations[0]
-    title = (
-        f"{', '.join(e.run for e in evaluations)}, step {first.step}: {{}} "
-        f"({first.episodes.success.shape[-1]} episodes per task, {first.policy} action, {first.engine} engine)"
-    )
     seeds = [seed for e in evaluations for seed in e.seeds]
     tables = []
     for name, (measure, digits) in MEASURES.items():
-        table = Table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=title.format(measure))
+        table = Table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=measure)
         values = np.concatenate([nan_mean(getattr(e.episodes, name)) for e in evaluations])  # [S, T]
         for t, task in enumerate(first.tasks):
             table.add_row(task, *(number(v, digits) for v in values[:, t]), mean_sem(values[:, t], digits))
@@ -42,6 +38,15 @@ def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
             table.add_row("mean", *row, style="bold")
         tables.append(table)
     return tables
+
+
+def heading(evaluations: Sequence[Evaluation]) -> str:
+    """Of what the tables of one method are."""
+    first = evaluations[0]
+    return (
+        f"{', '.join(e.run for e in evaluations)}, step {first.step}: {first.episodes.success.shape[-1]} episodes per "
+        f"task and seed, {first.policy} action, {first.engine} engine, protocol {first.protocol}"
+    )
 
 
 def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:

@@ -112,7 +112,7 @@ def write_clip(clip: Clip) -> int | None:
     model, data = world.environment.model, world.environment.data
     upside_down = data.camera(clip.camera).xmat[7] < 0  # the vertical part of the camera's upward axis
     solved_at: int | None = None
-    frames = []
+    frames: list[Any] = []
     with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer:
         for step in range(len(clip.actions) + 1):
             if step:

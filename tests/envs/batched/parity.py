@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import mujoco
@@ -28,6 +29,7 @@ Driver = Literal["scripted", "random"]
 class Differences:
     """The largest differences over all worlds and steps, and in how many worlds each side ever succeeded."""
 
+    physics: float = 0.0  # of the whole state after a step: positions, velocities, warm start, ...
     first_observation: float = 0.0
     observation: float = 0.0
     reward: float = 0.0  # relative to |reward| + 1e-3
@@ -55,8 +57,7 @@ def compare(
             Otherwise both run freely.
     """
     differences = Differences()
-    references = [ReferenceWorld(task, reward_version) for _ in range(num_worlds)]
-    batched = TaskWorlds(task, reward_version, num_worlds)
+    references, batched = _worlds(task, reward_version, num_worlds)
     policies = [ENV_POLICY_MAP[task]() for _ in range(num_worlds)]
     generator = np.random.default_rng(0)
     for episode in goals.reshape(-1, num_worlds, goals.shape[1]):
@@ -72,12 +73,16 @@ def compare(
                 actions = np.clip(actions, -1, 1).astype(np.float64)
             if synchronise:
                 for i, world in enumerate(references):
-                    _take_over(batched, i, world)
+                    batched.simulation.set_state(i, _state(batched, world))
+                    batched.frames[i] = world.environment._prev_obs
             steps = [world.step(action) for world, action in zip(references, actions, strict=True)]
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
             successes = np.array([s[2] for s in steps])
             observations, batched_rewards, batched_successes, diverged = batched.step(actions)
             assert not diverged.any()
+            for i, world in enumerate(references):
+                drift = _largest(batched.simulation.state(i) - _state(batched, world))
+                differences.physics = max(differences.physics, drift)
             error = np.abs(batched_rewards - rewards) / (np.abs(rewards) + 1e-3)
             differences.observation = max(differences.observation, _largest(observations - expected))
             differences.reward = max(differences.reward, _largest(error))
@@ -88,20 +93,26 @@ def compare(
     return differences
 
 
+@lru_cache(maxsize=4)  # to make them takes as long as hundreds of steps
+def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], TaskWorlds]:
+    return [ReferenceWorld(task, reward_version) for _ in range(count)], TaskWorlds(
+        task, reward_version, count
+    )
+
+
 def _largest(values: NDArray[np.float64]) -> float:
     """The largest absolute value; NaN counts as infinite."""
     return float(np.nan_to_num(np.abs(values), nan=np.inf).max())
 
 
-def _take_over(batched: TaskWorlds, index: int, reference: ReferenceWorld) -> None:
-    """Copies the reference's simulation state, and the places of things, into a batched world."""
+def _state(batched: TaskWorlds, reference: ReferenceWorld) -> NDArray[np.float64]:
+    """The reference's simulation state and the places of things, as the vector of a batched world."""
     environment, ours = reference.environment, batched.simulation
     physics = np.empty(ours.physics_size)
     mujoco.mj_getState(environment.model, environment.data, physics, simulation._SPECIFICATION)
     places = [environment.model.body(name).pos for name in ours.task.moved_bodies]
     places += [environment.model.site(name).pos for name in ours.task.moved_sites]
-    ours.set_state(index, np.concatenate([physics, *places]))
-    batched.frames[index] = environment._prev_obs
+    return np.concatenate([physics, *places])
 
 
 def goals_of(task: str, count: int, seed: int = 0) -> NDArray[np.float64]:

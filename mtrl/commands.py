@@ -49,6 +49,13 @@ def evaluate_command(arguments: list[str]) -> int:
     return command(arguments)
 
 
+def sweep_command(arguments: list[str]) -> int:
+    """Train methods x seeds, here or on a Ray cluster."""
+    from mtrl.sweep.command import command
+
+    return command(arguments)
+
+
 def toy_command(arguments: list[str]) -> int:
     """Run balancers on the synthetic two-task problem."""
     toy.main(
@@ -110,6 +117,7 @@ def _summary(cls: type) -> str:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
+    "sweep": sweep_command,
     "toy": toy_command,
     "report": report_command,
     "benchmark": benchmark_command,

@@ -1,0 +1,1 @@
+"""Sweeps: methods x seeds, on one machine or on a Ray cluster."""

@@ -1,0 +1,26 @@
+"""`mtrl` in a process that ends with the one that started it: `python -m mtrl.sweep.child PARENT_ID ARGUMENTS`.
+
+A sweep, or a Ray worker, may be killed without a chance to stop its runs. One that trained on would be in the way of
+the process that goes on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from mtrl.cli import main
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_follow, args=[int(sys.argv[1])], daemon=True).start()
+    sys.exit(main(sys.argv[2:]))

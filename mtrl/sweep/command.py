@@ -1,0 +1,191 @@
+"""`mtrl sweep`: plans the runs, has them trained, and compares them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mtrl.report.command import report
+from mtrl.sweep import manifest
+from mtrl.sweep.calibrate import Calibration, Measurement
+from mtrl.sweep.config import SweepConfig, parse_request
+from mtrl.sweep.local import LocalExecutor, slots
+from mtrl.sweep.plan import Method, Run, methods
+from mtrl.sweep.state import Progress, is_finished, last_step
+from mtrl.sweep.table import LiveTable, duration
+
+_GIB = 2**30
+
+
+class Executor(Protocol):
+    """Trains the runs that are submitted, resumes those that are killed, and never trains one twice."""
+
+    slots: int
+    """Runs at once."""
+
+    def submit(self, run: Run) -> None: ...
+
+    def poll(self) -> dict[str, str | None]:
+        """Names of the runs that ended since the last call, with what went wrong, if anything did."""
+
+    def running(self) -> set[str]:
+        """Names of the runs that are being trained."""
+
+    def stop(self) -> None:
+        """Has every run write a checkpoint and end."""
+
+    def measure(self, options: dict[str, Any], worlds: int) -> Measurement:
+        """A short run where the others will be."""
+
+    def close(self) -> None: ...
+
+
+def command(arguments: list[str]) -> int:
+    """Runs `mtrl sweep ARGUMENTS`; 1 if a run failed."""
+    request = parse_request(arguments)
+    config = request.config
+    found = methods(config)
+    executor = _make_executor(config, found)
+    previous = signal.signal(
+        signal.SIGTERM, _terminate
+    )  # as a job's time limit does: everything stays resumable
+    try:
+        calibration = Calibration(executor.measure)
+        runs = _plan(config, found, executor, calibration)
+        if request.dry_run:
+            _print_plan(runs, found, config, executor, calibration)
+            return 0
+        manifest.write(config.directory, runs)
+        if request.only is not None:
+            if not 0 <= request.only < len(runs):
+                raise ValueError(
+                    f"--only must be the number of a run, from 0 to {len(runs) - 1}, got {request.only}."
+                )
+            return _train(runs[request.only : request.only + 1], config.directory, executor)
+        code = _train(runs, config.directory, executor)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        executor.close()
+    done = [run for run in runs if is_finished(run, config.directory)]
+    if done:
+        _report(done, config)
+    return code
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _make_executor(config: SweepConfig, found: Sequence[Method]) -> Executor:
+    devices = {method.device for method in found}
+    device = "cuda" if "cuda" in devices else "auto" if "auto" in devices else "cpu"
+    if config.executor == "local":
+        return LocalExecutor(config.directory, slots(config, device), config.retries)
+    from mtrl.sweep.cluster import RayExecutor
+
+    return RayExecutor(config, device)
+
+
+def _plan(
+    config: SweepConfig, found: Sequence[Method], executor: Executor, calibration: Calibration
+) -> list[Run]:
+    seeds = config.seeds_per_run
+    # No more seeds side by side than give every slot work.
+    fair = -(-len(found) * len(config.seeds) // executor.slots)
+
+    def size(method: Method) -> int:
+        if seeds != "auto":
+            return seeds
+        if fair == 1:
+            return 1
+        return min(fair, calibration.most_seeds(method, _memory(config, method, executor.slots)))
+
+    return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
+
+
+def _memory(config: SweepConfig, method: Method, slots: int) -> float:
+    """Bytes that one process may take."""
+    if config.memory_per_run is not None:
+        return config.memory_per_run * _GIB
+    if method.device != "cpu" and torch.cuda.is_available():
+        return 0.9 * config.gpus_per_run * torch.cuda.mem_get_info()[1]
+    return 0.9 * float(psutil.virtual_memory().available) / slots
+
+
+def _train(runs: Sequence[Run], root: Path, executor: Executor) -> int:
+    states = {run.name: "finished" if is_finished(run, root) else "waiting" for run in runs}
+    failures: dict[str, str] = {}
+    for run in runs:
+        if states[run.name] == "waiting":
+            executor.submit(run)
+    if "waiting" not in states.values():
+        print(f"All {len(runs)} runs of the sweep are finished: nothing was trained.", file=sys.stderr)
+        return 0
+    try:
+        with LiveTable([Progress(run, root) for run in runs]) as table:
+            while {"waiting", "running"} & set(states.values()):
+                for name, failure in executor.poll().items():
+                    states[name] = "failed" if failure else "finished"
+                    if failure:
+                        failures[name] = failure
+                going = executor.running()
+                for name, state in states.items():
+                    if state in ("waiting", "running"):
+                        states[name] = "running" if name in going else "waiting"
+                table.update(states)
+                time.sleep(0.5)
+    except (KeyboardInterrupt, SystemExit):
+        print("Stopping: every run writes a checkpoint. The same command goes on with them.", file=sys.stderr)
+        executor.stop()
+        raise
+    for name, failure in failures.items():
+        print(f"mtrl: the run {name} failed: {failure.removeprefix('mtrl: ')}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _print_plan(
+    runs: Sequence[Run],
+    found: Sequence[Method],
+    config: SweepConfig,
+    executor: Executor,
+    calibration: Calibration,
+) -> None:
+    by_name = {method.name: method for method in found}
+    table = Table("number", "run", "state", "seeds in the process", "time", "GiB")
+    seconds = []
+    for number, run in enumerate(runs):
+        estimate = calibration.estimate(by_name[run.method], len(run.seeds))
+        step = last_step(run, config.directory) or 0
+        left = estimate.seconds * max(0.0, 1 - step / run.total_steps)
+        seconds.append(left)
+        state = "finished" if left == 0 else f"from step {step}" if step else "new"
+        memory = f"{estimate.memory / _GIB:.1f}"
+        table.add_row(str(number), run.name, state, str(len(run.seeds)), duration(left), memory)
+    console = Console()
+    console.print(table)
+    whole = max(*seconds, sum(seconds) / executor.slots) if len(seconds) > 1 else sum(seconds)
+    console.print(
+        f"{len(runs)} runs, {executor.slots} at once: about {duration(whole)} (h:mm:ss). Estimated from a few hundred "
+        "steps of each method with one seed, measured alone on an idle slot, and of the first with two seeds, which "
+        "gives the cost of a further seed for all.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _report(runs: Sequence[Run], config: SweepConfig) -> None:
+    """The comparison of the finished runs, in the sweep's directory."""
+    grids = config.axes if isinstance(config.axes, list) else [config.axes]
+    mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))
+    directories = [run.directory(config.directory) for run in runs]
+    report(directories, output=config.directory / "report", allow_mixed=mixed)

@@ -1,0 +1,144 @@
+"""The options of a sweep: a YAML file, any of them overridden on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mtrl.names import unknown
+from mtrl.parsing import make_parser, parse
+
+Grid = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Train every combination of some options, over several seeds.
+
+    Args:
+        base: what all runs share: a configuration file of `mtrl train`, relative to the sweep's file, or its content.
+        axes: for each varied option (balancer, network, agent.gamma, ...) its values; every combination is a method. A
+            list of such mappings is the union of their combinations.
+        seeds: the seeds of every method.
+        seeds_per_run: seeds trained side by side in one process; auto measures how many fit into memory, and leaves
+            no slot idle.
+        sweep_dir: where runs, logs, the manifest and the report go; null means runs/ and the name of the sweep's file.
+        executor: local (processes on this machine) or ray (needs `pip install "mtrl-toolkit[ray]"`).
+        address: of a Ray cluster that runs already, such as auto or 10.0.0.1:6379; null starts Ray on this machine.
+        storage: a URL that all Ray nodes reach (s3://bucket/path, through fsspec), where they have no file system in
+            common; null means that sweep_dir is a path which they share.
+        cores: of this machine, to be used at once by the local executor; null takes all.
+        cores_per_run: cores of a process: its simulation workers, and its PyTorch threads unless `num_threads` says.
+        gpus_per_run: GPUs of a process where training is on GPUs; 0.5 lets two share one.
+        memory_per_run: GiB that one process may take where seeds_per_run is auto; null divides what this machine has.
+        retries: how often a process that was killed, or whose node was lost, goes on from its last checkpoint.
+    """
+
+    base: str | dict[str, Any] = field(default_factory=dict)
+    axes: Grid | list[Grid] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    seeds_per_run: int | Literal["auto"] = "auto"
+    sweep_dir: str | None = None
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
+    storage: str | None = None
+    cores: int | None = None
+    cores_per_run: int = 1
+    gpus_per_run: float = 1.0
+    memory_per_run: float | None = None
+    retries: int = 3
+
+    def __post_init__(self) -> None:
+        positive = {
+            "seeds_per_run": 1 if self.seeds_per_run == "auto" else self.seeds_per_run,
+            "cores": 1 if self.cores is None else self.cores,
+            "cores_per_run": self.cores_per_run,
+            "gpus_per_run": self.gpus_per_run,
+            "memory_per_run": 1 if self.memory_per_run is None else self.memory_per_run,
+        }
+        for name, value in positive.items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be a positive number, got {value}.")
+        if self.gpus_per_run > 1:
+            raise ValueError(
+                f"gpus_per_run must be at most 1, for a run uses one GPU, got {self.gpus_per_run}."
+            )
+        if self.retries < 0:
+            raise ValueError(f"retries must not be negative, got {self.retries}.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(
+                f"seeds must be different non-negative integers, at least one, got {self.seeds}."
+            )
+        if self.executor == "local" and (self.address or self.storage):
+            raise ValueError("address and storage are Ray's: use them with --executor ray.")
+
+    @property
+    def directory(self) -> Path:
+        assert self.sweep_dir is not None
+        return Path(self.sweep_dir)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Args:
+        file: the sweep.
+        only: the number of a run (from 0, as `--dry_run` lists them): train that one alone, for a job array.
+        dry_run: list the runs with estimates of time and memory, and train nothing.
+        config: the options of the file and of the command line.
+    """
+
+    file: Path
+    only: int | None
+    dry_run: bool
+    config: SweepConfig
+
+
+def parse_request(arguments: list[str]) -> Request:
+    """The sweep that `mtrl sweep ARGUMENTS` asks for.
+
+    Raises:
+        ValueError: an option or the file is wrong.
+    """
+    parser = make_parser(
+        "sweep", "Train every combination of some options over several seeds, and compare them."
+    )
+    parser.add_argument("file", type=Path, help="a YAML file with any of the options below")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="list the runs with time and memory; train nothing"
+    )
+    parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
+    parser.add_class_arguments(SweepConfig)
+    file = parse(parser, arguments).file
+    reader = make_parser("sweep", "")
+    reader.add_class_arguments(SweepConfig)
+    values = parse(reader, _read(file)).as_dict()
+    if isinstance(values["base"], str):
+        values["base"] = str(file.parent / values["base"])
+    values["sweep_dir"] = values["sweep_dir"] or str(Path("runs") / file.stem)
+    parser.set_defaults(values)
+    namespace = parse(parser, arguments)
+    config = SweepConfig(**{f.name: namespace[f.name] for f in fields(SweepConfig)})
+    return Request(file, namespace.only, namespace.dry_run, config)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"The sweep {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The sweep {path} is not valid YAML: {error}.") from error
+    if not isinstance(content, dict):
+        kind = "empty" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"The sweep {path} must be a mapping of names to values, and it is {kind}.")
+    names = [f.name for f in fields(SweepConfig)]
+    for name in content:
+        if name not in names:
+            raise unknown("option of a sweep", str(name), names)
+    return content

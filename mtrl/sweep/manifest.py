@@ -1,0 +1,94 @@
+"""Which runs a sweep has, and what they were started with, so that no result passes for another configuration's.
+
+`manifest.json` in the sweep's directory maps each run's name to its method, its seeds and the digest of its resolved
+configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.sweep.plan import Method, Run, make_run
+from mtrl.sweep.state import is_finished
+
+_FORMAT = 1
+
+
+def plan(
+    root: Path,
+    methods: Sequence[Method],
+    seeds: Sequence[int],
+    size: Callable[[Method], int],
+    keep_packs: bool,
+) -> list[Run]:
+    """The runs of a sweep: those of the manifest, and new ones for the seeds that they do not cover.
+
+    Args:
+        root: the sweep's directory.
+        size: the most seeds that a new run of a method may have; asked only where there is a new one.
+        keep_packs: keep to the manifest also where a run was not started yet.
+
+    Raises:
+        ValueError: a run was started with another configuration, or is not in the manifest.
+    """
+    recorded = _read(root)
+    runs = []
+    for method in methods:
+        kept = []
+        for name, entry in recorded.items():
+            if entry["method"] != method.name or not set(entry["seeds"]) & set(seeds):
+                continue
+            run = make_run(method, entry["seeds"])
+            same = run.digest == entry["digest"]
+            started = run.directory(root).exists()
+            if started and not same:
+                state = "is finished" if is_finished(run, root) else "was started"
+                raise ValueError(
+                    f"The run {run.directory(root)} {state} with another configuration than {name} has now: restore "
+                    "that, choose another sweep_dir, or delete the run."
+                )
+            if started or (same and keep_packs):
+                kept.append(run)
+        covered = {seed for run in kept for seed in run.seeds}
+        missing = [seed for seed in seeds if seed not in covered]
+        most = size(method) if missing else 1
+        new = [make_run(method, missing[i : i + most]) for i in range(0, len(missing), most)]
+        for run in new:
+            if run.directory(root).exists():
+                raise ValueError(
+                    f"The run {run.directory(root)} is not in the sweep's manifest, so it may be another "
+                    "configuration's: choose another sweep_dir, or delete the run."
+                )
+        runs += sorted(kept + new, key=lambda run: min(map(list(seeds).index, set(run.seeds) & set(seeds))))
+    return runs
+
+
+def write(root: Path, runs: Sequence[Run]) -> None:
+    """Adds runs to the manifest, which is replaced at once."""
+    entries = {
+        run.name: {"method": run.method, "seeds": list(run.seeds), "digest": run.digest} for run in runs
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / f".manifest_{os.getpid()}.json"
+    temporary.write_text(json.dumps({"format": _FORMAT, "runs": _read(root) | entries}, indent=1) + "\n")
+    temporary.replace(root / "manifest.json")
+
+
+def _read(root: Path) -> dict[str, dict[str, Any]]:
+    path = root / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        runs: dict[str, dict[str, Any]] = content["runs"]
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']} instead of {_FORMAT}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"The manifest {path} cannot be read ({error}): choose another sweep_dir."
+        ) from error
+    return runs

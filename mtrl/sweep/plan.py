@@ -1,0 +1,190 @@
+"""From a sweep to its runs: combinations of the axes, each with its seeds in packs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from agents.sac import SACConfig
+from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
+from mtrl.names import expand_names, unknown
+from mtrl.parsing import dump, parse, read_config, train_config, train_parser
+from mtrl.sweep.config import Grid, SweepConfig
+
+# Where and how fast a run is computed, not what: two configurations that differ here alone are the same experiment.
+_ELSEWHERE = ("run_dir", "device", "num_workers", "num_threads", "compile", "sync")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One combination of the axes.
+
+    Args:
+        name: made of the axes' values; unique in a sweep.
+        options: a configuration as `mtrl train --config` reads it, without seeds and run_dir.
+        config: the same, resolved for a CPU: the machine that trains may have a GPU where this one has none.
+    """
+
+    name: str
+    options: dict[str, Any]
+    config: TrainConfig
+
+    @property
+    def device(self) -> str:
+        """What was asked for: auto, cpu or cuda."""
+        return str(self.options.get("device") or "auto")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process of `mtrl train`: a method with S of its seeds.
+
+    Args:
+        options: a configuration as `mtrl train --config` reads it, without run_dir.
+        digest: of the resolved configuration.
+        resumable: whether its checkpoints hold what going on needs.
+    """
+
+    name: str
+    method: str
+    seeds: tuple[int, ...]
+    options: dict[str, Any]
+    digest: str
+    total_steps: int
+    resumable: bool
+
+    def directory(self, root: Path) -> Path:
+        """The run directory in the sweep's directory."""
+        return root / "runs" / self.name
+
+    def config_path(self, root: Path) -> Path:
+        return root / "configs" / f"{self.name}.yaml"
+
+    def log_path(self, root: Path) -> Path:
+        return root / "logs" / f"{self.name}.log"
+
+
+def make_run(method: Method, seeds: Sequence[int]) -> Run:
+    """The run of some of a method's seeds."""
+    parser = train_parser()
+    namespace = parse(parser, {**method.options, "device": "cpu"})
+    resolved = yaml.safe_load(dump(parser, namespace, method.config))
+    for name in _ELSEWHERE:
+        del resolved[name]
+    text = json.dumps({**resolved, "seeds": list(seeds)}, sort_keys=True)
+    return Run(
+        name=f"{method.name}-seed{_ranges(seeds)}",
+        method=method.name,
+        seeds=tuple(seeds),
+        options={**method.options, "seeds": list(seeds)},
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+        total_steps=method.config.total_steps,
+        resumable=method.config.checkpoint.replay,
+    )
+
+
+def methods(config: SweepConfig) -> list[Method]:
+    """Every combination of the axes, in the order of the file.
+
+    Raises:
+        ValueError: an axis is unknown or empty, a combination is no valid configuration, or two have the same name.
+    """
+    base = read_config(Path(config.base)) if isinstance(config.base, str) else config.base
+    found: dict[str, Method] = {}
+    grids = config.axes if isinstance(config.axes, list) else [config.axes]
+    for grid in grids:
+        _check_axes(grid)
+        for values in _combinations(grid):
+            name = "-".join(_label(axis, value) for axis, value in values.items()) or "run"
+            options = _merge(base, values)
+            # Names are directories, and some file systems do not tell PCGrad from pcgrad.
+            if name.lower() in found:
+                raise ValueError(
+                    f"Two combinations of the axes have the same name {name!r}: every value must appear once, and "
+                    "classes of the same name need different options."
+                )
+            # What the machine would decide by the number of all its cores, though it has several runs.
+            workers = 0 if config.cores_per_run == 1 else config.cores_per_run
+            for option, value in (("num_workers", workers), ("num_threads", config.cores_per_run)):
+                if options.get(option) is None:
+                    options[option] = value
+            found[name.lower()] = Method(name, options, _resolve(name, options))
+    return list(found.values())
+
+
+def _resolve(name: str, options: Mapping[str, Any]) -> TrainConfig:
+    parser: ArgumentParser = train_parser()
+    try:
+        return train_config(parser, parse(parser, {**options, "device": "cpu"}))
+    except ValueError as error:
+        raise ValueError(f"The method {name} of the sweep cannot be trained: {error}") from error
+
+
+def _check_axes(grid: Grid) -> None:
+    known = sorted(_known_axes())
+    for axis, values in grid.items():
+        if axis == "seeds":
+            raise ValueError("seeds are no axis: give them as `seeds:` of the sweep.")
+        if axis not in known and not re.fullmatch(r"(network|balancer)\.\w+", axis):
+            raise unknown("axis", axis, known)
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"The axis {axis} must be a list of at least one value, got {values!r}.")
+
+
+def _known_axes() -> set[str]:
+    names = {f.name for f in fields(TrainConfig)} - {"seeds", "run_dir"}
+    groups = {"agent": SACConfig, "evaluation": EvaluationConfig, "checkpoint": CheckpointConfig}
+    return names | {f"{name}.{f.name}" for name, group in groups.items() for f in fields(group)}
+
+
+def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The base configuration with the axes' values; a whole network or balancer comes before its options."""
+    options = deepcopy({k: v for k, v in base.items() if k not in ("seeds", "run_dir")})
+    for axis, value in sorted(values.items(), key=lambda item: "." in item[0]):
+        name, _, key = axis.partition(".")
+        if not key:
+            options[name] = value
+        elif name in ("network", "balancer"):
+            described = expand_names({name: options.get(name)})[name]
+            if not isinstance(described, dict):
+                raise ValueError(f"The axis {axis} needs a {name}, in the base configuration or as an axis.")
+            arguments = {**described.get("init_args", {}), key: value}
+            options[name] = {**described, "init_args": arguments}
+        else:
+            options[name] = {**(options.get(name) or {}), key: value}
+    return options
+
+
+def _label(axis: str, value: Any) -> str:
+    """A short name of a value, fit for a directory."""
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = value.get("init_args") or {}
+        parts = [str(value["class_path"]).rpartition(".")[2], *(f"{k}{v}" for k, v in arguments.items())]
+        text = "-".join(parts)
+    elif axis in ("network", "balancer", "benchmark", "protocol"):
+        text = "none" if value is None else str(value).rpartition(".")[2]
+    else:
+        text = f"{axis.rpartition('.')[2]}{value}"
+    return re.sub(r"[^\w.+-]+", "_", text).strip("_")
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """[0, 1, 2, 5] as "0-2_5"."""
+    groups = itertools.groupby(enumerate(sorted(seeds)), lambda pair: pair[1] - pair[0])
+    runs = [[seed for _, seed in group] for _, group in groups]
+    return "_".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,62 @@
+"""A run as a process of `mtrl train`, or of `mtrl train --resume` where there is a checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from mtrl.sweep.plan import Run
+from mtrl.sweep.state import is_finished, last_step
+
+
+def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Starts a run, or goes on with it; its messages are appended to the run's log.
+
+    Args:
+        root: the sweep's directory.
+        environment: variables beside those of this process.
+    """
+    directory = run.directory(root)
+    going_on = last_step(run, root) is not None and (run.resumable or is_finished(run, root))
+    if going_on:
+        arguments = ["train", "--resume", str(directory)]
+    else:
+        shutil.rmtree(directory, ignore_errors=True)  # stopped before there was anything to go on from
+        path = run.config_path(root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False))
+        arguments = ["train", "--config", str(path)]
+    return spawn(arguments, run.log_path(root), environment)
+
+
+def spawn(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """`mtrl ARGUMENTS` in a process that ends with this one, in a session of its own: a Ctrl-C does not reach it."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "mtrl.sweep.child", str(os.getpid()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+
+
+def was_killed(code: int) -> bool:
+    """Whether an exit code is a signal's, as Python or a shell tells it; otherwise the process ended by itself."""
+    return code < 0 or code > 128
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no message")

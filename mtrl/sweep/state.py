@@ -1,0 +1,80 @@
+"""How far a run is, read from what it writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtrl import checkpoint
+from mtrl.sweep.plan import Run
+
+
+def last_step(run: Run, root: Path) -> int | None:
+    """The step of a run's last checkpoint, or None before its first."""
+    steps = checkpoint.steps(run.directory(root) / "checkpoints")
+    return steps[-1] if steps else None
+
+
+def is_finished(run: Run, root: Path) -> bool:
+    """Whether the checkpoint of the last step is there."""
+    return (last_step(run, root) or 0) >= run.total_steps
+
+
+@dataclass
+class Progress:
+    """How far a run is, as of the last `read`.
+
+    step: environment steps per task.
+    success: mean of the latest evaluation over seeds and tasks.
+    rate: steps per second and task.
+    """
+
+    run: Run
+    root: Path
+    step: int = 0
+    success: float | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        directory = self.run.directory(self.root)
+        self._metrics = _Tail(directory / "metrics.jsonl")
+        self._timing = _Tail(directory / "timing.jsonl")
+
+    def read(self) -> None:
+        """Reads what was written since the last call."""
+        for line in self._metrics.lines():
+            self.step = line["step"]
+            values = np.array(line.get("evaluation/success", []), dtype=np.float64)  # [S, T]
+            if np.isfinite(values).any():
+                self.success = float(np.nanmean(values))
+        for line in self._timing.lines():
+            self.rate = line.get("steps_per_second")
+
+    @property
+    def seconds_left(self) -> float | None:
+        return (self.run.total_steps - self.step) / self.rate if self.rate else None
+
+
+class _Tail:
+    """The new lines of a JSON-lines file that grows, and may be cut back by a run that is resumed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    self._offset = 0
+                file.seek(self._offset)
+                text = file.read()
+        except OSError:
+            return []
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]

@@ -6,7 +6,9 @@ arXiv 2305.19000, Sec. 4.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mtrl.balancers import solvers
@@ -36,3 +38,22 @@ def magnitude_similarity(gramian: Tensor) -> Tensor:
     squares = gramian.diagonal(dim1=-2, dim2=-1)
     first, second = squares.unsqueeze(-1), squares.unsqueeze(-2)
     return 2.0 * first.sqrt() * second.sqrt() / (first + second)
+
+
+def gradient_metrics(gramian: Tensor) -> dict[str, NDArray[np.float64]]:
+    """What is logged of a gradient system with the Gramian [S, T, T]: [S], the tasks' norms [S, T].
+
+    Cosine, magnitude similarity and the share of conflicts (cosine < 0) are means over the pairs of tasks; one task is
+    in harmony with itself.
+    """
+    num_tasks = gramian.shape[-1]
+    pairs = ~torch.eye(num_tasks, dtype=torch.bool) if num_tasks > 1 else torch.ones(1, 1, dtype=torch.bool)
+    cosine = cosines(gramian)[:, pairs]
+    metrics = {
+        "condition_number": condition_number(gramian),
+        "cosine": cosine.mean(-1),
+        "magnitude_similarity": magnitude_similarity(gramian)[:, pairs].mean(-1),
+        "conflict_share": (cosine < 0).double().mean(-1),
+        "task_grad_norm": gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt(),
+    }
+    return {name: value.numpy() for name, value in metrics.items()}

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from mtrl.tensorboard import HeatMap, add_scalars, describe
+
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
 
 
@@ -42,25 +44,35 @@ class Logger:
         purge = None if resume_at is None else resume_at + 1
         names = ["mean", *(f"seed_{seed}" for seed in seeds)]
         self.writers = [SummaryWriter(directory / "tensorboard" / n, purge_step=purge) for n in names]
+        self.heat_map = HeatMap(self.tasks)
+        if resume_at is None:
+            mean, *of_seeds = self.writers
+            describe(directory, mean, dict(zip(seeds, of_seeds, strict=True)), self.tasks)
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Logs the metrics of one step."""
         line = {name: json_values(values) for name, values in metrics.items()}
         _append(self.metrics_path, {"step": step, **line})
+        curves: list[dict[str, float]] = [{} for _ in self.writers]
         for name, values in metrics.items():
             with np.errstate(all="ignore"):
                 mean = _mean(values)
-            for writer, row in zip(self.writers, [mean, *values], strict=True):
-                self._write_scalars(writer, name, np.asarray(row), step)
+            for curve, row in zip(curves, [mean, *values], strict=True):
+                curve.update(self._scalars(name, np.asarray(row)))
+        for writer, curve in zip(self.writers, curves, strict=True):
+            add_scalars(writer, curve, step)
+
+    def write_cosines(self, step: int, cosines: Mapping[str, NDArray[np.float64]]) -> None:
+        """Draws cosines between the tasks' gradients [S, T, T] as heat maps, in TensorBoard only."""
+        for name, of_seeds in cosines.items():
+            for writer, cosine in zip(self.writers[1:], of_seeds, strict=True):
+                writer.add_image(name, self.heat_map(cosine), step, dataformats="HWC")
 
     def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
         """Logs wall-clock figures of one step."""
         _append(self.timing_path, {"step": step, **timing})
         for name, value in timing.items():
             self.writers[0].add_scalar(f"time/{name}", value, step)
-
-    def write_text(self, name: str, text: str) -> None:
-        self.writers[0].add_text(name, text)
 
     def flush(self) -> None:
         """Hands the curves to the system, so that they outlive this process (the lines do at once)."""
@@ -71,17 +83,13 @@ class Logger:
         for writer in self.writers:
             writer.close()
 
-    def _write_scalars(self, writer: SummaryWriter, name: str, values: NDArray[Any], step: int) -> None:
+    def _scalars(self, name: str, values: NDArray[Any]) -> dict[str, float]:
+        """The finite values of one seed by tag: a number, or [T] and their mean."""
         if values.ndim == 0:
-            if math.isfinite(values):
-                writer.add_scalar(name, float(values), step)
-            return
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            writer.add_scalar(f"{name}/mean", float(finite.mean()), step)
-        for task, value in zip(self.tasks, values, strict=True):
-            if math.isfinite(value):
-                writer.add_scalar(f"{name}/{task}", float(value), step)
+            return {name: float(values)} if math.isfinite(values) else {}
+        of_tasks = zip(self.tasks, values.tolist(), strict=True)
+        finite = {f"{name}/{task}": value for task, value in of_tasks if math.isfinite(value)}
+        return {f"{name}/mean": sum(finite.values()) / len(finite), **finite} if finite else {}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from agents.sac import Batch
 from mtrl import checkpoint
 from mtrl.capture import Captured
 from mtrl.config import TrainConfig, stamp
-from mtrl.diagnostics import condition_number, cosines
+from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluate import EpisodeTracker, make_agent, make_evaluation_env, nan_mean, run_episodes, to_tensor
 from mtrl.generators import Generators
 from mtrl.logger import Logger
@@ -204,10 +204,14 @@ class Trainer:
         self._check_finite(metrics)
         metrics = {name: values for name, values in metrics.items() if not name.endswith("nonfinite")}
         metrics |= self.episode_metrics.read()
+        cosine_matrices = {}
         for network in ("critic", "actor"):
             gramian = metrics.pop(f"{network}/gramian", None)
             if gramian is not None:
-                metrics |= _gradient_metrics(network, gramian)
+                system = torch.from_numpy(gramian)
+                measures = gradient_metrics(system)
+                metrics |= {f"{network}/{name}": values for name, values in measures.items()}
+                cosine_matrices[f"{network}/cosine_matrix"] = cosines(system).numpy()
         for network, optimizer in (
             ("critic", self.agent.critic_optimizer),
             ("actor", self.agent.actor_optimizer),
@@ -216,6 +220,7 @@ class Trainer:
                 failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
                 metrics[f"{network}/solver_failures"] = failures
         self.logger.write(self.step, metrics)
+        self.logger.write_cosines(self.step, cosine_matrices)
         self.logger.write_timing(self.step, timing)
 
     def evaluate(self) -> float:
@@ -302,20 +307,6 @@ class Trainer:
             f"Training stopped at step {self.step}: {reason}. The last good state is the checkpoint of step "
             f"{self.step} in {self.run_dir / 'checkpoints'}."
         )
-
-
-def _gradient_metrics(network: str, gramian: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Stability of a gradient system from its Gramian [S, T, T] (Senushkin et al. 2023, Sec. 4)."""
-    g = torch.from_numpy(gramian)
-    num_tasks = g.shape[-1]
-    pairs = ~torch.eye(num_tasks, dtype=torch.bool)
-    cosine = cosines(g)[:, pairs] if num_tasks > 1 else g.new_ones(g.shape[0], 1)
-    return {
-        f"{network}/condition_number": condition_number(g).numpy(),
-        f"{network}/cosine": cosine.mean(-1).numpy(),
-        f"{network}/conflict_share": (cosine < 0).double().mean(-1).numpy(),
-        f"{network}/task_grad_norm": g.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().numpy(),
-    }
 
 
 def _passed(before: int, now: int, interval: int) -> bool:

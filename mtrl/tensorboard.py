@@ -1,0 +1,138 @@
+"""What TensorBoard shows beside curves: grouped charts, heat maps, hyper-parameters, configuration and stamp."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+#: The final result of a run is the last value of this curve.
+RESULT = "evaluation/success/mean"
+NETWORKS = ("critic", "actor")
+#: Charts of the custom-scalars page: group, chart, metrics. Those of a task are one curve for each task in it.
+PER_TASK = {
+    "success": {"evaluation": ["evaluation/success"], "training": ["training/success"]},
+    "losses": {network: [f"{network}/loss"] for network in NETWORKS},
+    "temperatures": {"temperature": ["temperature"]},
+    "weights": {network: [f"{network}/weights"] for network in NETWORKS},
+    "gradient norms": {network: [f"{network}/task_grad_norm"] for network in NETWORKS},
+}
+STABILITY = ("condition_number", "cosine", "magnitude_similarity", "conflict_share", "solver_failures")
+
+
+def layout(tasks: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
+    """The custom-scalars layout for a run's tasks: its tags are regular expressions."""
+    groups: dict[str, dict[str, list[Any]]] = {}
+    for group, charts in PER_TASK.items():
+        groups[group] = {
+            chart: ["Multiline", [_exactly(f"{metric}/{task}") for metric in metrics for task in tasks]]
+            for chart, metrics in charts.items()
+        }
+    groups["success"]["mean over the tasks"] = [
+        "Multiline",
+        [_exactly("evaluation/success/mean"), _exactly("training/success/mean")],
+    ]
+    groups["gradient systems"] = {
+        measure.replace("_", " "): ["Multiline", [_exactly(f"{network}/{measure}") for network in NETWORKS]]
+        for measure in STABILITY
+    }
+    return groups
+
+
+def _exactly(tag: str) -> str:
+    return f"^{re.escape(tag)}$"
+
+
+def describe(
+    directory: Path, mean: SummaryWriter, of_seeds: Mapping[int, SummaryWriter], tasks: Sequence[str]
+) -> None:
+    """Writes what a run is, once: its layout, configuration and stamp, and for each seed its hyper-parameters."""
+    mean.add_custom_scalars(layout(tasks))
+    for name in ("config.yaml", "stamp.json"):
+        path = directory / name
+        if path.is_file():
+            mean.add_text(path.stem, "\n".join(f"    {line}" for line in path.read_text().splitlines()))
+    path = directory / "config.yaml"
+    settings = hyperparameters(yaml.safe_load(path.read_text())) if path.is_file() else {}
+    for seed, writer in of_seeds.items():
+        experiment, start, _ = hparams({**settings, "seed": seed}, {RESULT: 0.0})
+        for summary in (experiment, start):
+            _add(writer, summary)
+
+
+def add_scalars(writer: SummaryWriter, values: Mapping[str, float], step: int) -> None:
+    """Adds a point to each curve, all in one event: an event for each costs many times as much."""
+    _add(writer, Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()]), step)
+
+
+def _add(writer: SummaryWriter, summary: Any, step: int | None = None) -> None:
+    file_writer: Any = writer.file_writer
+    file_writer.add_summary(summary, step)
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
+    """A configuration as one level of names, without seeds and what does not change the result."""
+    settings: dict[str, str | float | bool] = {}
+
+    def visit(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                visit(name if key in ("class_path", "init_args") else f"{name}.{key}".lstrip("."), item)
+        else:
+            kept = isinstance(value, bool | int | float | str)
+            settings[name] = value if kept else json.dumps(value)
+
+    left_out = ("seeds", "run_dir", "device", "num_workers", "num_threads", "checkpoint", "log_interval")
+    visit("", {name: value for name, value in config.items() if name not in left_out})
+    return settings
+
+
+class HeatMap:
+    """Draws cosines of T tasks [T, T]: red for a conflict, blue for agreement; the frame is drawn once."""
+
+    RED, WHITE, BLUE, GREY = (
+        np.array(c) for c in ((178, 24, 43), (247, 247, 247), (33, 102, 172), (160,) * 3)
+    )
+    MARGIN, TOP = 190, 24  # pixels for the names and for the numbers
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        self.legible = len(tasks) <= 12  # in every cell its number
+        self.size = 40 if self.legible else 14
+        self.font = ImageFont.load_default(12)
+        side = self.size * len(tasks)
+        self.frame = Image.new("RGB", (self.MARGIN + side, self.TOP + side), "white")
+        draw = ImageDraw.Draw(self.frame)
+        for i, task in enumerate(tasks):
+            middle = (i + 0.5) * self.size
+            row = (self.MARGIN - 6, self.TOP + middle)
+            draw.text(row, f"{task}  {i + 1}", fill="black", font=self.font, anchor="rm")
+            if self.legible or i % 5 == 4:
+                column = (self.MARGIN + middle, self.TOP / 2)
+                draw.text(column, str(i + 1), fill="black", font=self.font, anchor="mm")
+
+    def __call__(self, cosine: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """The picture [H, W, 3]; grey where there is no cosine (NaN)."""
+        share = np.abs(cosine)[..., None]
+        far = np.where(cosine[..., None] < 0, self.RED, self.BLUE)
+        colors = np.where(np.isnan(share), self.GREY, self.WHITE + np.nan_to_num(share) * (far - self.WHITE))
+        cells = colors.round().astype(np.uint8).repeat(self.size, 0).repeat(self.size, 1)
+        picture = self.frame.copy()
+        picture.paste(Image.fromarray(cells), (self.MARGIN, self.TOP))
+        if self.legible:
+            draw = ImageDraw.Draw(picture)
+            for (i, j), value in np.ndenumerate(cosine):
+                if not np.isnan(value):
+                    place = (self.MARGIN + (j + 0.5) * self.size, self.TOP + (i + 0.5) * self.size)
+                    fill = "white" if abs(value) > 0.6 else "black"
+                    draw.text(place, f"{value:.2f}", fill=fill, font=self.font, anchor="mm")
+        return np.asarray(picture)

@@ -1,6 +1,5 @@
 """The command line: results on stdout, one sentence on stderr for bad input, exit codes 0, 1 and 2."""
 
-import json
 import os
 import subprocess
 import sys
@@ -256,99 +255,6 @@ def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_pa
     assert_refused(cli(*train_arguments(tmp_path / "file")), "exists already")
     assert_refused(cli(*train_arguments(tmp_path / "file" / "run")), "file")
     assert (tmp_path / "file").read_text() == "x"
-
-
-# ------------------------------------------------------------------------------------------------ evaluate
-
-
-def test_evaluation_of_a_run(train: Train, cli: Cli, tmp_path: Path) -> None:
-    run = train("run", seeds="3,5", total_steps=60)
-    result = cli("evaluate", run, "--episodes", 5, "--engine", "reference")
-    assert result.code == 0
-    for word in ("drawer-close-v3", "seed 3", "seed 5", "mean", "step 60"):
-        assert word in result.out
-    (path,) = (run / "evaluation").iterdir()
-    found = json.loads(path.read_text())
-    success = np.array(found["episodes"]["success"])
-    assert success.shape == (2, 3, 5)
-    assert found["step"] == 60
-    assert found["seeds"] == [3, 5]
-    np.testing.assert_allclose(found["mean_success"], success.mean((1, 2)))
-    other = tmp_path / "other.json"
-    more = ["--checkpoint", "40", "--output", other, "--worlds_per_task", 2, "--seed", 7]
-    assert cli("evaluate", run, "--episodes", 3, "--engine", "reference", *more).code == 0
-    assert json.loads(other.read_text())["step"] == 40
-
-
-def test_evaluation_is_the_one_of_training(train: Train, cli: Cli, tmp_path: Path) -> None:
-    """The checkpoint of the last step, the same goals and number of episodes: the same outcomes."""
-    run = train("run", seeds="3,5")
-    assert (
-        cli("evaluate", run, "--episodes", 4, "--engine", "reference", "--output", tmp_path / "e.json").code
-        == 0
-    )
-    found = json.loads((tmp_path / "e.json").read_text())["episodes"]
-    line = read_metrics(run)[-1]
-    for name in ("success", "returns"):
-        np.testing.assert_allclose(np.mean(found[name], -1), line[f"evaluation/{name}"], rtol=1e-6)
-
-
-def test_evaluation_changes_nothing_of_the_run(finished: Path, cli: Cli) -> None:
-    run = finished
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    assert cli("evaluate", run, "--episodes", 2, "--engine", "reference").code == 0
-    assert {
-        p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.parent.name != "evaluation"
-    } == before
-
-
-def test_a_run_of_another_machine(finished: Path, cli: Cli) -> None:
-    """Trained on a GPU, judged without one."""
-    run = finished
-    config = run / "config.yaml"
-    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
-    for device in ("auto", "cpu"):
-        assert cli("evaluate", run, "--episodes", 1, "--engine", "reference", "--device", device).code == 0
-
-
-BAD_EVALUATIONS = {
-    "checkpoint": (["--checkpoint", "30"], ["no checkpoint '30'", "20, 40"]),
-    "word for a checkpoint": (["--checkpoint", "newest"], ["no checkpoint 'newest'", "last, best"]),
-    "no episodes": (["--episodes", "0"], ["episodes", "0"]),
-    "negative worlds": (["--worlds_per_task", "-2"], ["worlds_per_task", "-2"]),
-    "engine": (["--engine", "fast"], ["fast"]),
-    "key": (["--episode", "3"], ["'episode'", "did you mean 'episodes'?"]),
-    "seed": (["--seed", "-4"], ["seed", "-4"]),
-    "stray argument": (["now"], ["now"]),
-}
-
-
-@pytest.mark.parametrize("case", BAD_EVALUATIONS)
-def test_bad_evaluations(finished: Path, cli: Cli, case: str) -> None:
-    options, words = BAD_EVALUATIONS[case]
-    run = finished
-    assert_refused(cli("evaluate", run, "--engine", "reference", *options), *words)
-    assert not (run / "evaluation").exists()
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "no checkpoints"])
-def test_evaluation_of_a_damaged_checkpoint(finished: Path, cli: Cli, damage: str) -> None:
-    run = finished
-    path = run / "checkpoints" / "step_0000000040" / "agent.safetensors"
-    if damage == "missing":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(path.read_bytes()[:100])
-    else:
-        (run / "checkpoints").rename(run / "elsewhere")
-    assert_refused(cli("evaluate", run, "--engine", "reference"), "checkpoint")
-
-
-def test_evaluation_of_no_run(cli: Cli, elsewhere: Path) -> None:
-    assert_refused(cli("evaluate", "nowhere"), "nowhere is no run directory")
-    assert_refused(cli("evaluate", "."), "no run directory")
-    assert_refused(cli("evaluate"), "run_dir")
-    assert list(elsewhere.iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------ a user's own class

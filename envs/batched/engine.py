@@ -104,16 +104,19 @@ class BatchedEngine:
     def step(self) -> list[Fault]:
         buffers, rows = self.buffers, self.rows
         steps = [group.step(buffers.actions[self.task_rows[name]]) for name, group in self.groups.items()]
-        observations, rewards, successes, diverged = map(np.concatenate, zip(*steps, strict=True))
-        invalid = diverged | ~(np.isfinite(observations).all(axis=1) & np.isfinite(rewards))
+        observations, rewards, successes, diverged = (
+            map(np.concatenate, zip(*steps, strict=True)) if len(steps) > 1 else steps[0]
+        )
+        # One NaN or infinite number makes the sum one.
+        invalid = diverged | ~np.isfinite(np.add.reduce(observations, axis=1) + rewards)
         faults = []
-        if invalid.any():
+        if any(invalid.tolist()):
             for i in np.flatnonzero(invalid).tolist():
                 faults.append(Fault(self.positions[i], _DIVERGED if diverged[i] else _NOT_FINITE))
             observations[invalid] = buffers.observations[rows][invalid]
             rewards[invalid], successes[invalid] = 0.0, False
         ended = invalid | buffers.cut[rows]
-        if ended.any():
+        if any(ended.tolist()):
             buffers.final_observations[rows] = observations
             for i in np.flatnonzero(ended).tolist():
                 observations[i] = self._reset(self.positions[i])

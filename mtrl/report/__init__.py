@@ -1,0 +1,1 @@
+"""Comparing runs: what `mtrl report` prints and draws."""

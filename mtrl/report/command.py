@@ -1,0 +1,151 @@
+"""`mtrl report`: compares runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mtrl.parsing import make_parser, parse
+from mtrl.report.groups import Group, check_protocols, group_runs
+from mtrl.report.runs import Source, read_runs
+from mtrl.report.statistics import RESAMPLES, Statistic, describe
+from mtrl.report.tables import Table, make_tables, published_table
+
+
+def report_command(arguments: list[str]) -> int:
+    """Compare runs: success over seeds with intervals, tables and figures."""
+    parser = make_parser(
+        "report", "Compare runs, grouped by everything but the seed: success over seeds with intervals."
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="run directories, or directories with runs in them"
+    )
+    parser.add_function_arguments(report, skip={"runs", "published", "allow_mixed"})
+    parser.add_argument(
+        "--published", action="store_true", help="add published figures, marked as such, in a table of their own"
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow_mixed", action="store_true", help="set runs of different protocols or benchmarks in one table"
+    )  # fmt: skip
+    report(**parse(parser, arguments).as_dict())
+    return 0
+
+
+def report(
+    runs: Sequence[Path],
+    statistic: Statistic = "final",
+    last_k: int = 5,
+    source: Source = "metrics",
+    output: Path | None = None,
+    published: bool = False,
+    allow_mixed: bool = False,
+) -> None:
+    """Prints the tables and writes them, with the figures, to a directory.
+
+    Args:
+        statistic: which evaluations of a seed count: the last (final), the mean of the last k (last_k) or the best
+            (paper_max, as papers do: biased upwards).
+        last_k: how many evaluations last_k takes.
+        source: the evaluations during training (metrics) or those of `mtrl evaluate` (evaluation).
+        output: a directory for Markdown, CSV, JSON and figures.
+    """
+    if last_k < 1:
+        raise ValueError(f"last_k must be at least 1, got {last_k}.")
+    if output is not None:
+        _check_output(output)
+    found, notes = read_runs(runs, source)
+    difference = check_protocols(found)
+    if difference is not None:
+        if not allow_mixed:
+            raise ValueError(f"{difference}. Report them apart, or give --allow_mixed.")
+        notes.append(f"Mixed protocols: {difference}.")
+    groups = group_runs(found)
+    notes += [note for run in found for note in run.notes] + _seed_notes(groups, statistic, last_k)
+    tables = make_tables(groups, statistic, last_k)
+    if published:
+        benchmarks = {str(run.stamp["benchmark"].get("name")) for run in found}
+        table = published_table(benchmarks)
+        if table is None:
+            notes.append(f"There are no published figures for {', '.join(sorted(benchmarks))}.")
+        else:
+            tables.append(table)
+    for note in notes:
+        print(f"mtrl: {note}", file=sys.stderr)
+    console = Console()
+    for table in tables:
+        console.print(table.to_rich(), "")
+    if output is not None:
+        settings: dict[str, Any] = {
+            "statistic": statistic,
+            "last_k": last_k,
+            "source": source,
+            "resamples": RESAMPLES,
+        }
+        _write(output, settings, groups, tables, notes, statistic, last_k)
+
+
+def _seed_notes(groups: Sequence[Group], statistic: Statistic, k: int) -> list[str]:
+    """Sentences about seeds that are missing, alone, or not as far as others."""
+    notes = []
+    every = sorted({curve.seed for group in groups for curve in group.curves})
+    for group in groups:
+        missing = [str(s) for s in every if s not in {curve.seed for curve in group.curves}]
+        if missing:
+            notes.append(f"{group.label} has no seed {', '.join(missing)}, which another method has.")
+        if len(group.curves) == 1:
+            notes.append(f"{group.label} has one seed: no standard error and no interval.")
+        fewest = min(len(curve.steps) for curve in group.curves)
+        if statistic == "last_k" and fewest < k:
+            notes.append(
+                f"A seed of {group.label} has {fewest} evaluations, so last_k is not the mean of {k}."
+            )
+    last = sorted({int(curve.steps[-1]) for group in groups for curve in group.curves})
+    if len(last) > 1:
+        notes.append(
+            f"The seeds' last evaluations are of different steps: {', '.join(f'{s:,}' for s in last)}."
+        )
+    return notes
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"The output {output} must be a directory, and it is a file.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "report.json").is_file():
+        raise ValueError(
+            f"The directory {output} holds something else than a report: choose another --output."
+        )
+
+
+def _write(
+    output: Path,
+    settings: dict[str, Any],
+    groups: Sequence[Group],
+    tables: Sequence[Table],
+    notes: Sequence[str],
+    statistic: Statistic,
+    k: int,
+) -> None:
+    from mtrl.report.figures import write_figures  # matplotlib takes a while, and only a report needs it
+
+    output.mkdir(parents=True, exist_ok=True)
+    content = settings | {"notes": list(notes), "tables": {t.name: t.records() for t in tables}}
+    (output / "report.json").write_text(
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    )
+    for table in tables:
+        (output / f"{table.name}.csv").write_text(table.to_csv())
+    figures = write_figures(groups, statistic, k, output)
+    parts = [
+        f"# Report\n\nStatistic: {describe(statistic, k)}.\n",
+        *(table.to_markdown() for table in tables),
+        *(f"![{name.replace('_', ' ')}]({name}.png)\n" for name in figures),
+    ]
+    if notes:
+        parts.append("Notes:\n\n" + "\n".join(f"- {note}" for note in notes) + "\n")
+    (output / "report.md").write_text("\n".join(parts))
+    print(f"mtrl: written to {output}.", file=sys.stderr)

@@ -1,0 +1,186 @@
+"""The figures of a report. Colour is never alone: lines differ in style and marker, bars in hatching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mtrl.report.groups import Group
+from mtrl.report.statistics import Statistic, bootstrap_interval, mean_and_sem
+
+COLORS = ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"]
+LINES = ["-", "--", "-.", ":"]
+MARKERS = "osD^vPX*"
+HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "***"]
+DPI = 130
+
+
+def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directory: Path) -> list[str]:
+    """Writes the figures as PNG and returns their names."""
+    figures = {
+        "learning_curves": learning_curves(groups),
+        "tasks": task_bars(groups, statistic, k),
+        "heat_map": heat_map(groups, statistic, k),
+        "condition_number": condition_numbers(groups),
+    }
+    for name, figure in figures.items():
+        if figure is not None:
+            figure.savefig(directory / f"{name}.png", dpi=DPI)
+    return [name for name, figure in figures.items() if figure is not None]
+
+
+def learning_curves(groups: Sequence[Group]) -> Figure:
+    """Success during training, mean over seeds with a 95% stratified bootstrap interval: all tasks and each one."""
+    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
+    panels: list[str | None] = [None, *(tasks if len(tasks) > 1 else [])]
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.5 * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis, task in zip(axes.flat, panels, strict=False):
+        axis.set_title("mean over tasks" if task is None else task.removesuffix("-v3"), fontsize=10)
+        for number, group in enumerate(groups):
+            if task is not None and task not in group.tasks:
+                continue
+            steps, success = group.common()
+            if task is not None:
+                success = success[..., [group.tasks.index(task)]]
+            intervals = [bootstrap_interval(s, lambda x: x.mean((-2, -1))) for s in success]
+            axis.plot(
+                steps / 1000, [i.value for i in intervals], label=group.label, **_line(number, len(steps))
+            )
+            if len(group.curves) > 1:
+                low, high = ([i.low for i in intervals], [i.high for i in intervals])
+                axis.fill_between(steps / 1000, low, high, **_band(number))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    axes[0, 0].set_ylim(-0.03, 1.03)
+    figure.supxlabel("1000 steps per task", fontsize=10)
+    figure.supylabel("success", fontsize=10)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
+    """Success of each task with its standard error over seeds."""
+    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
+    figure = Figure(figsize=(max(4.5, 0.5 + 1.1 * len(tasks)), 3.4), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(groups)
+    for number, group in enumerate(groups):
+        scores = group.scores(statistic, k)
+        means = [mean_and_sem(column) for column in scores.T]
+        axis.bar(
+            np.array([tasks.index(task) for task in group.tasks]) + (number - (len(groups) - 1) / 2) * width,
+            [m.value for m in means],
+            width,
+            yerr=[m.sem or 0.0 for m in means] if len(scores) > 1 else None,
+            capsize=2,
+            label=group.label,
+            facecolor="#555555" if number % 8 == 0 else "white",
+            edgecolor=COLORS[number % 8],
+            hatch=HATCHES[number % 8],
+            error_kw={"elinewidth": 1.0, "ecolor": "#b00000"},
+        )
+    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(tasks) > 4 else {}
+    axis.set_xticks(range(len(tasks)), [task.removesuffix("-v3") for task in tasks], fontsize=9, **slanted)
+    axis.set_ylim(0, 1.08)
+    axis.set_ylabel(f"success ({statistic})")
+    _legend(figure, axis)
+    return figure
+
+
+def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
+    """Success of every seed (rows, by method) on every task (columns)."""
+    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
+    rows = [(f"{group.label}, seed {curve.seed}", group) for group in groups for curve in group.curves]
+    values = np.full((len(rows), len(tasks)), np.nan)
+    start = 0
+    for group in groups:
+        scores = group.scores(statistic, k)
+        values[start : start + len(scores), [tasks.index(task) for task in group.tasks]] = scores
+        start += len(scores)
+    size = (3.0 + 0.75 * len(tasks), 1.6 + 0.28 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    for (r, t), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = "white" if value > 0.55 else "black"
+            axis.text(t, r, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    ends = np.cumsum([len(group.curves) for group in groups])[:-1]
+    axis.hlines(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
+    names = [task.removesuffix("-v3") for task in tasks]
+    axis.set_xticks(range(len(tasks)), names, rotation=35, ha="right", fontsize=9)
+    axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    figure.colorbar(image, ax=axis, label=f"success ({statistic})")
+    return figure
+
+
+def condition_numbers(groups: Sequence[Group]) -> Figure | None:
+    """Condition number of the gradient systems over training: median over seeds and their range, if it was logged."""
+    logged = [g for g in groups if any(run.condition for run in g.runs)]
+    if not logged:
+        return None
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axis, network in zip(axes, ("critic", "actor"), strict=True):
+        for number, group in enumerate(groups):
+            steps, values = _condition(group, network)
+            if not steps.size:
+                continue
+            axis.plot(
+                steps / 1000, np.median(values, 1), label=group.label, **_line(number, len(steps), size=4)
+            )
+            axis.fill_between(steps / 1000, values.min(1), values.max(1), **_band(number))
+        axis.set_title(network, fontsize=10)
+        axis.set_yscale("log")
+    axes[0].set_ylabel("condition number")
+    figure.supxlabel("1000 steps per task", fontsize=10)
+    _legend(figure, axes[0] if axes[0].has_data() else axes[1])
+    return figure
+
+
+def _condition(group: Group, network: str) -> tuple[Any, Any]:
+    """Steps [n] that every run logged and condition numbers [n, S] of the seeds, where all are finite."""
+    runs = [run.condition[network] for run in group.runs if network in run.condition]
+    if not runs:
+        return np.empty(0), np.empty((0, 0))
+    steps = runs[0][0]
+    for other, _ in runs[1:]:
+        steps = np.intersect1d(steps, other)
+    values = np.concatenate([v[np.isin(s, steps)] for s, v in runs], axis=1)
+    finite = np.isfinite(values).all(1)
+    return steps[finite], values[finite]
+
+
+def _line(number: int, points: int, size: float = 5.0) -> dict[str, Any]:
+    """Style of the line of a group, with about eight markers, staggered so that lines do not hide each other's."""
+    every = max(1, points // 8)
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "linestyle": LINES[number % len(LINES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": size,
+        "markevery": (number % every, every),
+        "markerfacecolor": "white" if number % 2 else COLORS[number % len(COLORS)],
+        "linewidth": 1.5,
+    }
+
+
+def _band(number: int) -> dict[str, Any]:
+    """Style of an interval: tinted, with an edge in the style of the group's line."""
+    color, style = COLORS[number % len(COLORS)], LINES[number % len(LINES)]
+    return {"facecolor": (color, 0.1), "edgecolor": (color, 0.6), "linestyle": style, "linewidth": 0.6}
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=min(4, len(names)), fontsize=9, frameon=False
+    )

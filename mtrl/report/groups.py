@@ -1,0 +1,156 @@
+"""Runs that differ in nothing but the seed, and what to call them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.report.runs import Run
+from mtrl.report.statistics import Floats, Statistic, select
+
+NOT_COMPARED = ("seeds", "run_dir", "num_workers", "num_threads", "log_interval", "checkpoint")
+"""Configuration that tells runs of one method apart, or says only where they ran and what they kept."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One seed of one run: steps [n] and success [n, T]."""
+
+    run: Run
+    seed: int
+    steps: NDArray[np.int64]
+    success: Floats
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method."""
+
+    label: str
+    runs: list[Run]
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.runs[0].tasks
+
+    @cached_property
+    def curves(self) -> list[Curve]:
+        """One for each seed, in order."""
+        curves = [
+            Curve(run, seed, run.steps, run.success[:, s])
+            for run in self.runs
+            for s, seed in enumerate(run.seeds)
+        ]
+        return sorted(curves, key=lambda curve: curve.seed)
+
+    def scores(self, statistic: Statistic, k: int) -> Floats:
+        """The score matrix [S, T] of a statistic."""
+        return np.stack([select(curve.success, statistic, k) for curve in self.curves])
+
+    def common(self) -> tuple[NDArray[np.int64], Floats]:
+        """Steps [n] at which every seed was evaluated, and success [n, S, T]."""
+        steps = self.curves[0].steps
+        for curve in self.curves[1:]:
+            steps = np.intersect1d(steps, curve.steps)
+        return steps, np.stack([c.success[np.isin(c.steps, steps)] for c in self.curves], axis=1)
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups the runs by everything but the seed.
+
+    Raises:
+        ValueError: a group has a seed twice.
+    """
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        key = json.dumps([settings(run.config), comparable(run)], sort_keys=True, default=str)
+        by_key.setdefault(key, []).append(run)
+    members = list(by_key.values())
+    names = labels([settings(group[0].config) for group in members])
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    groups = []
+    for name, group in zip(names, members, strict=True):
+        owner: dict[int, Run] = {}
+        for run in group:
+            for seed in run.seeds:
+                if seed in owner:
+                    raise ValueError(
+                        f"Seed {seed} of {name} is in {owner[seed].path} and in {run.path}, and counted twice it would "
+                        "feign an independent run: leave one of them out."
+                    )
+                owner[seed] = run
+        groups.append(Group(f"{name} ({group[0].path.name})" if name in repeated else name, group))
+    return groups
+
+
+def comparable(run: Run) -> dict[str, Any]:
+    """What two runs must share to be compared."""
+    return flatten({name: run.stamp[name] for name in ("protocol", "benchmark")})
+
+
+def check_protocols(runs: Sequence[Run]) -> str | None:
+    """The first difference between the runs' protocols or benchmarks, as a sentence; None if there is none."""
+    first = comparable(runs[0])
+    for run in runs[1:]:
+        other = comparable(run)
+        differing = [k for k in first | other if first.get(k, "unset") != other.get(k, "unset")]
+        if differing:
+            name = differing[0]
+            return (
+                f"{runs[0].path} and {run.path} are not comparable: {name} is {first.get(name, 'unset')} and "
+                f"{other.get(name, 'unset')}"
+            )
+    return None
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as one level of names; network and balancer are import paths, `network.width` their options."""
+    kept = {name: value for name, value in config.items() if name not in NOT_COMPARED}
+    for kind in ("network", "balancer"):
+        value = kept.pop(kind, None)
+        if isinstance(value, dict):
+            kept |= flatten({kind: value.get("init_args") or {}}) | {kind: value.get("class_path")}
+        else:
+            kept[kind] = value
+    return flatten(kept)
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def labels(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """A name for each of several configurations that says what differs; network and balancer for a single one."""
+    parts: list[list[str]] = [[] for _ in configs]
+    for kind in ("network", "balancer"):
+        paths = [config[kind] for config in configs]
+        short = [_class_name(path, kind) for path in paths]
+        if len(set(map(str, paths))) > 1 or len(configs) == 1:
+            ambiguous = len(set(short)) < len(set(map(str, paths)))
+            for part, path, name in zip(parts, paths, short, strict=True):
+                part.append(str(path) if ambiguous and path else name)
+    for name in sorted({n for config in configs for n in config} - {"network", "balancer"}):
+        kind = name.partition(".")[0]
+        for part, config in zip(parts, configs, strict=True):
+            # An option of a class is compared with the same class's.
+            peers = [c for c in configs if c.get(kind) == config.get(kind)] if kind in config else configs
+            if len({str(c.get(name, "unset")) for c in peers}) > 1:
+                part.append(f"{name}={config.get(name, 'unset')}")
+    return [", ".join(part) or "?" for part in parts]
+
+
+def _class_name(path: Any, kind: str) -> str:
+    return f"no {kind}" if path is None else str(path).rpartition(".")[2]

@@ -1,0 +1,271 @@
+"""Reading what runs left: success of every evaluation, seed and task, wall-clock time, condition numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from mtrl.logger import read_lines
+
+Source = Literal["metrics", "evaluation"]
+Floats = NDArray[np.float64]
+
+SUCCESS = "evaluation/success"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory.
+
+    path: the directory. config: as in config.yaml. stamp: as in stamp.json.
+    seeds: the S seeds trained side by side. tasks: names of the T tasks.
+    steps: environment steps per task at each evaluation [n]. success: success rates [n, S, T].
+    timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
+    condition: for "critic" and "actor" steps [m] and condition numbers [m, S], NaN where there was none.
+    notes: what a reader should know, in sentences.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    stamp: dict[str, Any]
+    seeds: list[int]
+    tasks: list[str]
+    steps: NDArray[np.int64]
+    success: Floats
+    timing: tuple[Floats, Floats]
+    condition: dict[str, tuple[Floats, Floats]]
+    notes: list[str] = field(default_factory=list)
+
+    def minutes_until(self, step: int) -> float | None:
+        """Minutes of training until a step; None where the timing does not reach it."""
+        steps, seconds = self.timing
+        if not steps.size or step > steps[-1]:
+            return None
+        return float(np.interp(step, [0.0, *steps], [0.0, *seconds])) / 60
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """The run directories among `paths` and below them, each once.
+
+    Raises:
+        ValueError: a path is no directory, or there is no run in it.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"A report is made of run directories, and {path} is none.")
+        directories = sorted(config.parent for config in path.rglob("config.yaml"))
+        if not directories:
+            raise ValueError(
+                f"There is no run in {path}: neither it nor a directory in it has a config.yaml."
+            )
+        found |= {directory.resolve(): directory for directory in directories}
+    return list(found.values())
+
+
+def read_runs(paths: Sequence[Path], source: Source) -> tuple[list[Run], list[str]]:
+    """Reads every run that can be read.
+
+    Returns:
+        the runs, and a sentence for each one that was skipped.
+
+    Raises:
+        ValueError: there is no run, or none of them can be read.
+    """
+    runs, skipped = [], []
+    for path in find_runs(paths):
+        try:
+            runs.append(read_run(path, source))
+        except (ValueError, OSError) as error:
+            skipped.append(f"{path} was skipped: {' '.join(str(error).split())}")
+    if not runs:
+        raise ValueError(f"There is nothing to report. {' '.join(skipped)}")
+    return runs, skipped
+
+
+def read_run(path: Path, source: Source = "metrics") -> Run:
+    """Reads one run directory; checkpoints are not needed.
+
+    Raises:
+        ValueError: something that a report needs is missing, damaged or does not fit the rest.
+    """
+    config, stamp = _mapping(path / "config.yaml"), _mapping(path / "stamp.json")
+    notes = _version_notes(path, stamp)
+    _mapping_in(stamp, "protocol", path / "stamp.json")
+    seeds = _list_in(config, "seeds", int, "config.yaml")
+    tasks = _list_in(
+        _mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
+    )
+    lines = _lines(path / "metrics.jsonl", notes)
+    steps, success = _evaluations(lines) if source == "metrics" else _judged(path, seeds, tasks)
+    _check_success(steps, success, len(seeds), len(tasks))
+    complete = np.isfinite(success).all((1, 2))
+    if not complete.all():
+        notes.append(
+            f"{path}: the evaluations of steps {', '.join(map(str, steps[~complete]))} lack outcomes and were left out."
+        )
+    total = config.get("total_steps")
+    if source == "metrics" and isinstance(total, int) and steps[-1] < total:
+        notes.append(
+            f"{path} is not finished: its last evaluation is of step {steps[-1]:,} of {total:,} per task."
+        )
+    if not complete.any():
+        raise ValueError("no evaluation has an outcome for every seed and task.")
+    return Run(
+        path, config, stamp, seeds, tasks, steps[complete], success[complete],
+        _timing(path / "timing.jsonl", notes), _condition_numbers(lines, len(seeds)), notes,
+    )  # fmt: skip
+
+
+def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats]:
+    """Steps [n] and success [n, S, T] of the evaluations during training."""
+    evaluations = [line for line in lines if SUCCESS in line]
+    if not evaluations:
+        raise ValueError("its metrics.jsonl holds no evaluation yet.")
+    return _array([line["step"] for line in evaluations]).astype(np.int64), _array(
+        [line[SUCCESS] for line in evaluations]
+    )
+
+
+def _judged(path: Path, seeds: list[int], tasks: list[str]) -> tuple[NDArray[np.int64], Floats]:
+    """The same from the files that `mtrl evaluate` wrote, ordered by step."""
+    found: dict[int, tuple[str, Floats]] = {}
+    for file in sorted((path / "evaluation").glob("*.json")):
+        content = _mapping(file)
+        if content.get("seeds") != seeds or content.get("tasks") != tasks:
+            raise ValueError(f"{file.name} has other seeds or tasks than the run.")
+        step, episodes = content.get("step"), _mapping_in(content, "episodes", file)
+        if not isinstance(step, int) or "success" not in episodes:
+            raise ValueError(f"{file.name} must hold a step and the success of episodes.")
+        if step in found:
+            raise ValueError(
+                f"{file.name} and {found[step][0]} both judge step {step}, and a report takes one of them: move the "
+                "other out of the evaluation directory."
+            )
+        outcomes = _array(episodes["success"])
+        if outcomes.ndim != 3:
+            raise ValueError(f"{file.name} must hold the success of each seed, task and episode.")
+        with np.errstate(invalid="ignore"):
+            found[step] = file.name, np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+    if not found:
+        raise ValueError(f"it has no evaluation; `mtrl evaluate {path}` writes one.")
+    steps = sorted(found)
+    return np.array(steps, dtype=np.int64), np.array([found[step][1] for step in steps])
+
+
+def _check_success(steps: NDArray[np.int64], success: Floats, num_seeds: int, num_tasks: int) -> None:
+    if success.shape != (len(steps), num_seeds, num_tasks):
+        raise ValueError(
+            f"each evaluation must have a success rate for {num_seeds} seeds and {num_tasks} tasks, and they are of "
+            f"shape {success.shape[1:]}."
+        )
+    if (np.diff(steps) <= 0).any():
+        raise ValueError("the steps of its evaluations do not increase.")
+    if ((success < 0) | (success > 1)).any():
+        raise ValueError("a success rate is not between 0 and 1.")
+
+
+def _timing(path: Path, notes: list[str]) -> tuple[Floats, Floats]:
+    """Steps and seconds since the start; a pause between two parts of a run does not count."""
+    try:
+        lines = _lines(path, notes)
+        steps = _array([line["step"] for line in lines])
+        rates = _array([line.get("steps_per_second") for line in lines])
+        if not (np.diff(steps) > 0).all() or not (rates > 0).all():
+            raise ValueError("it does not hold increasing steps and positive rates.")
+    except ValueError as error:
+        notes.append(f"There are no times of {path.parent}: {error}")
+        return np.empty(0), np.empty(0)
+    return steps, np.cumsum(np.diff(steps, prepend=0.0) / rates)
+
+
+def _condition_numbers(lines: list[dict[str, Any]], num_seeds: int) -> dict[str, tuple[Floats, Floats]]:
+    found = {}
+    for network in ("critic", "actor"):
+        name = f"{network}/condition_number"
+        logged = [line for line in lines if name in line]
+        values = _array([line[name] for line in logged])
+        if logged and values.shape == (len(logged), num_seeds):
+            found[network] = _array([line["step"] for line in logged]), values
+    return found
+
+
+def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}.")
+    if not path.read_bytes().endswith(b"\n") and path.stat().st_size:
+        notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
+    try:
+        lines = read_lines(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name} holds a line that is not JSON: {error.doc.strip()[:60]!r}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not text.") from error
+    for line in lines:
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            raise ValueError(f"{path.name} holds a line without a step: {str(line)[:60]!r}.")
+    return lines
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file (JSON is YAML) that holds a mapping."""
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}.")
+    try:
+        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
+    return content
+
+
+def _mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    value = content.get(name)
+    if not isinstance(value, dict):
+        written_by = _written_by(content) or "an unknown version"
+        raise ValueError(f"{path.name} has no {name!r}; it is of {written_by}, and this is {_version()}.")
+    return value
+
+
+def _version_notes(path: Path, stamp: dict[str, Any]) -> list[str]:
+    theirs = _written_by(stamp)
+    if theirs is None or theirs == _version():
+        return []
+    return [f"{path} was written by {theirs}, and this is {_version()}."]
+
+
+def _written_by(stamp: dict[str, Any]) -> str | None:
+    versions = stamp.get("versions")
+    name = versions.get("mtrl-toolkit") if isinstance(versions, dict) else None
+    return None if name is None else f"mtrl-toolkit {name}"
+
+
+def _version() -> str | None:
+    try:
+        return f"mtrl-toolkit {version('mtrl-toolkit')}"
+    except PackageNotFoundError:
+        return None
+
+
+def _list_in(content: dict[str, Any], name: str, kind: type, where: str) -> list[Any]:
+    value = content.get(name)
+    if not isinstance(value, list) or not value or not all(type(v) is kind for v in value):
+        raise ValueError(f"{where} must have a list of {name}, got {value!r}.")
+    return value
+
+
+def _array(values: list[Any]) -> Floats:
+    """Nested lists as an array, NaN for null."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError("its numbers do not form an array of one shape.") from error

@@ -1,0 +1,299 @@
+"""`mtrl report` as users call it: tables on stdout, files on request, a sentence for what is wrong with a run."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.mtrl.conftest import Result
+from tests.mtrl.report.conftest import TASKS, Write
+
+Cli = Callable[..., Result]
+
+# [n, S, T]: means over tasks 0.1, 0.2 | 0.5, 0.9 | 0.4, 0.8 of the two seeds
+SUCCESS = [[[0.0, 0.2], [0.2, 0.2]], [[0.4, 0.6], [0.8, 1.0]], [[0.3, 0.5], [0.6, 1.0]]]
+BETTER = np.minimum(np.array(SUCCESS) + 0.1, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+
+
+def refused(result: Result) -> str:
+    """The one sentence on stderr of a refused command."""
+    assert result.code == 2, result
+    assert result.out == ""
+    assert result.err.startswith("mtrl: ")
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+    return result.err
+
+
+def records(directory: Path, table: str) -> list[dict[str, str]]:
+    with (directory / f"{table}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_and_files(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    write_run("ls", SUCCESS)
+    write_run("pcgrad", BETTER, balancer="PCGrad")
+    result = cli("report", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert "final (each seed's last evaluation)" in result.out
+    assert "0.600 ± 0.200" in result.out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    tables = {"methods", "seeds", "statistics", "tasks", "reached", "improvement"}
+    figures = {"learning_curves", "tasks", "heat_map", "condition_number"}
+    assert names == {"report.md", "report.json"} | {f"{t}.csv" for t in tables} | {
+        f"{f}.png" for f in figures
+    }
+
+    ls, pcgrad = records(tmp_path / "out", "methods")
+    assert (ls["method"], pcgrad["method"]) == ("LS", "PCGrad")
+    assert float(ls["mean ± SEM"]) == pytest.approx(0.6)
+    assert float(ls["mean ± SEM_sem"]) == pytest.approx(0.2)
+    assert float(ls["IQM [95%]_low"]) < float(ls["IQM [95%]"]) < float(ls["IQM [95%]_high"])
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["statistic"] == "final"
+    assert content["notes"] == []
+    assert [row["success"] for row in content["tables"]["seeds"][:2]] == pytest.approx([0.4, 0.8])
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "Statistic: final" in markdown
+    assert "0.600 ± 0.200" in markdown
+    assert all(f"{f}.png" in markdown for f in figures)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "expected"),
+    [("final", [0.4, 0.8]), ("last_k", [0.45, 0.85]), ("paper_max", [0.5, 0.9])],
+)
+def test_each_statistic_is_labelled(
+    write_run: Write, cli: Cli, tmp_path: Path, statistic: str, expected: list[float]
+) -> None:
+    run = write_run("run", SUCCESS)
+    result = cli("report", run, "--statistic", statistic, "--last_k", "2", "--output", tmp_path / "out")
+    assert result.code == 0
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [row["success"] for row in content["tables"]["seeds"]] == pytest.approx(expected)
+    (side,) = content["tables"]["statistics"]
+    assert side["final"] == pytest.approx(0.6)
+    assert side["last_k"] == pytest.approx(0.65)
+    assert side["paper_max"] == pytest.approx(0.7)
+    assert f"Each seed's mean success over tasks, {statistic} (" in result.out
+
+
+def test_steps_and_time_to_a_success(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    (
+        run / "timing.jsonl"
+    ).write_text(  # a rate of 1 and 2 steps per second: 100 s, then 50 s for each evaluation
+        '{"step": 100, "seconds": 7.0, "steps_per_second": 1.0}\n'
+        '{"step": 300, "seconds": 9.0, "steps_per_second": 2.0}\n'
+    )
+    assert cli("report", run, "--output", tmp_path / "out").code == 0
+    half, most, nearly_all = records(tmp_path / "out", "reached")
+    assert (half["seeds that reached it"], half["steps per task"]) == ("2 of 2", "200")
+    assert float(half["minutes"]) == pytest.approx(150 / 60)
+    assert (most["seeds that reached it"], most["steps per task"], most["minutes"]) == ("1 of 2", "", "")
+    assert nearly_all["seeds that reached it"] == "1 of 2"
+
+
+def test_published_figures_are_marked(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    result = cli("report", run, "--published")
+    assert result.code == 0
+    assert "no published figures for MT2" in result.err
+    stamp = json.loads((run / "stamp.json").read_text())
+    stamp["benchmark"]["name"] = "MT10"
+    (run / "stamp.json").write_text(json.dumps(stamp))
+    assert cli("report", run, "--published", "--output", tmp_path / "out").code == 0
+    rows = records(tmp_path / "out", "published")
+    assert all(row["method"].endswith("(published)") for row in rows)
+    aligned = next(row for row in rows if row["method"].startswith("Aligned-MTL"))
+    assert (aligned["success"], aligned["success_sem"], aligned["seeds"]) == ("0.97", "0.045", "10")
+    assert "impossible" in aligned["note"]
+    assert "(published)" not in (tmp_path / "out" / "methods.csv").read_text()
+
+
+def test_different_protocols_are_refused_in_one_table(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    write_run("a", SUCCESS)
+    write_run("b", BETTER, balancer="PCGrad", protocol={"name": "other", "horizon": 7})
+    error = refused(cli("report", tmp_path / "runs", "--output", tmp_path / "out"))
+    assert "not comparable: protocol.name is tiny and other" in error
+    assert "--allow_mixed" in error
+    assert not (tmp_path / "out").exists()
+    result = cli("report", tmp_path / "runs", "--allow_mixed")
+    assert result.code == 0
+    assert "Mixed protocols" in result.err
+    assert "P(X > Y)" not in result.out  # no such comparison across protocols
+
+
+def test_evaluations_of_their_own(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    assert "mtrl evaluate" in refused(cli("report", run, "--source", "evaluation"))
+    judged = {"step": 300, "tasks": TASKS, "seeds": [0, 1]}
+    episodes = {"success": [[[1, 0], [1, 1]], [[1, 1], [None, 1]]]}
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "a.json").write_text(json.dumps(judged | {"episodes": episodes}))
+    result = cli("report", run, "--source", "evaluation", "--output", tmp_path / "out")
+    assert result.code == 0, result.err
+    assert [float(r["success"]) for r in records(tmp_path / "out", "seeds")] == [0.75, 1.0]
+    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": episodes}))
+    assert "both judge step 300" in refused(cli("report", run, "--source", "evaluation"))
+    (run / "evaluation" / "b.json").write_text(json.dumps({"step": 300}))
+    assert "b.json" in refused(cli("report", run, "--source", "evaluation"))
+
+
+def test_a_trained_run_without_checkpoints(finished: Path, cli: Cli) -> None:
+    for path in sorted((finished / "checkpoints").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (finished / "checkpoints").rmdir()
+    result = cli("report", finished)
+    assert result.code == 0, result.err
+    assert "MultiHead, AlignedMTL" in result.out
+
+
+# ------------------------------------------------------------------------------------------------ bad input
+
+
+def test_bad_arguments(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").write_text("")
+    assert "There is no run in" in refused(cli("report", empty))
+    assert f"{tmp_path / 'nowhere'} is none" in refused(cli("report", tmp_path / "nowhere"))
+    assert "last_k must be at least 1" in refused(cli("report", run, "--last_k", "0"))
+    assert "one of final, last_k, paper_max" in refused(cli("report", run, "--statistic", "best"))
+    assert "did you mean 'statistic'?" in refused(cli("report", run, "--statistics", "final"))
+    assert "is a file" in refused(cli("report", run, "--output", tmp_path / "file"))
+    assert "something else than a report" in refused(cli("report", run, "--output", run))
+    refused(cli("report"))
+
+
+def test_a_report_is_written_again(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    for _ in range(2):
+        assert cli("report", run, "--output", tmp_path / "out").code == 0
+
+
+def test_a_half_written_last_line_is_named_and_left_out(write_run: Write, cli: Cli) -> None:
+    run = write_run("run", SUCCESS)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text("\n".join([*lines[:2], lines[2][:30]]))
+    result = cli("report", run)
+    assert result.code == 0
+    assert "metrics.jsonl was cut off" in result.err
+    assert "not finished: its last evaluation is of step 200 of 300" in result.err
+    assert "0.700 ± 0.200" in result.out  # of step 200
+
+
+def test_a_missing_seed_is_named(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    write_run("ls", SUCCESS)
+    write_run("pcgrad", np.array(SUCCESS)[:, 1:], seeds=[1], balancer="PCGrad")
+    result = cli("report", tmp_path / "runs")
+    assert result.code == 0
+    assert "PCGrad has no seed 0" in result.err
+    assert "PCGrad has one seed: no standard error and no interval" in result.err
+
+
+def test_a_run_of_another_version_is_named(write_run: Write, cli: Cli) -> None:
+    result = cli("report", write_run("run", SUCCESS, written_by="0.0.1"))
+    assert result.code == 0
+    assert "was written by mtrl-toolkit 0.0.1" in result.err
+
+
+def test_a_trainings_times_may_be_missing(write_run: Write, cli: Cli) -> None:
+    run = write_run("run", SUCCESS)
+    (run / "timing.jsonl").unlink()
+    result = cli("report", run)
+    assert result.code == 0
+    assert "There are no times of" in result.err
+
+
+def _edit_line(run: Path, number: int, text: str) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    lines[number] = text
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _evaluation(success: object, step: object = 200) -> str:
+    return json.dumps({"step": step, "evaluation/success": success})
+
+
+def _drop_from_stamp(run: Path) -> None:
+    (run / "stamp.json").write_text(json.dumps({"versions": {"mtrl-toolkit": "0.0.1"}}))
+
+
+def _missing_seed(run: Path) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | {"seeds": [0, 1, 2]}))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no metrics": (lambda run: (run / "metrics.jsonl").unlink(), "it has no metrics.jsonl"),
+    "no evaluation": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "holds no evaluation"),
+    "empty metrics": (lambda run: (run / "metrics.jsonl").write_text(""), "holds no evaluation"),
+    "only a cut line": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "ev'), "no evaluation"),
+    "a broken line": (lambda run: _edit_line(run, 1, '{"step": 200, "eva'), "a line that is not JSON"),
+    "a line without a step": (lambda run: _edit_line(run, 1, "[]"), "a line without a step"),
+    "a step that is no number": (lambda run: _edit_line(run, 1, _evaluation([], "x")), "without a step"),
+    "metrics that are no text": (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"), "is not text"),
+    "a row too few": (lambda run: _edit_line(run, 1, _evaluation([[0.1, 0.2]])), "array of one shape"),
+    "words for numbers": (
+        lambda run: _edit_line(run, 1, _evaluation([["a", 1], [1, 1]])),
+        "array of one shape",
+    ),
+    "success above one": (lambda run: _edit_line(run, 1, _evaluation([[0.1, 2], [1, 1]])), "between 0 and 1"),
+    "a step twice": (lambda run: _edit_line(run, 1, _evaluation(SUCCESS[1], 100)), "do not increase"),
+    "a missing seed": (_missing_seed, "success rate for 3 seeds and 2 tasks"),
+    "no stamp": (lambda run: (run / "stamp.json").unlink(), "it has no stamp.json"),
+    "half a stamp": (lambda run: (run / "stamp.json").write_text('{"proto'), "stamp.json cannot be read"),
+    "another version's stamp": (_drop_from_stamp, "it is of mtrl-toolkit 0.0.1"),
+    "a broken configuration": (
+        lambda run: (run / "config.yaml").write_text("{a: "),
+        "config.yaml cannot be read",
+    ),
+    "no configuration": (lambda run: (run / "config.yaml").write_text("- 1"), "must hold a mapping"),
+    "no seeds": (lambda run: (run / "config.yaml").write_text("benchmark: MT2"), "a list of seeds"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_run_is_refused_alone_and_skipped_among_others(
+    write_run: Write, cli: Cli, tmp_path: Path, damage: str
+) -> None:
+    apply, words = DAMAGE[damage]
+    bad = write_run("bad", SUCCESS)
+    apply(bad)
+    error = refused(cli("report", bad))
+    assert words in error
+    assert str(bad) in error
+    write_run("good", BETTER, balancer="PCGrad")
+    result = cli("report", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.code == 0
+    assert f"{bad} was skipped: " in result.err
+    assert words in result.err
+    assert [row["method"] for row in records(tmp_path / "out", "methods")] == ["Shared, PCGrad"]
+    assert words in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_an_evaluation_without_outcomes_is_left_out(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    run = write_run("run", SUCCESS)
+    _edit_line(run, 2, _evaluation([[0.1, None], [1, 1]], 300))
+    result = cli("report", run, "--output", tmp_path / "out")
+    assert result.code == 0
+    assert "the evaluations of steps 300 lack outcomes" in result.err
+    assert [float(r["success"]) for r in records(tmp_path / "out", "seeds")] == pytest.approx([0.5, 0.9])
+
+
+def test_other_commands_do_not_load_matplotlib() -> None:
+    code = "import sys, mtrl.report.command; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

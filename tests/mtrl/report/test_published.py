@@ -1,0 +1,35 @@
+"""The published figures: complete, and marked where they cannot be what they are called."""
+
+import json
+import math
+from importlib.resources import files
+
+FIGURES = json.loads((files("mtrl.report") / "published.json").read_text())
+
+
+def largest_sem(mean: float, n: int) -> float:
+    """Of n values in [0, 1] with this mean: as many ones as fit, the rest of the sum in one value, and zeros."""
+    ones = math.floor(n * mean)
+    values = [1.0] * ones + [n * mean - ones] + [0.0] * (n - ones - 1)
+    return math.sqrt(sum((v - mean) ** 2 for v in values[:n]) / (n - 1) / n)
+
+
+def test_every_figure_says_what_it_is() -> None:
+    for figure in FIGURES:
+        assert figure.keys() == {
+            "benchmark", "method", "value", "sem", "seeds", "metric", "protocol", "source", "note"
+        }  # fmt: skip
+        assert 0 <= figure["value"] <= 1
+        assert figure["metric"]
+        assert figure["protocol"]
+        assert figure["source"]
+
+
+def test_exactly_the_impossible_standard_errors_are_noted() -> None:
+    assert round(largest_sem(0.97, 10), 3) == 0.030
+    impossible = {
+        f["method"]
+        for f in FIGURES
+        if f["sem"] is not None and f["sem"] > largest_sem(f["value"], f["seeds"])
+    }
+    assert impossible == {f["method"] for f in FIGURES if "impossible" in f["note"]} == {"Aligned-MTL"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -65,20 +66,18 @@ def command(arguments: list[str]) -> int:
         if request.dry_run:
             _print_plan(runs, found, config, executor, calibration)
             return 0
+        if request.only is not None and not 0 <= request.only < len(runs):
+            raise ValueError(
+                f"--only must be the number of a run, from 0 to {len(runs) - 1}, got {request.only}."
+            )
         manifest.write(config.directory, runs)
         if request.only is not None:
-            if not 0 <= request.only < len(runs):
-                raise ValueError(
-                    f"--only must be the number of a run, from 0 to {len(runs) - 1}, got {request.only}."
-                )
-            return _train(runs[request.only : request.only + 1], config.directory, executor)
+            return _train([runs[request.only]], config.directory, executor)
         code = _train(runs, config.directory, executor)
     finally:
         signal.signal(signal.SIGTERM, previous)
         executor.close()
-    done = [run for run in runs if is_finished(run, config.directory)]
-    if done:
-        _report(done, config)
+    _report([run for run in runs if is_finished(run, config.directory)], config)
     return code
 
 
@@ -184,8 +183,14 @@ def _print_plan(
 
 
 def _report(runs: Sequence[Run], config: SweepConfig) -> None:
-    """The comparison of the finished runs, in the sweep's directory."""
-    grids = config.axes if isinstance(config.axes, list) else [config.axes]
-    mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))
+    """The comparison of the finished runs, in the sweep's directory; one that is there and newer stays."""
+    output = config.directory / "report"
     directories = [run.directory(config.directory) for run in runs]
-    report(directories, output=config.directory / "report", allow_mixed=mixed)
+    written = output / "report.json"
+    newest = max((d.joinpath("metrics.jsonl").stat().st_mtime for d in directories), default=math.inf)
+    if written.exists() and written.stat().st_mtime > newest:
+        print(f"mtrl: the report of the sweep is in {output}.", file=sys.stderr)
+    elif directories:
+        grids = config.axes if isinstance(config.axes, list) else [config.axes]
+        mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))
+        report(directories, output=output, allow_mixed=mixed)

@@ -1,0 +1,142 @@
+"""From a sweep's file to its runs, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtrl.sweep.config import SweepConfig, parse_request
+from mtrl.sweep.plan import make_run, methods
+from tests.mtrl.conftest import Result
+from tests.mtrl.sweep.conftest import BASE
+from tests.mtrl.test_cli import assert_refused
+
+ROOT = Path(__file__).resolve().parents[3]
+Write = Callable[..., Path]
+Cli = Callable[..., Result]
+
+
+def names(axes: Any, base: dict[str, Any] = BASE) -> list[str]:
+    return [method.name for method in methods(SweepConfig(base=base, axes=axes))]
+
+
+def test_every_combination_is_a_method() -> None:
+    assert names({"balancer": ["LS", None], "agent.gamma": [0.9, 0.99]}) == [
+        "LS-gamma0.9", "LS-gamma0.99", "none-gamma0.9", "none-gamma0.99"
+    ]  # fmt: skip
+    assert names({}) == ["run"]
+
+
+def test_a_list_of_axes_is_a_union() -> None:
+    axes = [
+        {"network": ["shared", "film"], "balancer": [None]},
+        {"network": ["shared"], "balancer": ["PCGrad"]},
+    ]
+    assert names(axes) == ["shared-none", "film-none", "shared-PCGrad"]
+
+
+def test_classes_with_options() -> None:
+    values = [{"class_path": "CAGrad", "init_args": {"c": c}} for c in (0.4, 0.9)]
+    found = methods(SweepConfig(base=BASE, axes={"balancer": values, "network.width": [8]}))
+    assert [method.name for method in found] == ["CAGrad-c0.4-width8", "CAGrad-c0.9-width8"]
+    assert [method.config.balancer.c for method in found] == [0.4, 0.9]  # type: ignore[union-attr]
+    assert found[0].config.network.width == 8  # type: ignore[attr-defined]
+    assert found[0].config.network.depth == 1  # type: ignore[attr-defined]
+
+
+def test_the_digest_is_of_what_is_computed_not_of_where() -> None:
+    def digest(**changes: Any) -> str:
+        (method,) = methods(SweepConfig(base=BASE | changes))
+        return make_run(method, [0, 1]).digest
+
+    assert digest() == digest(num_workers=3, num_threads=2, device="cuda", run_dir="x", seeds=[7])
+    assert digest() == digest(random_steps=50, balancer="AlignedMTL")  # a default, said
+    assert len({digest(), digest(total_steps=401), digest(balancer="LS"), digest(agent={"tau": 0.1})}) == 4
+
+
+def test_names_of_seeds() -> None:
+    (method,) = methods(SweepConfig(base=BASE))
+    assert make_run(method, [0, 1, 2, 5]).name == "run-seed0-2_5"
+    assert make_run(method, [7]).name == "run-seed7"
+
+
+def test_the_command_line_goes_before_the_file(write_sweep: Write) -> None:
+    path = write_sweep(executor="ray", retries=5)
+    config = parse_request([str(path), "--executor", "local", "--seeds", "4,5"]).config
+    assert (config.executor, config.seeds, config.retries) == ("local", [4, 5], 5)
+
+
+@pytest.mark.parametrize(("name", "count"), [("small", 2), ("paper", 16)])
+def test_shipped_sweeps(name: str, count: int) -> None:
+    config = parse_request([str(ROOT / "configs" / "sweeps" / f"{name}.yaml")]).config
+    found = methods(config)
+    assert len(found) == count
+    assert config.directory == Path("runs") / name
+
+
+BAD = {
+    "unknown axis": ({"axes": {"balancr": ["LS"]}}, ["no axis 'balancr'", "did you mean 'balancer'?"]),
+    "unknown nested axis": ({"axes": {"agent.gama": [0.9]}}, ["did you mean 'agent.gamma'?"]),
+    "seeds as an axis": ({"axes": {"seeds": [[0], [1]]}}, ["seeds are no axis"]),
+    "empty axis": ({"axes": {"balancer": []}}, ["axis balancer", "at least one value"]),
+    "axis of one value": ({"axes": {"balancer": "LS"}}, ["axes must be"]),
+    "same value twice": ({"axes": {"balancer": ["LS", "ls"]}}, ["same name 'ls'"]),
+    "same class twice": (
+        {"axes": {"balancer": ["CAGrad", {"class_path": "CAGrad"}]}},
+        ["same name 'CAGrad'"],
+    ),
+    "unknown value": ({"axes": {"balancer": ["PCGrat"]}}, ["PCGrat", "did you mean 'PCGrad'?"]),
+    "option of no balancer": (
+        {"axes": {"balancer": [None], "balancer.c": [0.4]}},
+        ["axis balancer.c needs a balancer"],
+    ),
+    "unknown option of the sweep": ({"seed": [0]}, ["'seed'", "did you mean 'seeds'?"]),
+    "unknown key of the base": ({"base": {"totl_steps": 3}}, ["totl_steps"]),
+    "no base file": ({"base": "nowhere.yaml"}, ["nowhere.yaml"]),
+    "equal seeds": ({"seeds": [1, 1]}, ["seeds must be different", "[1, 1]"]),
+    "no seeds": ({"seeds": []}, ["at least one"]),
+    "no seeds in a run": ({"seeds_per_run": 0}, ["seeds_per_run", "0"]),
+    "two GPUs for a run": ({"gpus_per_run": 2}, ["gpus_per_run", "2"]),
+    "too few cores": ({"cores": 1, "cores_per_run": 4}, ["4 cores", "has 1"]),
+    "address of no cluster": ({"address": "auto"}, ["--executor ray"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_sweeps(write_sweep: Write, cli: Cli, tmp_path: Path, case: str) -> None:
+    options, words = BAD[case]
+    assert_refused(cli("sweep", write_sweep(**options)), *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", ["empty"]), ("[1]", ["list"]), ("axes: [", ["not valid YAML"])],
+)
+def test_bad_files(cli: Cli, tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    assert_refused(cli("sweep", path), str(path), *words)
+    assert_refused(cli("sweep", tmp_path / "nowhere.yaml"), "nowhere.yaml", "cannot be read")
+
+
+def test_number_of_no_run(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
+    sweep = write_sweep(seeds_per_run=2)
+    assert_refused(cli("sweep", sweep, "--only", 2), "--only", "from 0 to 1", "got 2")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_unreachable_clusters(write_sweep: Write, cli: Cli) -> None:
+    pytest.importorskip("ray")
+    sweep = write_sweep()
+    result = cli("sweep", sweep, "--executor", "ray", "--address", "127.0.0.1:1")
+    assert_refused(result, "127.0.0.1:1 cannot be reached", "ray start")
+    assert_refused(cli("sweep", sweep, "--executor", "ray", "--address", "here"), "HOST:PORT", "'here'")
+
+
+def test_a_base_file_lies_beside_the_sweep(write_sweep: Write) -> None:
+    sweep = write_sweep(base="base.yaml")
+    (sweep.parent / "base.yaml").write_text(yaml.safe_dump(BASE))
+    assert methods(parse_request([str(sweep)]).config)[0].config.total_steps == 400

@@ -1,0 +1,78 @@
+"""Copies of a run at a URL are whole, and lose what the run lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mtrl.sweep.config import SweepConfig
+from mtrl.sweep.plan import Run, make_run, methods
+from mtrl.sweep.state import Progress, last_step
+from tests.mtrl.sweep.conftest import BASE
+
+pytest.importorskip("fsspec")
+from mtrl.sweep.storage import Storage
+
+
+@pytest.fixture
+def run() -> Run:
+    return make_run(methods(SweepConfig(base=BASE))[0], [0])
+
+
+def write_run(run: Run, root: Path, step: int) -> None:
+    directory = run.directory(root)
+    folder = directory / "checkpoints" / f"step_{step:010d}"
+    folder.mkdir(parents=True)
+    for name in ("agent.safetensors", "replay.safetensors", "manifest.json"):
+        (folder / name).write_text(f"{name} {step}")
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, "evaluation/success": [[0.5, 1.0]]}) + "\n")
+    run.log_path(root).parent.mkdir(exist_ok=True)
+    run.log_path(root).write_text("started")
+
+
+def contents(run: Run, root: Path) -> dict[str, str]:
+    directory = run.directory(root)
+    return {str(p.relative_to(directory)): p.read_text() for p in directory.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("scheme", ["file", "memory"])
+def test_there_and_back(run: Run, tmp_path: Path, scheme: str) -> None:
+    storage = Storage(f"{scheme}://{tmp_path}/remote")
+    first, second, mirror = tmp_path / "first", tmp_path / "second", tmp_path / "mirror"
+    storage.pull(run, first)
+    storage.mirror(mirror)
+    assert last_step(run, first) is None
+    write_run(run, first, 50)
+    storage.push(run, first)
+    write_run(run, first, 100)
+    for path in (run.directory(first) / "checkpoints" / "step_0000000050").iterdir():
+        path.unlink()
+    (run.directory(first) / "checkpoints" / "step_0000000050").rmdir()
+    storage.push(run, first)
+    storage.pull(run, second)
+    assert contents(run, second) == contents(run, first)
+    assert run.log_path(second).read_text() == "started"
+    storage.mirror(mirror)
+    assert last_step(run, mirror) == 100
+    assert not any("replay" in name for name in contents(run, mirror))
+    progress = Progress(run, mirror)
+    progress.read()
+    assert (progress.step, progress.success) == (100, 0.75)
+
+
+def test_half_a_checkpoint_is_none(run: Run, tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/remote")
+    write_run(run, tmp_path / "first", 50)
+    storage.push(run, tmp_path / "first")
+    write_run(run, tmp_path / "first", 100)
+    storage.push(run, tmp_path / "first")
+    remote = tmp_path / "remote" / "runs" / run.name / "checkpoints"
+    (remote / "step_0000000100" / "manifest.json").unlink()
+    storage.pull(run, tmp_path / "second")
+    assert last_step(run, tmp_path / "second") == 50
+
+
+def test_unknown_urls() -> None:
+    with pytest.raises(ValueError, match="nonsense://x cannot be opened"):
+        Storage("nonsense://x")

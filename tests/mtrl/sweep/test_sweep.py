@@ -1,0 +1,172 @@
+"""Sweeps of real runs, killed and resumed: the result is that of an undisturbed one."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtrl.cli import main
+from tests.mtrl.conftest import Result
+from tests.mtrl.sweep.conftest import BASE, OnFirstCheckpoint, training_processes
+from tests.mtrl.test_cli import assert_refused
+
+Write = Callable[..., Path]
+Cli = Callable[..., Result]
+
+
+def snapshot(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def kill_one(root: Path) -> None:
+    training_processes(root)[0].send_signal(signal.SIGKILL)
+
+
+def times_trained(root: Path) -> dict[str, int]:
+    """How often each run was trained to its end."""
+    return {p.stem: p.read_text().count("Trained to step") for p in (root / "logs").iterdir()}
+
+
+def was_resumed(run: Path) -> bool:
+    """Whether the clock of a run began anew."""
+    seconds = [json.loads(line)["seconds"] for line in (run / "timing.jsonl").read_text().splitlines()]
+    return seconds != sorted(seconds)
+
+
+def assert_undisturbed(root: Path, name: str, reference: Path) -> None:
+    """A run has the very metrics of `mtrl train` with its configuration."""
+    config = root / "configs" / f"{name}.yaml"
+    assert main(["train", "--config", str(config), "--run_dir", str(reference)]) == 0
+    expected = (reference / "metrics.jsonl").read_bytes()
+    assert (root / "runs" / name / "metrics.jsonl").read_bytes() == expected
+
+
+def test_killed_once_called_twice_and_changed(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
+    root = tmp_path / "sweep"
+    sweep = write_sweep(axes={}, seeds_per_run=2)
+    killer = OnFirstCheckpoint(root, lambda: kill_one(root))
+    result = cli("sweep", sweep)
+    assert result.code == 0, result.err
+    assert "run-seed0-1: finished, step 400" in result.err
+    assert "mean ± SEM" in " ".join(result.out.split())
+    assert killer.done
+    assert was_resumed(root / "runs" / "run-seed0-1")
+    assert times_trained(root) == {"run-seed0-1": 1}
+    assert_undisturbed(root, "run-seed0-1", tmp_path / "reference")
+
+    before = snapshot(root / "runs") | snapshot(root / "report")
+    result = cli("sweep", sweep)
+    assert result.code == 0
+    assert "finished: nothing was trained" in result.err
+    changed = write_sweep(axes={}, seeds_per_run=2, base=BASE | {"batch_size": 9})
+    assert_refused(cli("sweep", changed), "run-seed0-1 is finished with another configuration", "sweep_dir")
+    assert snapshot(root / "runs") | snapshot(root / "report") == before
+
+
+def test_a_run_that_cannot_be_trained(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
+    sweep = write_sweep(axes={"balancer": ["DWA"]}, seeds_per_run=2)
+    result = cli("sweep", sweep)
+    assert result.code == 1
+    assert "the run DWA-seed0-1 failed" in result.err
+    assert "positive losses" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_several_runs_with_one_killed(write_sweep: Write, cli: Cli, tmp_path: Path, executor: str) -> None:
+    pytest.importorskip("ray")
+    root = tmp_path / "sweep"
+    sweep = write_sweep(executor=executor, cores=2, seeds_per_run=1)
+    killer = OnFirstCheckpoint(root, lambda: kill_one(root))
+    result = cli("sweep", sweep)
+    assert result.code == 0, result.err
+    assert killer.done
+    names = ["LS-seed0", "LS-seed1", "none-seed0", "none-seed1"]
+    assert times_trained(root) == dict.fromkeys(names, 1)
+    assert sum(was_resumed(root / "runs" / name) for name in names) == 1
+    for name in names:
+        assert_undisturbed(root, name, tmp_path / name)
+    before = snapshot(root / "runs")
+    assert cli("sweep", sweep).code == 0
+    assert snapshot(root / "runs") == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(write_sweep: Write, cli: Cli, tmp_path: Path, number: int) -> None:
+    """What was asked to stop leaves no process behind, and the next call goes on."""
+    root = tmp_path / "sweep"
+    sweep = write_sweep(axes={}, seeds_per_run=2)
+    process = subprocess.Popen([sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)])
+    OnFirstCheckpoint(root, lambda: process.send_signal(number)).join(timeout=120)
+    assert process.wait(timeout=60) == (1 if number == signal.SIGINT else 128 + number)
+    assert training_processes(root) == []
+    assert cli("sweep", sweep).code == 0
+    assert was_resumed(root / "runs" / "run-seed0-1")
+    assert_undisturbed(root, "run-seed0-1", tmp_path / "reference")
+
+
+@pytest.mark.slow
+def test_runs_end_with_the_sweep(write_sweep: Write, tmp_path: Path) -> None:
+    """Even if that is killed without a chance to stop them."""
+    root = tmp_path / "sweep"
+    process = subprocess.Popen([sys.executable, "-m", "mtrl.cli", "sweep", str(write_sweep(axes={}))])
+    OnFirstCheckpoint(root, process.kill).join(timeout=120)
+    process.wait()
+    time.sleep(2)
+    assert training_processes(root) == []
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[Any, Any]]:
+    """A Ray cluster of two nodes with a core each, and the one that may be removed."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        yield cluster, node
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_node_is_lost(write_sweep: Write, cli: Cli, tmp_path: Path, stored: bool) -> None:
+    """Eight runs on two nodes: all finish, none twice, those of the lost node go on from their checkpoint."""
+    pytest.importorskip("ray")
+    root = tmp_path / "sweep"
+    options = {"storage": f"file://{tmp_path}/storage"} if stored else {}
+    seeds = [0] if stored else [0, 1, 2, 3]
+    with two_nodes() as (cluster, node):
+        sweep = write_sweep(executor="ray", address=cluster.address, seeds=seeds, seeds_per_run=1, **options)
+        watched = tmp_path / "storage" if stored else root
+        remover = OnFirstCheckpoint(watched, lambda: cluster.remove_node(node, allow_graceful=False), runs=2)
+        result = cli("sweep", sweep)
+    assert result.code == 0, result.err
+    assert remover.done
+    names = [f"{method}-seed{seed}" for method in ("LS", "none") for seed in seeds]
+    assert times_trained(root) == dict.fromkeys(names, 1)
+    resumed = [name for name in names if was_resumed(root / "runs" / name)]
+    assert len(resumed) == 1
+    for name in names if stored else {*resumed, names[-1]}:
+        assert_undisturbed(root, name, tmp_path / name)
+    assert training_processes(root) == []
+
+
+@pytest.mark.slow
+def test_the_plan(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
+    sweep = write_sweep(seeds=[0, 1, 2, 3], cores=2)
+    result = cli("sweep", sweep, "--dry_run")
+    assert result.code == 0
+    for words in ("none-seed0-3", "LS-seed0-3", "new", "2 runs, 2 at once"):
+        assert words in result.out
+    assert not (tmp_path / "sweep").exists()

@@ -27,7 +27,12 @@ from envs.worlds import Buffers, Engine, World, allocate
 
 _START = "import sys; from envs.pool import serve; serve(*map(int, sys.argv[1:]))"
 _SPIN = 50e-6  # seconds
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",  # bytes: glibc gives back what compiling a model needed
+}
 
 
 def make_engine(path: str, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> Engine:
@@ -104,7 +109,7 @@ class Worker:
             pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+            env={**os.environ, **_SETTINGS, "PYTHONPATH": path},
         )
         theirs.close()
         self.send("make", engine, self.worlds, protocol)

@@ -8,7 +8,7 @@ from typing import Any
 
 from envs.benchmarks import BENCHMARKS, PROTOCOLS
 from mtrl import names, toy
-from mtrl.benchmarks import balancers, env, learner
+from mtrl.benchmarks import balancers, env, learner, logging
 from mtrl.parsing import (
     dump,
     load_config,
@@ -18,7 +18,7 @@ from mtrl.parsing import (
     train_parser,
 )
 from mtrl.report.command import report_command
-from mtrl.train import resume, train
+from mtrl.run import resume, train
 
 
 def train_command(arguments: list[str]) -> int:
@@ -65,11 +65,12 @@ def toy_command(arguments: list[str]) -> int:
 
 
 def benchmark_command(arguments: list[str]) -> int:
-    """Measure speed: of the learner, the balancers or the environments."""
+    """Measure speed: of the learner, the balancers, the environments or logging."""
     kinds: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
         "learner": (learner.LearnerBenchmark, learner.main),
         "env": (env.EnvBenchmark, env.main),
         "balancers": (balancers.BalancerBenchmarkConfig, balancers.main),
+        "logging": (logging.LoggingBenchmark, logging.main),
     }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(

@@ -1,0 +1,117 @@
+"""`mtrl benchmark logging`: what a line of metrics costs beside the training between two lines."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mtrl.config import TrainConfig
+from mtrl.logger import Logger
+from mtrl.parsing import dump, parse, train_config, train_parser
+from mtrl.train import Trainer
+
+
+@dataclass(frozen=True)
+class LoggingBenchmark:
+    """Times the lines of metrics of short trainings, and the training between them.
+
+    Args:
+        configs: configuration files; their sizes and log intervals are measured as they are.
+        intervals: log intervals of training that are timed, after one that is not.
+        steps: environment steps per task that are timed of each interval; the rest is extrapolated.
+        output: also write the measurements to this JSON file.
+    """
+
+    configs: list[str] = field(default_factory=lambda: ["configs/quickstart.yaml", "configs/mt10.yaml"])
+    intervals: int = 3
+    steps: int = 50
+    output: Path | None = None
+
+
+def main(benchmark: LoggingBenchmark) -> None:
+    """Measures each configuration on the CPU and prints the share of its time that logging takes.
+
+    Raises:
+        ValueError: a number is not positive, or a configuration does not fit.
+    """
+    if min(benchmark.intervals, benchmark.steps) < 1 or not benchmark.configs:
+        raise ValueError("intervals and steps must be positive, and there must be a configuration.")
+    results = [measure(path, benchmark.intervals, benchmark.steps) for path in benchmark.configs]
+    columns = ("configuration", "tasks", "seeds", "log interval", "training", "logging", "share of logging")
+    table = Table(*columns, title=f"Seconds of a log interval, CPU, {torch.get_num_threads()} threads")
+    for r in results:
+        share = f"{100 * r['logging_seconds'] / r['training_seconds']:.2f}%"
+        counts = (str(r[name]) for name in ("tasks", "seeds", "log_interval"))
+        seconds = (f"{r['training_seconds']:.2f}", f"{r['logging_seconds']:.4f}")
+        table.add_row(r["config"], *counts, *seconds, share)
+    Console().print(table)
+    if benchmark.output is not None:
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(benchmark).items()}
+        benchmark.output.parent.mkdir(parents=True, exist_ok=True)
+        benchmark.output.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+
+
+def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
+    """Medians over the intervals: the seconds that training takes for a log interval, and those of logging it."""
+    with tempfile.TemporaryDirectory() as directory:
+        run_dir = Path(directory)
+        parser = train_parser()
+        arguments = [
+            "--config",
+            config_path,
+            "--device",
+            "cpu",
+            "--random_steps",
+            "0",
+            "--run_dir",
+            directory,
+        ]
+        namespace = parse(parser, arguments)
+        config = train_config(parser, namespace)
+        (run_dir / "config.yaml").write_text(dump(parser, namespace, config))
+        trainer = Trainer(config, run_dir)
+        try:
+            training, logging = _time(trainer, config, intervals, steps)
+        finally:
+            trainer.close()
+    return {
+        "config": config_path,
+        "tasks": len(config.get_benchmark().tasks),
+        "seeds": len(config.seeds),
+        "log_interval": config.log_interval,
+        "training_seconds": statistics.median(training) * config.log_interval,
+        "logging_seconds": statistics.median(logging),
+        "all_training_seconds_per_step": training,
+        "all_logging_seconds": logging,
+    }
+
+
+def _time(
+    trainer: Trainer, config: TrainConfig, intervals: int, steps: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of an environment step with its updates, and of a line of metrics with all its curves and pictures."""
+    training, logging = [], []
+    trainer.logger = Logger(trainer.run_dir, trainer.tasks, config.seeds)
+    for interval in range(intervals + 1):
+        first, started = trainer.step, time.perf_counter()
+        while trainer.step < first + steps:
+            trainer.collect(trainer.act())
+            trainer.agent.diagnose(trainer.step >= first + steps)
+            trainer.learn()
+        trained = time.perf_counter()
+        trainer.log({"seconds": 0.0, "steps_per_second": 0.0})
+        trainer.logger.flush()
+        if interval:
+            training.append((trained - started) / (trainer.step - first))
+            logging.append(time.perf_counter() - trained)
+    trainer.logger.close()
+    return training, logging

@@ -1,0 +1,83 @@
+"""Clips: Meta-World plays the policy's episode again, and its success is to be seen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from metaworld.policies import SawyerDrawerCloseV3Policy
+
+from envs.benchmarks import get_benchmark
+from envs.goals import benchmark_goals
+from envs.reference import ReferenceWorld
+from mtrl.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, _decorate, renderer, write_clip
+from tests.mtrl.conftest import Result
+from tests.mtrl.test_cli import assert_refused
+
+Cli = Callable[..., Result]
+
+
+def has_border(frame: np.ndarray) -> bool:
+    edge = frame[:HEIGHT, : BORDER - 2].reshape(-1, 3).astype(int)
+    return bool((np.abs(edge - GREEN).max(-1) < 40).mean() > 0.95)
+
+
+def test_success_has_a_border_and_a_caption() -> None:
+    picture = np.full((HEIGHT, WIDTH, 3), 100, dtype=np.uint8)
+    before, after = _decorate(picture, "reach-v3", 8, None), _decorate(picture, "reach-v3", 8, 5)
+    assert before.shape == after.shape == (HEIGHT + CAPTION, WIDTH, 3)
+    assert not has_border(before)
+    assert has_border(after)
+    np.testing.assert_array_equal(after[BORDER : HEIGHT - BORDER, BORDER : WIDTH - BORDER], 100)
+    assert before[HEIGHT:].max() == 255  # white letters, green ones after success
+    assert after[HEIGHT:, :, 0].max() < 128
+
+
+def test_a_clip_of_each_task(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    """Of 6 steps: a frame at the beginning, and one after 4."""
+    clips = tmp_path / "new" / "clips"
+    options = ("--engine", "reference", "--episodes", 1, "--camera", "topview")
+    result = cli("evaluate", finished, *options, "--video", clips)
+    assert result.code == 0, result.err
+    tasks = ("drawer-close-v3", "window-open-v3", "window-close-v3")
+    names = sorted(f"finished-step40-seed0-{task}.mp4" for task in tasks)
+    assert sorted(path.name for path in clips.iterdir()) == names
+    for name in names:
+        assert name in result.err
+        frames = imageio.imread(clips / name)
+        assert frames.shape == (2, HEIGHT + CAPTION, WIDTH, 3)
+        assert frames[:, :HEIGHT].std() > 10  # something is to be seen
+        assert not has_border(frames[0])
+
+
+def test_no_renderer(finished: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "crayons")
+    result = cli("evaluate", finished, "--engine", "reference", "--video", tmp_path / "clips")
+    assert_refused(result, "Clips need an OpenGL library", "crayons", "MUJOCO_GL")
+    assert not (finished / "evaluation").exists()
+    assert not (tmp_path / "clips").exists()
+
+
+@pytest.mark.slow
+def test_the_clip_runs_on_after_success_and_shows_it_upright(tmp_path: Path) -> None:
+    task = "drawer-close-v3"
+    goal = benchmark_goals(get_benchmark("MT1:drawer-close"), 0)[0][0]
+    world, policy = ReferenceWorld(task, "v2"), SawyerDrawerCloseV3Policy()
+    observation = world.reset(np.resize(goal, 6))
+    actions, successes = [], []
+    for _ in range(400):
+        actions.append(np.clip(policy.get_action(observation), -1.0, 1.0).astype(np.float64))
+        observation, _, success = world.step(actions[-1])
+        successes.append(success)
+    solved_at = successes.index(True) + 1
+    path = tmp_path / "clip.mp4"
+    with renderer() as process:
+        clip = Clip(task, "v2", goal, np.array(actions), "corner2", "label", path)
+        assert process.submit(write_clip, clip).result() == solved_at
+    frames = imageio.imread(path)
+    steps = 4 * np.arange(len(frames))
+    assert solved_at + 116 <= steps[-1] <= solved_at + 120
+    assert [has_border(frame) for frame in frames] == (steps >= solved_at).tolist()
+    # The wall behind the table is above the bright floor.
+    assert frames[0, 20:60].mean() < frames[0, HEIGHT - 60 : HEIGHT - 20].mean()

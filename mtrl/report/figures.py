@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ LINES = ["-", "--", "-.", ":"]
 MARKERS = "osD^vPX*"
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "***"]
 DPI = 130
+WRAP = 40  # characters of a label in a line
 
 
 def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directory: Path) -> list[str]:
@@ -82,10 +84,10 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
             yerr=[m.sem or 0.0 for m in means] if len(scores) > 1 else None,
             capsize=2,
             label=group.label,
-            facecolor="#555555" if number % 8 == 0 else "white",
+            facecolor="#c0c0c0" if number % 8 == 0 else "white",
             edgecolor=COLORS[number % 8],
             hatch=HATCHES[number % 8],
-            error_kw={"elinewidth": 1.0, "ecolor": "#b00000"},
+            error_kw={"elinewidth": 1.4, "ecolor": "black"},
         )
     slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(tasks) > 4 else {}
     axis.set_xticks(range(len(tasks)), [task.removesuffix("-v3") for task in tasks], fontsize=9, **slanted)
@@ -98,14 +100,15 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
 def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     """Success of every seed (rows, by method) on every task (columns)."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
-    rows = [(f"{group.label}, seed {curve.seed}", group) for group in groups for curve in group.curves]
+    rows = [_wrap(f"{group.label}, seed {curve.seed}") for group in groups for curve in group.curves]
     values = np.full((len(rows), len(tasks)), np.nan)
     start = 0
     for group in groups:
         scores = group.scores(statistic, k)
         values[start : start + len(scores), [tasks.index(task) for task in group.tasks]] = scores
         start += len(scores)
-    size = (3.0 + 0.75 * len(tasks), 1.6 + 0.28 * len(rows))
+    lines = max(row.count("\n") + 1 for row in rows)
+    size = (3.5 + 0.75 * len(tasks), 1.6 + (0.13 + 0.15 * lines) * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
@@ -117,7 +120,7 @@ def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     axis.hlines(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
     names = [task.removesuffix("-v3") for task in tasks]
     axis.set_xticks(range(len(tasks)), names, rotation=35, ha="right", fontsize=9)
-    axis.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), rows, fontsize=8)
     figure.colorbar(image, ax=axis, label=f"success ({statistic})")
     return figure
 
@@ -180,7 +183,11 @@ def _band(number: int) -> dict[str, Any]:
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
-    handles, names = axis.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside upper center", ncols=min(4, len(names)), fontsize=9, frameon=False
-    )
+    handles, labels = axis.get_legend_handles_labels()
+    names = [_wrap(label, 2 * WRAP) for label in labels]
+    columns = 1 if max(map(len, names)) > WRAP else min(4, len(names))
+    figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
+
+
+def _wrap(label: str, width: int = WRAP) -> str:
+    return textwrap.fill(label, width)

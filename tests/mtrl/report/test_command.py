@@ -277,12 +277,19 @@ def test_a_damaged_run_is_refused_alone_and_skipped_among_others(
     assert words in error
     assert str(bad) in error
     write_run("good", BETTER, balancer="PCGrad")
-    result = cli("report", tmp_path / "runs", "--output", tmp_path / "out")
+    result = cli("report", tmp_path / "runs")
     assert result.code == 0
     assert f"{bad} was skipped: " in result.err
     assert words in result.err
-    assert [row["method"] for row in records(tmp_path / "out", "methods")] == ["Shared, PCGrad"]
-    assert words in (tmp_path / "out" / "report.md").read_text()
+    assert "Shared, PCGrad" in result.out
+    assert "LS" not in result.out
+
+
+def test_what_was_skipped_stands_in_the_report(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    (write_run("bad", SUCCESS) / "stamp.json").unlink()
+    write_run("good", BETTER, balancer="PCGrad")
+    assert cli("report", tmp_path / "runs", "--output", tmp_path / "out").code == 0
+    assert "bad was skipped: it has no stamp.json" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_an_evaluation_without_outcomes_is_left_out(write_run: Write, cli: Cli, tmp_path: Path) -> None:

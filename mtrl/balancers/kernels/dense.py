@@ -86,7 +86,8 @@ def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr):
             partner = tl.where(index < SIZE, partner, index)
             others = tl.gather(rows, tl.broadcast_to(partner[:, None], rows.shape), axis=0)
             own = tl.sum(rows * rows, axis=1)
-            other = tl.sum(others * others, axis=1)
+            # Not summed anew: where both are equal, a last bit would have the pair turn in the same direction.
+            other = tl.gather(own, partner, axis=0)
             inner = tl.sum(rows * others, axis=1)
             turns = (inner != 0.0) & (tl.minimum(own, other) > 1e-30) & (index < SIZE)
             cosine = tl.where(turns, inner * inner / tl.where(turns, own * other, 1.0), 0.0)

@@ -41,6 +41,8 @@ def spawn(
     """`mtrl ARGUMENTS` in a process that ends with this one, in a session of its own: a Ctrl-C does not reach it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
+        file.write(f"$ mtrl {' '.join(arguments)}\n".encode())
+        file.flush()
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "mtrl.sweep.child", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,

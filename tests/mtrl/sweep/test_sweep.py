@@ -1,6 +1,5 @@
 """Sweeps of real runs, killed and resumed: the result is that of an undisturbed one."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -34,10 +33,12 @@ def times_trained(root: Path) -> dict[str, int]:
     return {p.stem: p.read_text().count("Trained to step") for p in (root / "logs").iterdir()}
 
 
-def was_resumed(run: Path) -> bool:
-    """Whether the clock of a run began anew."""
-    seconds = [json.loads(line)["seconds"] for line in (run / "timing.jsonl").read_text().splitlines()]
-    return seconds != sorted(seconds)
+def was_resumed(root: Path, name: str) -> bool:
+    """Whether a run went on from a checkpoint, once."""
+    commands = [
+        line for line in (root / "logs" / f"{name}.log").read_text().splitlines() if line.startswith("$ ")
+    ]
+    return [command.split()[3] for command in commands] == ["--config", "--resume"]
 
 
 def assert_undisturbed(root: Path, name: str, reference: Path) -> None:
@@ -57,7 +58,7 @@ def test_killed_once_called_twice_and_changed(write_sweep: Write, cli: Cli, tmp_
     assert "run-seed0-1: finished, step 400" in result.err
     assert "mean ± SEM" in " ".join(result.out.split())
     assert killer.done
-    assert was_resumed(root / "runs" / "run-seed0-1")
+    assert was_resumed(root, "run-seed0-1")
     assert times_trained(root) == {"run-seed0-1": 1}
     assert_undisturbed(root, "run-seed0-1", tmp_path / "reference")
 
@@ -90,7 +91,7 @@ def test_several_runs_with_one_killed(write_sweep: Write, cli: Cli, tmp_path: Pa
     assert killer.done
     names = ["LS-seed0", "LS-seed1", "none-seed0", "none-seed1"]
     assert times_trained(root) == dict.fromkeys(names, 1)
-    assert sum(was_resumed(root / "runs" / name) for name in names) == 1
+    assert sum(was_resumed(root, name) for name in names) == 1
     for name in names:
         assert_undisturbed(root, name, tmp_path / name)
     before = snapshot(root / "runs")
@@ -109,7 +110,7 @@ def test_interrupted(write_sweep: Write, cli: Cli, tmp_path: Path, number: int) 
     assert process.wait(timeout=60) == (1 if number == signal.SIGINT else 128 + number)
     assert training_processes(root) == []
     assert cli("sweep", sweep).code == 0
-    assert was_resumed(root / "runs" / "run-seed0-1")
+    assert was_resumed(root, "run-seed0-1")
     assert_undisturbed(root, "run-seed0-1", tmp_path / "reference")
 
 
@@ -155,7 +156,7 @@ def test_a_node_is_lost(write_sweep: Write, cli: Cli, tmp_path: Path, stored: bo
     assert remover.done
     names = [f"{method}-seed{seed}" for method in ("LS", "none") for seed in seeds]
     assert times_trained(root) == dict.fromkeys(names, 1)
-    resumed = [name for name in names if was_resumed(root / "runs" / name)]
+    resumed = [name for name in names if was_resumed(root, name)]
     assert len(resumed) == 1
     for name in names if stored else {*resumed, names[-1]}:
         assert_undisturbed(root, name, tmp_path / name)

@@ -143,7 +143,7 @@ def _train(runs: Sequence[Run], root: Path, executor: Executor) -> int:
                         states[name] = "running" if name in going else "waiting"
                 table.update(states)
                 time.sleep(0.5)
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException:
         print("Stopping: every run writes a checkpoint. The same command goes on with them.", file=sys.stderr)
         executor.stop()
         raise

@@ -52,7 +52,6 @@ class Run:
     Args:
         options: a configuration as `mtrl train --config` reads it, without run_dir.
         digest: of the resolved configuration.
-        resumable: whether its checkpoints hold what going on needs.
     """
 
     name: str
@@ -61,7 +60,6 @@ class Run:
     options: dict[str, Any]
     digest: str
     total_steps: int
-    resumable: bool
 
     def directory(self, root: Path) -> Path:
         """The run directory in the sweep's directory."""
@@ -91,7 +89,6 @@ def make_run(method: Method, seeds: Sequence[int]) -> Run:
         options={**method.options, "seeds": list(seeds)},
         digest=hashlib.sha256(text.encode()).hexdigest(),
         total_steps=method.config.total_steps,
-        resumable=method.config.checkpoint.replay,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from mtrl.sweep.plan import Run
-from mtrl.sweep.state import is_finished, last_step
+from mtrl.sweep.state import last_step
 
 
 def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -23,8 +23,7 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
         environment: variables beside those of this process.
     """
     directory = run.directory(root)
-    going_on = last_step(run, root) is not None and (run.resumable or is_finished(run, root))
-    if going_on:
+    if last_step(run, root) is not None:
         arguments = ["train", "--resume", str(directory)]
     else:
         shutil.rmtree(directory, ignore_errors=True)  # stopped before there was anything to go on from

@@ -20,8 +20,14 @@ def last_step(run: Run, root: Path) -> int | None:
 
 
 def is_finished(run: Run, root: Path) -> bool:
-    """Whether the checkpoint of the last step is there."""
-    return (last_step(run, root) or 0) >= run.total_steps
+    """Whether the checkpoint of the last step is there, and that step was evaluated."""
+    if (last_step(run, root) or 0) < run.total_steps:
+        return False
+    try:
+        manifest = checkpoint.read_manifest(checkpoint.find(run.directory(root) / "checkpoints", "last"))
+    except checkpoint.CheckpointError:
+        return False
+    return not manifest["values"]["loop"].get("evaluation_due")
 
 
 @dataclass

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mtrl import checkpoint
 from mtrl.sweep import manifest
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run, methods
@@ -19,7 +20,7 @@ def plan(root: Path, seeds: list[int], size: int = 2, keep_packs: bool = False, 
 
 
 def begin(run: Run, root: Path, step: int = 0) -> None:
-    (run.directory(root) / "checkpoints" / f"step_{step:010d}").mkdir(parents=True)
+    checkpoint.save(run.directory(root) / "checkpoints", step, {"loop": {"step": step}})
 
 
 def names(runs: list[Run]) -> list[str]:

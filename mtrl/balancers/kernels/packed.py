@@ -35,7 +35,7 @@ def pairs_kernel(
         for step in tl.static_range(UNROLL):
             column = program * SPAN + offset + step * LANES + lane
             for row in tl.static_range(T):
-                pointer = jacobian_pointer + row * size.to(tl.int64) + column
+                pointer = jacobian_pointer + row * tl.cast(size, tl.int64) + column
                 entries = entries + (tl.load(pointer, mask=column < last, other=0.0),)
         for step in tl.static_range(UNROLL):
             rows = ()
@@ -64,7 +64,7 @@ def tile_kernel(
     """J Jᵀ over SPAN columns a program as a padded tile, on the float64 tensor cores: [S, programs, B, B]."""
     program, seed = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = tl.arange(0, B)
-    jacobian_pointer += seed * T * size + row[:, None] * size.to(tl.int64)
+    jacobian_pointer += seed * T * size + row[:, None] * tl.cast(size, tl.int64)
     total = tl.zeros([B, B], tl.float64)
     last = tl.minimum((program + 1) * SPAN, size)
     for offset in range(0, SPAN, COLUMNS):
@@ -130,6 +130,6 @@ def combine_kernel(
     for task in tl.static_range(T):
         weight = tl.load(weights_pointer + seed * T + task).to(total.dtype)
         total += weight * tl.load(
-            jacobian_pointer + task * size.to(tl.int64) + column, mask=inside, other=0.0
+            jacobian_pointer + task * tl.cast(size, tl.int64) + column, mask=inside, other=0.0
         )
     tl.store(direction_pointer + seed * size + column, total, mask=inside)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from mtrl.tensorboard import HeatMap, add_scalars, describe
+from mtrl.tensorboard import HeatMap, add_picture, add_scalars, describe
 
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -66,7 +66,7 @@ class Logger:
         """Draws cosines between the tasks' gradients [S, T, T] as heat maps, in TensorBoard only."""
         for name, of_seeds in cosines.items():
             for writer, cosine in zip(self.writers[1:], of_seeds, strict=True):
-                writer.add_image(name, self.heat_map(cosine), step, dataformats="HWC")
+                add_picture(writer, name, self.heat_map(cosine), step)
 
     def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
         """Logs wall-clock figures of one step."""

@@ -220,7 +220,9 @@ class Trainer:
                 failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
                 metrics[f"{network}/solver_failures"] = failures
         self.logger.write(self.step, metrics)
-        self.logger.write_cosines(self.step, cosine_matrices)
+        assert self.config.evaluation.interval is not None
+        if _passed(max(0, self.step - self.config.log_interval), self.step, self.config.evaluation.interval):
+            self.logger.write_cosines(self.step, cosine_matrices)  # pictures cost more than numbers
         self.logger.write_timing(self.step, timing)
 
     def evaluate(self) -> float:

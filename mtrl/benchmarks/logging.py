@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -61,7 +63,8 @@ def main(benchmark: LoggingBenchmark) -> None:
 
 
 def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
-    """Medians over the intervals: the seconds that training takes for a log interval, and those of logging it."""
+    """Medians over the intervals: the seconds that training takes for a log interval, and those of logging it, with
+    the interval's share of the heat maps."""
     with tempfile.TemporaryDirectory() as directory:
         run_dir = Path(directory)
         parser = train_parser()
@@ -80,38 +83,54 @@ def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
         (run_dir / "config.yaml").write_text(dump(parser, namespace, config))
         trainer = Trainer(config, run_dir)
         try:
-            training, logging = _time(trainer, config, intervals, steps)
+            training, lines, pictures = _time(trainer, config, intervals, steps)
         finally:
             trainer.close()
+    assert config.evaluation.interval is not None
+    share = (
+        config.log_interval / config.evaluation.interval
+    )  # pictures are drawn once in an evaluation interval
     return {
         "config": config_path,
         "tasks": len(config.get_benchmark().tasks),
         "seeds": len(config.seeds),
         "log_interval": config.log_interval,
         "training_seconds": statistics.median(training) * config.log_interval,
-        "logging_seconds": statistics.median(logging),
+        "logging_seconds": statistics.median(lines) + statistics.median(pictures) * min(1.0, share),
         "all_training_seconds_per_step": training,
-        "all_logging_seconds": logging,
+        "all_line_seconds": lines,
+        "all_picture_seconds": pictures,
     }
 
 
 def _time(
     trainer: Trainer, config: TrainConfig, intervals: int, steps: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of an environment step with its updates, and of a line of metrics with all its curves and pictures."""
-    training, logging = [], []
+) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of an environment step with its updates, of a line of metrics with its curves, and of the heat maps."""
+    training, lines, pictures = [], [], []
     trainer.logger = Logger(trainer.run_dir, trainer.tasks, config.seeds)
+    num_seeds, num_tasks, _ = trainer.layout
+    shape = (num_seeds, num_tasks, num_tasks)
+    cosines = {
+        f"{n}/cosine_matrix": np.linspace(-1, 1, math.prod(shape)).reshape(shape) for n in ("critic", "actor")
+    }
     for interval in range(intervals + 1):
-        first, started = trainer.step, time.perf_counter()
+        first, times = trainer.step, [time.perf_counter()]
         while trainer.step < first + steps:
             trainer.collect(trainer.act())
             trainer.agent.diagnose(trainer.step >= first + steps)
             trainer.learn()
-        trained = time.perf_counter()
+        times.append(time.perf_counter())
         trainer.log({"seconds": 0.0, "steps_per_second": 0.0})
         trainer.logger.flush()
+        times.append(time.perf_counter())
+        trainer.logger.write_cosines(trainer.step, cosines)
+        trainer.logger.flush()
+        times.append(time.perf_counter())
         if interval:
-            training.append((trained - started) / (trainer.step - first))
-            logging.append(time.perf_counter() - trained)
+            of_training, of_line, of_pictures = np.diff(times).tolist()
+            training.append(of_training / (trainer.step - first))
+            lines.append(of_line)
+            pictures.append(of_pictures)
     trainer.logger.close()
-    return training, logging
+    return training, lines, pictures

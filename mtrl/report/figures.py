@@ -185,7 +185,8 @@ def _band(number: int) -> dict[str, Any]:
 def _legend(figure: Figure, axis: Axes) -> None:
     handles, labels = axis.get_legend_handles_labels()
     names = [_wrap(label, 2 * WRAP) for label in labels]
-    columns = 1 if max(map(len, names)) > WRAP else min(4, len(names))
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    columns = int(np.clip(figure.get_figwidth() / (0.75 + 0.075 * longest), 1, min(4, len(names))))  # inches
     figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
 
 

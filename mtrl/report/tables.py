@@ -11,7 +11,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rich.table
 
 from mtrl.report.groups import Group, comparable
@@ -205,6 +204,6 @@ def _integer(value: float | None) -> int | None:
 def _text(cell: Cell) -> str:
     formats: dict[type, Callable[[Any], str]] = {
         int: lambda v: f"{v:,}",
-        float: lambda v: f"{v:.3g}" if np.abs(v) >= 1 else f"{v:.3f}",
+        float: lambda v: f"{v:.3f}" if abs(v) <= 1 else f"{v:.3g}",
     }
     return "–" if cell is None else formats.get(type(cell), str)(cell)

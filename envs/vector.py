@@ -161,13 +161,20 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         rewards, successes = buffers.rewards.copy(), buffers.successes.copy()
         truncations = buffers.cut | invalid
         final_observations = np.where(truncations[:, None], buffers.final_observations, 0.0)
-        lost = self._recover(failures)
-        for values, replacement in ((invalid, True), (truncations, True), (rewards, 0.0), (successes, False)):
-            values[lost] = replacement
-        final_observations[lost] = previous[lost]
         done = truncations.copy()
-        done[lost] = False  # `_recover` has counted those
-        self._count_resets(np.flatnonzero(done))
+        if failures:
+            lost = self._recover(failures)
+            for values, replacement in (
+                (invalid, True),
+                (truncations, True),
+                (rewards, 0.0),
+                (successes, False),
+            ):
+                values[lost] = replacement
+            final_observations[lost] = previous[lost]
+            done[lost] = False  # `_recover` has counted those
+        if any(done.tolist()):
+            self._count_resets(np.flatnonzero(done))
         infos = {
             "success": successes,
             "final_obs": final_observations,

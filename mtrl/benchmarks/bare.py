@@ -19,9 +19,10 @@ _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class BarePhysics:
-    """Meta-World's models, one `MjData` per task, under random actions: five steps of MuJoCo and a forward pass.
+    """The engine's models, one `MjData` per task, under random actions: five steps of MuJoCo and a forward pass.
 
-    No observation, reward or waiting for other processes; an episode's start is copied.
+    No observation, reward or waiting for other processes; an episode's start is copied. The engine's models lack
+    what is only looked at, which makes them about a tenth quicker than Meta-World's.
     """
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:

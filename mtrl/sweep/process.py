@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from mtrl.lock import locked
 from mtrl.sweep.plan import Run
 from mtrl.sweep.state import last_step
 
@@ -21,17 +23,38 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
     Args:
         root: the sweep's directory.
         environment: variables beside those of this process.
+
+    Raises:
+        ValueError: another process trains it.
     """
     directory = run.directory(root)
+    if directory.exists():
+        _clear_unstarted(run, root)
     if last_step(run, root) is not None:
         arguments = ["train", "--resume", str(directory)]
     else:
-        shutil.rmtree(directory, ignore_errors=True)  # stopped before there was anything to go on from
         path = run.config_path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False))
         arguments = ["train", "--config", str(path)]
     return spawn(arguments, run.log_path(root), environment)
+
+
+def _clear_unstarted(run: Run, root: Path) -> None:
+    """Removes a run that was stopped before there was anything to go on from.
+
+    A process that lost its sweep or its node ends within a second: it is waited for.
+    """
+    for attempt in range(20):
+        try:
+            with locked(run.directory(root)):
+                if last_step(run, root) is None:
+                    shutil.rmtree(run.directory(root))
+                return
+        except ValueError:
+            if attempt == 19:
+                raise
+            time.sleep(0.5)
 
 
 def spawn(

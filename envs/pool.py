@@ -13,6 +13,7 @@ import importlib
 import os
 import pickle
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def serve(connection_descriptor: int, buffer_descriptor: int, num_worlds: int) -
     frequent ones are short: nothing means ("step",), and nothing in return that it went well, with an empty
     list as the result.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(connection_descriptor)
     poll = _poll(connection)
     buffers = Buffers.attach(buffer_descriptor, num_worlds)

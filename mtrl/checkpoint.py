@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,40 @@ def find(directory: Path, which: str) -> Path:
             f"{', '.join(map(str, available))}."
         )
     return directory / f"step_{int(which):010d}"
+
+
+def find_intact(directory: Path) -> tuple[Path, list[Path]]:
+    """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
+
+    Raises:
+        CheckpointError: there is none; the error is that of the newest.
+    """
+    newest = find(directory, "last")
+    damaged: dict[Path, CheckpointError] = {}
+    for step in reversed(steps(directory)):
+        path = directory / f"step_{step:010d}"
+        try:
+            for name, checksum in read_manifest(path)["files"].items():
+                if not (path / name).is_file() or _checksum(path / name) != checksum:
+                    raise CheckpointError(
+                        f"The checkpoint file {path / name} is damaged or missing: its checksum differs from the "
+                        "manifest's; use another one."
+                    )
+        except CheckpointError as error:
+            damaged[path] = error
+        else:
+            for damage in damaged.values():
+                print(f"{damage} Going on from {path.name}, the one before.", file=sys.stderr)
+            return path, list(damaged)
+    raise damaged[newest]
+
+
+def set_aside(damaged: list[Path]) -> None:
+    """Renames damaged checkpoints, so that nothing takes them for good ones and nothing is deleted."""
+    for path in damaged:
+        target = path.with_name(f"damaged_{path.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
 
 
 def best_step(directory: Path) -> int | None:

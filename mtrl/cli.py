@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mtrl.guard import check_import_packages
+from mtrl.signals import Interrupted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,10 +25,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
         print(f"mtrl: {_one_line(error)}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        print(f"mtrl: {_one_line(interrupted)}", file=sys.stderr)
+        return interrupted.exit_code
     except KeyboardInterrupt:
         print("mtrl: interrupted.", file=sys.stderr)
         return 1
-    except (RuntimeError, OSError, MemoryError) as error:
+    except RuntimeError as error:
+        out_of_memory = (
+            type(error).__name__ == "OutOfMemoryError"
+        )  # torch's; importing it here would slow `--help`
+        advice = "The GPU is out of memory: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
+        print(f"mtrl: {advice if out_of_memory else ''}{_one_line(error)}", file=sys.stderr)
+        return 1
+    except (OSError, MemoryError) as error:
         print(f"mtrl: {_one_line(error)}", file=sys.stderr)
         return 1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import envs
 from agents.sac import Batch
 from mtrl import checkpoint
 from mtrl.capture import Captured
-from mtrl.config import TrainConfig, stamp
+from mtrl.config import TrainConfig
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluate import EpisodeTracker, make_agent, make_evaluation_env, nan_mean, run_episodes, to_tensor
 from mtrl.generators import Generators
@@ -29,6 +29,7 @@ from mtrl.normalize import RewardNormalizer
 from mtrl.policy import SamplingPolicy
 from mtrl.progress import Progress
 from mtrl.replay import Replay
+from mtrl.signals import Interrupted, StopRequest
 
 
 class TrainingError(RuntimeError):
@@ -88,14 +89,16 @@ class Trainer:
         self.tracker = EpisodeTracker(self.layout)
         self.update_metrics = UpdateMetrics()
         self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
-        self.update = (
-            self._update if self.agent.device.type == "cpu" else Captured(self._update, self._generators())
-        )
+        self.frozen: dict[int, str] = {}  # position of a seed that is not updated any more, and why
         self.step = 0  # environment steps per task and seed
+        self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
+        self.evaluation_due = False  # a signal came in the way of this step's
+        self.stop_request = StopRequest()
         self.best_step: int | None = None
         self.best_success = -1.0
         if checkpoint_path is not None:
             self._restore(checkpoint_path)
+        self._make_update()
 
     def run(self) -> None:
         """Trains to the end.
@@ -103,17 +106,24 @@ class Trainer:
         Raises:
             TrainingError: a loss, an observation or an action is not finite; a checkpoint of the last good state was
                 written.
+            Interrupted: a signal asked to stop; a checkpoint was written.
         """
         config = self.config
-        assert config.random_steps is not None
         assert config.evaluation.interval is not None
         assert config.checkpoint.interval is not None
         self.logger = Logger(self.run_dir, self.tasks, config.seeds, resume_at=self.step or None)
-        with Progress(config.total_steps, self.step) as progress, contextlib.closing(self.logger):
+        with (
+            self.stop_request,
+            Progress(config.total_steps, self.step) as progress,
+            contextlib.closing(self.logger),
+        ):
+            if self.evaluation_due:
+                progress.show_success(self.evaluate())
+                self.save(again=True)
             while self.step < config.total_steps:
                 before = self.step
                 actions = self.act()
-                learning = self.step > config.random_steps
+                learning = self.step > self.learns_from
                 if learning and self.overlap:
                     self.learn()
                 self.collect(actions)
@@ -129,6 +139,8 @@ class Trainer:
                     progress.show_success(self.evaluate())
                 if _passed(before, self.step, config.checkpoint.interval) or done:
                     self.save()
+                if self.stop_request.signal_number is not None and not done:
+                    self._interrupt()
 
     def close(self) -> None:
         self.env.close()
@@ -188,10 +200,20 @@ class Trainer:
             self.update()
 
     def _update(self) -> None:
-        metrics = self.agent.update(self.replay.sample(self.config.batch_size))
+        batch = self.replay.sample(self.config.batch_size)
+        if self.frozen:
+            # What is not finite changes nothing of its seed, and nothing of the others.
+            batch = batch._replace(observation=batch.observation.masked_fill(self._frozen_mask, torch.nan))
+        metrics = self.agent.update(batch)
         if self.agent.device.type == "cpu":
             self._check_finite({name: value.numpy() for name, value in metrics.items()})
         self.update_metrics.add(metrics)
+
+    def _make_update(self) -> None:
+        mask = [s in self.frozen for s in range(len(self.config.seeds))]
+        self._frozen_mask = torch.tensor(mask, device=self.agent.device)[:, None, None, None]
+        cpu = self.agent.device.type == "cpu"
+        self.update = self._update if cpu else Captured(self._update, self._generators())
 
     def _generators(self) -> list[torch.Generator]:
         """Every generator that an update draws from."""
@@ -230,10 +252,11 @@ class Trainer:
         assert self.config.evaluation.episodes is not None
         episodes = run_episodes(
             self.evaluation_env,
-            lambda observation: self._finite(self.agent.act(observation, deterministic=True)),
+            self._judged_action,
             self.config.evaluation.episodes,
             self.agent.device,
         )
+        self.evaluation_due = False
         metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(episodes).items()}
         self.logger.write(self.step, metrics)
         mean_success = float(metrics["evaluation/success"].mean())
@@ -242,10 +265,26 @@ class Trainer:
             self.save()
         return mean_success
 
-    def save(self) -> None:
-        """Writes a checkpoint of the current state."""
+    def _judged_action(self, observation: Tensor) -> Tensor:
+        if self.stop_request.signal_number is not None:  # an evaluation takes longer than a scheduler waits
+            self.evaluation_due = True
+            self._interrupt()
+        return self._finite(self.agent.act(observation, deterministic=True))
+
+    def _interrupt(self) -> None:
+        number = self.stop_request.signal_number
+        assert number is not None
+        self.save(again=self.evaluation_due)
+        raise Interrupted(
+            number,
+            f"Stopped by {signal.Signals(number).name} at step {self.step}, with a checkpoint: go on by "
+            f"`mtrl train --resume {self.run_dir}`.",
+        )
+
+    def save(self, *, again: bool = False) -> None:
+        """Writes a checkpoint of the current state, unless there is one of this step that need not be written again."""
         directory = self.run_dir / "checkpoints"
-        if self.step not in checkpoint.steps(directory):
+        if again or self.step not in checkpoint.steps(directory):
             self.logger.flush()
             checkpoint.save(directory, self.step, self.state_dict(), self.best_step)
         checkpoint.prune(directory)
@@ -257,6 +296,9 @@ class Trainer:
                 "step": self.step,
                 "best_step": self.best_step,
                 "best_success": self.best_success,
+                "learns_from": self.learns_from,
+                "evaluation_due": self.evaluation_due,
+                "frozen": {str(s): reason for s, reason in self.frozen.items()},
                 "observation": self.observation,
                 "tracker": self.tracker.state_dict(),
                 "update_metrics": self.update_metrics.state_dict(),
@@ -272,13 +314,8 @@ class Trainer:
 
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
-        if "replay" not in state:
-            raise checkpoint.CheckpointError(
-                f"The checkpoint {path} was written without its replay, so training cannot go on exactly from it."
-            )
         loop = state["loop"]
         self.agent.load_state_dict(state["agent"])
-        self.replay.load_state_dict(state["replay"])
         self.env.load_state_dict(state["env"])
         self.tracker.load_state_dict(loop["tracker"])
         self.update_metrics.load_state_dict(loop["update_metrics"], self.agent.device)
@@ -288,6 +325,20 @@ class Trainer:
             self.normalizer.load_state_dict(loop["normalizer"])
         self.observation = np.array(loop["observation"])
         self.step, self.best_step, self.best_success = loop["step"], loop["best_step"], loop["best_success"]
+        self.learns_from = loop.get("learns_from", self.learns_from)
+        self.evaluation_due = loop.get("evaluation_due", False)
+        self.frozen = {int(s): reason for s, reason in loop.get("frozen", {}).items()}
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
+        elif self.step > 0:
+            assert self.config.random_steps is not None
+            self.learns_from = self.step + max(self.config.random_steps, self.config.batch_size)
+            print(
+                f"The checkpoint {path} was written without its replay: the policy first collects up to step "
+                f"{self.learns_from} of each task, then the updates go on. This differs from the run that was not "
+                "stopped.",
+                file=sys.stderr,
+            )
 
     def _finite(self, actions: Tensor) -> Tensor:
         if not torch.isfinite(actions).all():
@@ -296,9 +347,21 @@ class Trainer:
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():
-            if name.endswith("nonfinite") and bool((bad != 0).any()):
-                seeds = [seed for seed, b in zip(self.config.seeds, bad.tolist(), strict=True) if b != 0]
-                self._stop(f"a loss or gradient of the {name.split('/')[0]} is not finite (seeds {seeds})")
+            if not name.endswith("nonfinite"):
+                continue
+            new = [s for s, b in enumerate(bad.tolist()) if b != 0 and s not in self.frozen]
+            if not new:
+                continue
+            seeds = [self.config.seeds[s] for s in new]
+            reason = f"a loss or gradient of the {name.split('/')[0]} is not finite (seeds {seeds})"
+            if len(new) + len(self.frozen) == len(self.config.seeds):
+                self._stop(reason)
+            self.frozen |= dict.fromkeys(new, f"step {self.step}: {reason}")
+            self._make_update()
+            print(
+                f"Step {self.step}: {reason}; these seeds are frozen as they were before, the others go on.",
+                file=sys.stderr,
+            )
 
     def _stop(self, reason: str) -> None:
         """Reports, keeps the last good state (a step with a value that is not finite changes nothing) and stops."""
@@ -313,58 +376,3 @@ class Trainer:
 
 def _passed(before: int, now: int, interval: int) -> bool:
     return before // interval < now // interval
-
-
-def train(config: TrainConfig, config_yaml: str) -> Path:
-    """Trains a resolved configuration in a new run directory and returns that.
-
-    Args:
-        config_yaml: the configuration as it is kept in the run directory.
-
-    Raises:
-        ValueError: the directory exists already.
-        TrainingError: see `Trainer.run`.
-    """
-    assert config.run_dir is not None
-    run_dir = Path(config.run_dir)
-    if run_dir.exists():
-        raise ValueError(
-            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
-            f"with it by `mtrl train --resume {run_dir}`."
-        )
-    with contextlib.closing(Trainer(config, run_dir)) as trainer:
-        run_dir.mkdir(parents=True)
-        (run_dir / "config.yaml").write_text(config_yaml)
-        (run_dir / "stamp.json").write_text(json.dumps(stamp(config), indent=1) + "\n")
-        _run(trainer)
-    return run_dir
-
-
-def resume(config: TrainConfig, run_dir: Path) -> None:
-    """Goes on with a run from its last checkpoint; a finished one is left as it is.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    path = checkpoint.find(run_dir / "checkpoints", "last")
-    step = checkpoint.read_manifest(path)["step"]
-    if step >= config.total_steps:
-        print(
-            f"The run {run_dir} is finished, at step {step} of {config.total_steps}: nothing was changed. Judge it "
-            f"with `mtrl evaluate {run_dir}`.",
-            file=sys.stderr,
-        )
-        return
-    with contextlib.closing(Trainer(config, run_dir, path)) as trainer:
-        _run(trainer)
-
-
-def _run(trainer: Trainer) -> None:
-    started = time.perf_counter()
-    trainer.run()
-    minutes = (time.perf_counter() - started) / 60
-    print(
-        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean success in an evaluation "
-        f"was {trainer.best_success:.3f}. Judge it with `mtrl evaluate {trainer.run_dir}`.",
-        file=sys.stderr,
-    )

@@ -111,9 +111,9 @@ def test_loss(
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         poison(patch, 7, field, value)
-        result = cli(*train_arguments(run, evaluation__interval=40, seeds="3,5"))
+        result = cli(*train_arguments(run, evaluation__interval=40))
     # updates follow the random steps 1 to 10 and the step after them
-    assert assert_stopped(result, run, "loss or gradient of the", "seeds [3]") == 10 + 1 + 7
+    assert assert_stopped(result, run, "loss or gradient of the", "seeds [0]") == 10 + 1 + 7
     assert cli("train", "--resume", run).code == 0
     assert_finite(run, 40)
 

@@ -130,9 +130,9 @@ class TrainConfig:
         Raises:
             ValueError: something does not fit; the sentence says what was expected, what was found and what to do.
         """
-        _check_null("", self)
+        check_null("", self)
         for name in ("agent", "evaluation", "checkpoint"):
-            _check_null(f"{name}.", getattr(self, name))
+            check_null(f"{name}.", getattr(self, name))
         protocol, preset = self.get_protocol(), TRAINING_PRESETS[self.protocol]
         agent, evaluation, checkpoint = self.agent, self.evaluation, self.checkpoint
         if agent.max_grad_norm is None:
@@ -213,7 +213,12 @@ class TrainConfig:
             )
 
 
-def _check_null(prefix: str, settings: Any) -> None:
+def check_null(prefix: str, settings: Any) -> None:
+    """Refuses null (which the parser takes for any option) in the fields of a dataclass that are never None.
+
+    Raises:
+        ValueError: a field is None.
+    """
     for f in dataclasses.fields(settings):
         if getattr(settings, f.name) is None and "None" not in str(f.type):
             raise ValueError(f"{prefix}{f.name} must have a value, got null.")

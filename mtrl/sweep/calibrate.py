@@ -92,6 +92,18 @@ def measure(
     return Measurement(seconds - lines[-1]["seconds"], rates[1], sum(rates[-2:]) / 2, memory)
 
 
+def memory_of_a_slot(slots: int, gpus: float) -> float:
+    """Bytes that a run may take on this machine: of the GPU, or else an equal share of what is available.
+
+    Args:
+        slots: runs at once on this machine.
+        gpus: the share of a GPU that a run has; 0 where it trains on the CPU.
+    """
+    if gpus and torch.cuda.is_available():
+        return 0.9 * gpus * torch.cuda.mem_get_info()[1]
+    return 0.9 * float(psutil.virtual_memory().available) / slots
+
+
 @dataclass
 class Calibration:
     """Estimates for the runs of a sweep.

@@ -7,18 +7,20 @@ import logging
 import socket
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mtrl.sweep.calibrate import Measurement, measure
+from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed
 from mtrl.sweep.state import is_finished, last_step
-from mtrl.sweep.storage import Storage
 
 try:
     import ray
+
+    from mtrl.sweep.storage import Storage
 except ImportError as error:
     raise ValueError('The executor ray needs Ray: pip install "mtrl-toolkit[ray]".') from error
 
@@ -34,10 +36,11 @@ class RayExecutor:
         device: auto, cpu or cuda.
 
     Raises:
-        ValueError: the cluster cannot be reached, or no node has what a run takes.
+        ValueError: the storage cannot be opened, the cluster cannot be reached, or no node has what a run takes.
     """
 
     def __init__(self, config: SweepConfig, device: str) -> None:
+        self._storage = None if config.storage is None else Storage(config.storage)
         if config.address is not None:
             _check_reachable(config.address)
         started_here: dict[str, Any] = {"num_cpus": config.cores, "include_dashboard": False}
@@ -51,7 +54,12 @@ class RayExecutor:
         except ConnectionError as error:
             raise ValueError(_unreachable(config.address, error)) from error
         gpus = config.gpus_per_run if device != "cpu" and ray.cluster_resources().get("GPU") else 0.0
-        self.slots = sum(_fit(node, config.cores_per_run, gpus) for node in ray.nodes() if node["Alive"])
+        fit = [
+            runs_at_once(node["Resources"], config.cores_per_run, gpus)
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        self.slots, self._on_a_node = sum(fit), max(fit)
         if self.slots == 0 or (device == "cuda" and gpus == 0):
             wanted = f"{config.cores_per_run} cores and {gpus or float(device == 'cuda'):g} GPUs"
             ray.shutdown()
@@ -60,7 +68,6 @@ class RayExecutor:
                 "or device."
             )
         self._root = config.directory.absolute()
-        self._storage = None if config.storage is None else Storage(config.storage)
         if self._storage is not None:
             self._storage.mirror(self._root)
         self._resources = {"num_cpus": config.cores_per_run, "num_gpus": gpus}
@@ -87,7 +94,8 @@ class RayExecutor:
             try:
                 ended[name] = ray.get(reference)
             except ray.exceptions.RayError as error:
-                ended[name] = str(error).strip().splitlines()[-1]
+                cause = getattr(error, "cause", None) or error  # what the task raised, without its traceback
+                ended[name] = str(cause).strip().splitlines()[-1]
         return ended
 
     def running(self) -> set[str]:
@@ -98,6 +106,13 @@ class RayExecutor:
     def measure(self, options: dict[str, Any], worlds: int) -> Measurement:
         """A short run on any node, see `mtrl.sweep.calibrate.measure`."""
         result: Measurement = ray.get(ray.remote(measure).options(**self._resources).remote(options, worlds))
+        return result
+
+    def memory(self) -> float:
+        """Bytes that a run may take, as any node tells."""
+        gpus = self._resources["num_gpus"]
+        task = ray.remote(memory_of_a_slot).options(**self._resources)
+        result: float = ray.get(task.remote(self._on_a_node, gpus))
         return result
 
     def stop(self) -> None:
@@ -147,11 +162,10 @@ def _train(run: Run, root: str, storage: Storage | None) -> str | None:
         return last_words(run.log_path(directory)) if process.returncode else None
 
 
-def _fit(node: dict[str, Any], cores: int, gpus: float) -> int:
-    """How many runs a node can train at once."""
-    resources = node["Resources"]
-    by_cores = resources.get("CPU", 0) // cores
-    return int(by_cores if gpus == 0 else min(by_cores, resources.get("GPU", 0) // gpus))
+def runs_at_once(resources: Mapping[str, float], cores: int, gpus: float) -> int:
+    """How many runs a node with these resources can train; each has its cores, and a share of one GPU or none."""
+    by_cores = int(resources.get("CPU", 0) // cores)
+    return min(by_cores, int(resources.get("GPU", 0)) * int(1 / gpus)) if gpus else by_cores
 
 
 def _check_reachable(address: str) -> None:

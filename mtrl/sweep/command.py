@@ -11,12 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-import psutil
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from mtrl.report.command import report
+from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
 from mtrl.sweep.config import SweepConfig, parse_request
@@ -48,6 +47,9 @@ class Executor(Protocol):
     def measure(self, options: dict[str, Any], worlds: int) -> Measurement:
         """A short run where the others will be."""
 
+    def memory(self) -> float:
+        """Bytes that a run may take there."""
+
     def close(self) -> None: ...
 
 
@@ -57,9 +59,7 @@ def command(arguments: list[str]) -> int:
     config = request.config
     found = methods(config)
     executor = _make_executor(config, found)
-    previous = signal.signal(
-        signal.SIGTERM, _terminate
-    )  # as a job's time limit does: everything stays resumable
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         calibration = Calibration(executor.measure)
         runs = _plan(config, found, executor, calibration)
@@ -82,6 +82,7 @@ def command(arguments: list[str]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """While runs are planned there is nothing to save, but temporary files and processes to tidy up."""
     sys.exit(128 + number)
 
 
@@ -107,21 +108,18 @@ def _plan(
             return seeds
         if fair == 1:
             return 1
-        return min(fair, calibration.most_seeds(method, _memory(config, method, executor.slots)))
+        given = config.memory_per_run
+        return min(fair, calibration.most_seeds(method, executor.memory() if given is None else given * _GIB))
 
     return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
 
 
-def _memory(config: SweepConfig, method: Method, slots: int) -> float:
-    """Bytes that one process may take."""
-    if config.memory_per_run is not None:
-        return config.memory_per_run * _GIB
-    if method.device != "cpu" and torch.cuda.is_available():
-        return 0.9 * config.gpus_per_run * torch.cuda.mem_get_info()[1]
-    return 0.9 * float(psutil.virtual_memory().available) / slots
-
-
 def _train(runs: Sequence[Run], root: Path, executor: Executor) -> int:
+    """Trains what is not finished; 1 if a run failed.
+
+    Raises:
+        Interrupted: a signal asked to stop; every run that was being trained wrote a checkpoint.
+    """
     states = {run.name: "finished" if is_finished(run, root) else "waiting" for run in runs}
     failures: dict[str, str] = {}
     for run in runs:
@@ -130,25 +128,30 @@ def _train(runs: Sequence[Run], root: Path, executor: Executor) -> int:
     if "waiting" not in states.values():
         print(f"All {len(runs)} runs of the sweep are finished: nothing was trained.", file=sys.stderr)
         return 0
-    try:
-        with LiveTable([Progress(run, root) for run in runs]) as table:
-            while {"waiting", "running"} & set(states.values()):
-                for name, failure in executor.poll().items():
-                    states[name] = "failed" if failure else "finished"
-                    if failure:
-                        failures[name] = failure
-                going = executor.running()
-                for name, state in states.items():
-                    if state in ("waiting", "running"):
-                        states[name] = "running" if name in going else "waiting"
-                table.update(states)
-                time.sleep(0.5)
-    except BaseException:
-        print("Stopping: every run writes a checkpoint. The same command goes on with them.", file=sys.stderr)
-        executor.stop()
-        raise
+    with StopRequest() as request:
+        try:
+            with LiveTable([Progress(run, root) for run in runs]) as table:
+                while {"waiting", "running"} & set(states.values()) and request.signal_number is None:
+                    for name, failure in executor.poll().items():
+                        states[name] = "failed" if failure else "finished"
+                        if failure:
+                            failures[name] = failure
+                    going = executor.running()
+                    for name, state in states.items():
+                        if state in ("waiting", "running"):
+                            states[name] = "running" if name in going else "waiting"
+                    table.update(states)
+                    time.sleep(0.5)
+        finally:
+            executor.stop()  # nothing is left to stop, unless a signal or an error came between
     for name, failure in failures.items():
         print(f"mtrl: the run {name} failed: {failure.removeprefix('mtrl: ')}", file=sys.stderr)
+    if request.signal_number is not None:
+        name = signal.Signals(request.signal_number).name
+        raise Interrupted(
+            request.signal_number,
+            f"Stopped by {name}: the same command goes on from the checkpoints of the runs.",
+        )
     return 1 if failures else 0
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from mtrl.config import check_null
 from mtrl.names import unknown
 from mtrl.parsing import make_parser, parse
 
@@ -53,6 +54,7 @@ class SweepConfig:
     retries: int = 3
 
     def __post_init__(self) -> None:
+        check_null("", self)
         positive = {
             "seeds_per_run": 1 if self.seeds_per_run == "auto" else self.seeds_per_run,
             "cores": 1 if self.cores is None else self.cores,
@@ -124,6 +126,10 @@ def parse_request(arguments: list[str]) -> Request:
     parser.set_defaults(values)
     namespace = parse(parser, arguments)
     config = SweepConfig(**{f.name: namespace[f.name] for f in fields(SweepConfig)})
+    if config.directory.exists() and not config.directory.is_dir():
+        raise ValueError(
+            f"sweep_dir must be a directory, and {config.directory} is a file: choose another one."
+        )
     return Request(file, namespace.only, namespace.dry_run, config)
 
 

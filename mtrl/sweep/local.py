@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mtrl.sweep.calibrate import Measurement, measure
+from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed
@@ -101,6 +101,12 @@ class LocalExecutor:
     def measure(self, options: dict[str, Any], worlds: int) -> Measurement:
         """A short run in a free slot, see `mtrl.sweep.calibrate.measure`."""
         return measure(options, worlds, self._free[0])
+
+    def memory(self) -> float:
+        """Bytes that a run may take."""
+        on_gpu = "CUDA_VISIBLE_DEVICES" in self._free[0]
+        sharing = self._free.count(self._free[0])
+        return memory_of_a_slot(self.slots, 1 / sharing if on_gpu else 0.0)
 
     def close(self) -> None:
         """Ends what is still running, by force: after `stop` or at the end nothing is."""

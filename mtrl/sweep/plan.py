@@ -124,7 +124,9 @@ def methods(config: SweepConfig) -> list[Method]:
 def _resolve(name: str, options: Mapping[str, Any]) -> TrainConfig:
     parser: ArgumentParser = train_parser()
     try:
-        return train_config(parser, parse(parser, {**options, "device": "cpu"}))
+        namespace = parse(parser, options)
+        namespace.device = "cpu"
+        return train_config(parser, namespace)
     except ValueError as error:
         raise ValueError(f"The method {name} of the sweep cannot be trained: {error}") from error
 

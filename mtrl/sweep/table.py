@@ -1,4 +1,4 @@
-"""All runs of a sweep in one table, renewed while they train; silent lines where stderr is no terminal."""
+"""All runs of a sweep in one table, renewed while they train; a line for each change where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -58,8 +58,14 @@ class LiveTable:
         self._states = dict(states)
 
     def _table(self, states: Mapping[str, str]) -> Table:
+        finished = sum(state == "finished" for state in states.values())
         table = Table("run", "state", "step", "of", "success", "steps/s", "left")
-        for row in self._rows:
+        table.caption = f"{finished} of {len(self._rows)} runs finished"
+        rows = self._rows
+        if len(rows) + 6 > self._console.height:  # what does not fit into the terminal is cut off
+            order = ["running", "failed", "waiting", "finished"]
+            rows = sorted(rows, key=lambda row: order.index(states[row.run.name]))
+        for row in rows:
             state = states[row.run.name]
             running = state == "running"
             table.add_row(

@@ -88,6 +88,9 @@ BAD = {
         ["same name 'CAGrad'"],
     ),
     "unknown value": ({"axes": {"balancer": ["PCGrat"]}}, ["PCGrat", "did you mean 'PCGrad'?"]),
+    "value of another type": ({"axes": {"agent.gamma": [0.9, "high"]}}, ["agent.gamma must be a number", "high"]),
+    "value out of range": ({"axes": {"total_steps": [100, -1]}}, ["total_steps", "positive", "-1"]),
+    "unknown device": ({"base": BASE | {"device": "tpu"}}, ["device", "auto, cpu, cuda", "tpu"]),
     "option of no balancer": (
         {"axes": {"balancer": [None], "balancer.c": [0.4]}},
         ["axis balancer.c needs a balancer"],
@@ -95,6 +98,10 @@ BAD = {
     "unknown option of the sweep": ({"seed": [0]}, ["'seed'", "did you mean 'seeds'?"]),
     "unknown key of the base": ({"base": {"totl_steps": 3}}, ["totl_steps"]),
     "no base file": ({"base": "nowhere.yaml"}, ["nowhere.yaml"]),
+    "a file as sweep_dir": ({"sweep_dir": __file__}, ["sweep_dir must be a directory", "is a file"]),
+    "no axes": ({"axes": None}, ["axes must have a value, got null"]),
+    "no base": ({"base": None}, ["base must have a value, got null"]),
+    "seeds that are none": ({"seeds": ["a"]}, ["seeds"]),
     "equal seeds": ({"seeds": [1, 1]}, ["seeds must be different", "[1, 1]"]),
     "no seeds": ({"seeds": []}, ["at least one"]),
     "no seeds in a run": ({"seeds_per_run": 0}, ["seeds_per_run", "0"]),
@@ -126,14 +133,6 @@ def test_number_of_no_run(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     sweep = write_sweep(seeds_per_run=2)
     assert_refused(cli("sweep", sweep, "--only", 2), "--only", "from 0 to 1", "got 2")
     assert not (tmp_path / "sweep").exists()
-
-
-def test_unreachable_clusters(write_sweep: Write, cli: Cli) -> None:
-    pytest.importorskip("ray")
-    sweep = write_sweep()
-    result = cli("sweep", sweep, "--executor", "ray", "--address", "127.0.0.1:1")
-    assert_refused(result, "127.0.0.1:1 cannot be reached", "ray start")
-    assert_refused(cli("sweep", sweep, "--executor", "ray", "--address", "here"), "HOST:PORT", "'here'")
 
 
 def test_a_base_file_lies_beside_the_sweep(write_sweep: Write) -> None:

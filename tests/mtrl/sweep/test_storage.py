@@ -55,10 +55,57 @@ def test_there_and_back(run: Run, tmp_path: Path, scheme: str) -> None:
     assert run.log_path(second).read_text() == "started"
     storage.mirror(mirror)
     assert last_step(run, mirror) == 100
+    assert not (run.directory(mirror) / "checkpoints" / "step_0000000050").exists()
     assert not any("replay" in name for name in contents(run, mirror))
     progress = Progress(run, mirror)
     progress.read()
     assert (progress.step, progress.success) == (100, 0.75)
+
+
+def test_a_checkpoint_that_was_written_again(run: Run, tmp_path: Path) -> None:
+    """As after an evaluation that a signal came in the way of."""
+    storage = Storage(f"file://{tmp_path}/remote")
+    first, mirror = tmp_path / "first", tmp_path / "mirror"
+    write_run(run, first, 50)
+    storage.push(run, first)
+    storage.mirror(mirror)
+    for path in (run.directory(first) / "checkpoints" / "step_0000000050").iterdir():
+        path.write_text(f"{path.name} again")
+    storage.push(run, first)
+    storage.mirror(mirror)
+    folder = run.directory(mirror) / "checkpoints" / "step_0000000050"
+    assert {path.read_text() for path in folder.iterdir()} == {
+        "agent.safetensors again",
+        "manifest.json again",
+    }
+
+
+def test_what_did_not_change_is_not_written(run: Run, tmp_path: Path) -> None:
+    storage = Storage(f"file://{tmp_path}/remote")
+    write_run(run, tmp_path / "first", 50)
+    storage.push(run, tmp_path / "first")
+    mirror = tmp_path / "mirror"
+    storage.mirror(mirror)
+    before = {path: path.stat().st_mtime_ns for path in mirror.rglob("*") if path.is_file()}
+    storage.mirror(mirror)
+    assert {path: path.stat().st_mtime_ns for path in mirror.rglob("*") if path.is_file()} == before
+
+
+def test_checkpoints_deleted_while_they_are_copied(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that trains a run deletes its old checkpoints while another one reads them."""
+    storage = Storage(f"file://{tmp_path}/remote")
+    write_run(run, tmp_path / "first", 50)
+    write_run(run, tmp_path / "first", 100)
+    storage.push(run, tmp_path / "first")
+    names = storage._names("runs")
+    old = tmp_path / "remote" / "runs" / run.name / "checkpoints" / "step_0000000050"
+    (old / "agent.safetensors").unlink()
+    monkeypatch.setattr(storage, "_names", lambda part: names if part == "runs" else set())
+    storage.mirror(tmp_path / "mirror")
+    checkpoints = run.directory(tmp_path / "mirror") / "checkpoints"
+    assert [path.name for path in checkpoints.iterdir()] == ["step_0000000100"]
 
 
 def test_half_a_checkpoint_is_none(run: Run, tmp_path: Path) -> None:

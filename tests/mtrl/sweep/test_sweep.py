@@ -43,7 +43,7 @@ def was_resumed(root: Path, name: str) -> bool:
 
 def assert_undisturbed(root: Path, name: str, reference: Path) -> None:
     """A run has the very metrics of `mtrl train` with its configuration."""
-    config = root / "configs" / f"{name}.yaml"
+    config = root / "runs" / name / "config.yaml"
     assert main(["train", "--config", str(config), "--run_dir", str(reference)]) == 0
     expected = (reference / "metrics.jsonl").read_bytes()
     assert (root / "runs" / name / "metrics.jsonl").read_bytes() == expected
@@ -100,15 +100,28 @@ def test_several_runs_with_one_killed(write_sweep: Write, cli: Cli, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(write_sweep: Write, cli: Cli, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("executor", "number"),
+    [("local", signal.SIGINT), ("local", signal.SIGTERM), ("ray", signal.SIGINT), ("ray", signal.SIGTERM)],
+)
+def test_interrupted(
+    write_sweep: Write, cli: Cli, tmp_path: Path, executor: str, number: signal.Signals
+) -> None:
     """What was asked to stop leaves no process behind, and the next call goes on."""
     root = tmp_path / "sweep"
-    sweep = write_sweep(axes={}, seeds_per_run=2)
-    process = subprocess.Popen([sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)])
+    if executor == "ray":
+        pytest.importorskip("ray")
+    sweep = write_sweep(axes={}, seeds_per_run=2, executor=executor, cores=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)], stderr=subprocess.PIPE, text=True
+    )
     OnFirstCheckpoint(root, lambda: process.send_signal(number)).join(timeout=120)
-    assert process.wait(timeout=60) == (1 if number == signal.SIGINT else 128 + number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"Stopped by {number.name}: the same command goes on" in err
     assert training_processes(root) == []
+    # The run was asked to stop, and not killed: it wrote a checkpoint.
+    assert "with a checkpoint: go on by" in (root / "logs" / "run-seed0-1.log").read_text()
     assert cli("sweep", sweep).code == 0
     assert was_resumed(root, "run-seed0-1")
     assert_undisturbed(root, "run-seed0-1", tmp_path / "reference")

@@ -121,8 +121,17 @@ def _padded(size: int) -> int:
 
 
 def _pad(inputs: Tensor) -> Tensor:
-    size = inputs.shape[-1]
-    return nn.functional.pad(inputs, (0, _padded(size) - size))
+    missing = _padded(inputs.shape[-1]) - inputs.shape[-1]
+    return nn.functional.pad(inputs, (0, missing)) if missing else inputs
+
+
+def _call(module: nn.Module, parameters: Parameters, *inputs: Tensor) -> Any:
+    """A module's output with the given parameters, if any, in place of its own; no two of its names are tied."""
+    return (
+        functional_call(module, dict(parameters), inputs, tie_weights=False)
+        if parameters
+        else module(*inputs)
+    )
 
 
 def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -283,7 +292,7 @@ class SAC:
         """The soft Bellman target [S, T, B] with the target critics' parameters."""
         mean, log_std, _ = self.actor(self.critic.encode(batch.next_observation))
         next_action, next_log_prob = sample_action(mean, self._bounded(log_std), noise)
-        next_q, _ = functional_call(self.critic, dict(parameters), (batch.next_observation, next_action))
+        next_q, _ = _call(self.critic, parameters, batch.next_observation, next_action)
         return soft_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, self.config.gamma)
 
     def _policy(
@@ -292,13 +301,13 @@ class SAC:
         """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B] and features."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
-        mean, log_std, features = functional_call(self.actor, dict(parameters), (encoded,))
+        mean, log_std, features = _call(self.actor, parameters, encoded)
         action, log_prob = sample_action(mean, self._bounded(log_std), noise)
         return action, log_prob, features
 
     def _values(self, parameters: Parameters, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Action values [S, E, T, B] and features; of the critics' own parameters, as constants, if none are given."""
-        values: tuple[Tensor, Tensor] = functional_call(self.critic, dict(parameters), (observation, action))
+        values: tuple[Tensor, Tensor] = _call(self.critic, parameters, observation, action)
         return values
 
     def _actor_losses_now(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:

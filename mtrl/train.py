@@ -20,6 +20,7 @@ from agents.sac import Batch
 from mtrl import checkpoint
 from mtrl.capture import Captured
 from mtrl.config import TrainConfig
+from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluate import EpisodeTracker, make_agent, make_evaluation_env, nan_mean, run_episodes, to_tensor
 from mtrl.generators import Generators
@@ -49,10 +50,7 @@ class Trainer:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
         else:
-            if config.num_threads is not None:
-                torch.set_num_threads(config.num_threads)
-            # Squares of tiny gradients would slow Adam's moments down several times.
-            torch.set_flush_denormal(True)
+            prepare_cpu(config.num_threads)
         self.config = config
         self.run_dir = run_dir
         self.tasks = config.get_benchmark().tasks

@@ -23,6 +23,7 @@ from mtrl.balancers.ls import LS
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.capture import Captured
 from mtrl.config import resolve_device
+from mtrl.cpu import prepare_cpu
 from mtrl.gradients import TaskGradients
 from mtrl.metrics import UpdateMetrics
 from mtrl.names import get_object, import_path
@@ -96,6 +97,8 @@ def main(config: LearnerBenchmark) -> None:
     device = torch.device(resolve_device(config.device))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+    else:
+        prepare_cpu()
     modes = config.modes if device.type == "cuda" else ["eager"]
     results: list[dict[str, Any]] = []
     for num_seeds in config.num_seeds:

@@ -1,6 +1,7 @@
 """Plain SAC as one would write it in a single file: the yardstick of `mtrl benchmark learner`.
 
-One network for all tasks, one loss over all samples, one temperature per task; torch.nn and torch.optim only.
+One network for all tasks, one loss over all samples, one temperature per task; torch.nn and torch.optim only, with the
+fused Adam. It lacks what the toolkit's update does besides: clipping, leaving out what is not finite, and metrics.
 """
 
 from __future__ import annotations

@@ -4,6 +4,13 @@ import torch
 from agents.adam import Adam
 
 
+@pytest.fixture(params=["by seed", "on device"], autouse=True)
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU runs is tested on a CPU, too."""
+    if request.param == "on device":
+        monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
+
+
 @pytest.mark.parametrize("shape", [(3, 7), (3, 2, 4)])
 def test_it_is_adam(shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)

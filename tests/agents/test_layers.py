@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents import layers
 from agents.layers import (
     MLP,
     RELU_GAIN,
@@ -24,38 +25,59 @@ S, E, T, B, IN, OUT = 2, 2, 3, 5, 4, 6
 MakeAxes, Normal = Callable[..., Axes], Callable[..., Tensor]
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def either_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations that a GPU runs are tested on a CPU, too."""
+    monkeypatch.setattr(layers, "_on_cpu", lambda tensor: request.param == "cpu")
+
+
+@pytest.mark.usefixtures("either_device")
 @pytest.mark.parametrize("kind", ["shared", "expanded", "owned"])
 @pytest.mark.parametrize("critics_of_input", [1, E])
+@pytest.mark.parametrize("out", [OUT, 1])
+@pytest.mark.parametrize("activate", [False, True])
 def test_linear_is_an_affine_map_of_every_seed_critic_and_task(
-    normal: Normal, kind: str, critics_of_input: int
+    normal: Normal, kind: str, critics_of_input: int, out: int, activate: bool
 ) -> None:
     x = normal(S, critics_of_input, T, B, IN)
     tasks = (T,) if kind == "owned" else ()
-    weight, bias = normal(S, E, *tasks, IN, OUT), normal(S, E, *tasks, OUT)
+    weight, bias = normal(S, E, *tasks, IN, out), normal(S, E, *tasks, out)
     if kind == "expanded":
         weight, bias = (expand_over_tasks(p, T, TASK_AXIS) for p in (weight, bias))
-    y = linear(x, weight, bias)
-    assert y.shape == (S, E, T, B, OUT)
+    y = linear(x, weight, bias, activate=activate)
+    assert y.shape == (S, E, T, B, out)
     for s, e, t in torch.cartesian_prod(*map(torch.arange, (S, E, T))).tolist():
         where = (s, e) if kind == "shared" else (s, e, t)
         expected = x[s, e % critics_of_input, t] @ weight[where] + bias[where]
+        expected = expected.relu() if activate else expected
         torch.testing.assert_close(y[s, e, t], expected)
 
 
+@pytest.mark.usefixtures("either_device")
 @pytest.mark.parametrize("critics_of_input", [1, E])
-def test_gradients_of_an_expanded_linear(normal: Normal, critics_of_input: int) -> None:
-    """The function with a gradient of its own agrees with autograd on a weight that is really repeated."""
+@pytest.mark.parametrize("out", [OUT, 1])
+@pytest.mark.parametrize("activate", [False, True])
+def test_gradients_of_linear(normal: Normal, critics_of_input: int, out: int, activate: bool) -> None:
+    """Those of an expanded and of a summed weight agree with autograd on a weight that is really repeated."""
     x = normal(S, critics_of_input, T, B, IN).requires_grad_()
-    shared = normal(S, E, IN, OUT), normal(S, E, OUT)
+    shared = [normal(S, E, IN, out).requires_grad_(), normal(S, E, out).requires_grad_()]
     expanded = [expand_over_tasks(p, T, TASK_AXIS) for p in shared]
     repeated = [p.detach().contiguous().requires_grad_() for p in expanded]
-    cotangents = normal(S, E, T, B, OUT)
-    results = []
-    for parameters in (expanded, repeated):
-        loss = (linear(x, *parameters).tanh() * cotangents).sum()
-        results.append(torch.autograd.grad(loss, [x, *parameters]))
-    for actual, expected in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    cotangents = normal(S, E, T, B, out)
+
+    def gradients(y: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad((y.tanh() * cotangents).sum(), [x, *parameters])
+
+    weight, bias = repeated
+    y = x @ weight + bias.unsqueeze(-2)
+    expected = gradients(y.relu() if activate else y, repeated)
+    by_task = gradients(linear(x, *expanded, activate=activate), expanded)
+    summed = gradients(linear(x, *shared, activate=activate), shared)
+    for actual, wanted in zip(by_task, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(summed[0], expected[0], rtol=1e-12, atol=1e-12)
+    for actual, wanted in zip(summed[1:], expected[1:], strict=True):
+        torch.testing.assert_close(actual, wanted.sum(TASK_AXIS), rtol=1e-12, atol=1e-12)
 
 
 def test_an_expanded_linear_computes_only_the_gradients_that_are_asked_for(normal: Normal) -> None:

@@ -1,0 +1,26 @@
+"""A CPU made ready to learn: what costs a large part of an update's time where the defaults stay."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def prepare_cpu(num_threads: int | None = None) -> None:
+    """Settings of this process for learning on a CPU.
+
+    Args:
+        num_threads: of PyTorch; null leaves that to PyTorch.
+    """
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    # Squares of tiny gradients would slow Adam's moments down several times.
+    torch.set_flush_denormal(True)
+    # What one update gives back the next one takes: glibc would return it to the system and fetch it page by page.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)

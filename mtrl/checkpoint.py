@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -22,6 +21,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from mtrl.files import sync, write_text
 
 FORMAT = 1
 KEPT = 2  # newest checkpoints, besides the best
@@ -47,14 +48,16 @@ def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None 
     for part, content in state.items():
         tensors, manifest["values"][part] = _separate(content)
         path = temporary / f"{part}.safetensors"
-        save_file(tensors, path)
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            raise OSError(f"The checkpoint file {path} cannot be written ({error}).") from error
         manifest["files"][path.name] = _checksum(path)
-        _sync(path)
-    _write_text(temporary / "manifest.json", seal(manifest))
-    _sync(temporary)
+        sync(path)
+    write_text(temporary / "manifest.json", seal(manifest))
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    _sync(directory)
+    sync(directory)
     return final
 
 
@@ -241,16 +244,3 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

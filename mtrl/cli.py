@@ -34,8 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         out_of_memory = (
             type(error).__name__ == "OutOfMemoryError"
-        )  # torch's; importing it here would slow `--help`
-        advice = "The GPU is out of memory: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
+        )  # torch's; to import it would slow `--help`
+        advice = (
+            "The GPU is out of memory: lower --buffer_size, --batch_size, --network.width or the number of "
+            "--seeds. "
+        )
         print(f"mtrl: {advice if out_of_memory else ''}{_one_line(error)}", file=sys.stderr)
         return 1
     except (OSError, MemoryError) as error:

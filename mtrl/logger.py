@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from mtrl.tensorboard import HeatMap, add_picture, add_scalars, describe
+from mtrl.files import write_text
+from mtrl.tensorboard import HeatMap, add_picture, add_scalars, describe, put_before_now
 
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
 
@@ -28,24 +29,22 @@ class Logger:
         directory: of the run.
         tasks: names of the T tasks.
         seeds: the S seeds.
-        resume_at: drop what was logged after this step, where a run goes on from a checkpoint.
+        step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
     """
 
-    def __init__(
-        self, directory: Path, tasks: Sequence[str], seeds: Sequence[int], resume_at: int | None = None
-    ) -> None:
+    def __init__(self, directory: Path, tasks: Sequence[str], seeds: Sequence[int], step: int = 0) -> None:
         self.tasks = [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
         for path in (self.metrics_path, self.timing_path):
-            if resume_at is not None:
-                _truncate(path, resume_at)
-            path.touch()
-        purge = None if resume_at is None else resume_at + 1
-        names = ["mean", *(f"seed_{seed}" for seed in seeds)]
-        self.writers = [SummaryWriter(directory / "tensorboard" / n, purge_step=purge) for n in names]
+            _truncate(path, step)
+        directories = [directory / "tensorboard" / n for n in ("mean", *(f"seed_{seed}" for seed in seeds))]
+        for path in directories:
+            put_before_now(path)
+        purge = step + 1 if step > 0 else 0  # from this step on, TensorBoard forgets what it has read before
+        self.writers = [SummaryWriter(path, purge_step=purge) for path in directories]
         self.heat_map = HeatMap(self.tasks)
-        if resume_at is None:
+        if step == 0:
             mean, *of_seeds = self.writers
             describe(directory, mean, dict(zip(seeds, of_seeds, strict=True)), self.tasks)
 
@@ -101,9 +100,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _truncate(path: Path, step: int) -> None:
-    if path.is_file():
-        kept = [line for line in read_lines(path) if line["step"] <= step]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    kept = [line for line in read_lines(path) if line["step"] <= step] if path.is_file() else []
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

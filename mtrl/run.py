@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from mtrl import checkpoint
 from mtrl.config import TrainConfig, stamp
+from mtrl.files import write_text
 from mtrl.lock import locked
 from mtrl.train import Trainer
 
@@ -32,12 +34,29 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
             f"with it by `mtrl train --resume {run_dir}`."
         )
     with contextlib.closing(Trainer(config, run_dir)) as trainer:
-        run_dir.mkdir(parents=True)
+        try:
+            _create(run_dir, config, config_yaml, trainer)
+        except OSError as error:
+            raise ValueError(
+                f"The run directory {run_dir} cannot be made ({error.strerror or error}): choose another --run_dir."
+            ) from error
         with locked(run_dir):
-            (run_dir / "config.yaml").write_text(config_yaml)
-            (run_dir / "stamp.json").write_text(json.dumps(stamp(config), indent=1) + "\n")
             _run(trainer)
     return run_dir
+
+
+def _create(run_dir: Path, config: TrainConfig, config_yaml: str, trainer: Trainer) -> None:
+    """Makes the directory in one step, with a checkpoint of step 0: it can be resumed from its first moment."""
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{run_dir.name}.", dir=run_dir.parent, ignore_cleanup_errors=True
+    ) as new:
+        run = Path(new) / "run"
+        run.mkdir()
+        write_text(run / "config.yaml", config_yaml)
+        write_text(run / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
+        checkpoint.save(run / "checkpoints", 0, trainer.state_dict())
+        run.rename(run_dir)
 
 
 def resume(config: TrainConfig, run_dir: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,20 @@ def describe(
         experiment, start, _ = hparams({**settings, "seed": seed}, {RESULT: 0.0})
         for summary in (experiment, start):
             _add(writer, summary)
+
+
+def put_before_now(directory: Path) -> None:
+    """Renames event files so that one made now comes after them.
+
+    TensorBoard reads the files of a run in the order of the seconds in their names, and what a resumed run has purged
+    comes back if that order is wrong: after a resume within a second, or with a clock that was set back.
+    """
+    limit = int(time.time()) - 1
+    for path in sorted(directory.glob("events.out.tfevents.*"), reverse=True):
+        *prefix, second, rest = path.name.split(".", 4)
+        if int(second) > limit:
+            path.rename(path.with_name(".".join([*prefix, f"{limit:010d}", rest])))
+        limit = min(int(second), limit) - 1
 
 
 def add_scalars(writer: SummaryWriter, values: Mapping[str, float], step: int) -> None:

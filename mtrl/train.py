@@ -23,6 +23,7 @@ from mtrl.config import TrainConfig
 from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluate import EpisodeTracker, make_agent, make_evaluation_env, nan_mean, run_episodes, to_tensor
+from mtrl.frozen import FrozenSeeds
 from mtrl.generators import Generators
 from mtrl.logger import Logger
 from mtrl.metrics import EpisodeMetrics, UpdateMetrics
@@ -87,7 +88,7 @@ class Trainer:
         self.tracker = EpisodeTracker(self.layout)
         self.update_metrics = UpdateMetrics()
         self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
-        self.frozen: dict[int, str] = {}  # position of a seed that is not updated any more, and why
+        self.frozen = FrozenSeeds(config.seeds)
         self.step = 0  # environment steps per task and seed
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         self.evaluation_due = False  # a signal came in the way of this step's
@@ -102,14 +103,15 @@ class Trainer:
         """Trains to the end.
 
         Raises:
-            TrainingError: a loss, an observation or an action is not finite; a checkpoint of the last good state was
-                written.
+            TrainingError: no seed is left without a loss, an observation or an action that is not finite; a checkpoint
+                of the last good state was written.
             Interrupted: a signal asked to stop; a checkpoint was written.
         """
         config = self.config
         assert config.evaluation.interval is not None
         assert config.checkpoint.interval is not None
-        self.logger = Logger(self.run_dir, self.tasks, config.seeds, resume_at=self.step or None)
+        self.logger = Logger(self.run_dir, self.tasks, config.seeds, self.step)
+        self.frozen.write(self.run_dir)
         with (
             self.stop_request,
             Progress(config.total_steps, self.step) as progress,
@@ -149,7 +151,7 @@ class Trainer:
         assert self.config.random_steps is not None
         if self.step < self.config.random_steps:
             return 2 * self.random_actions.rand(*self.layout[1:], self.agent.action_size) - 1
-        return self._finite(self.policy(to_tensor(self.observation, self.layout)))
+        return self._finite_actions(self.policy(to_tensor(self.observation, self.layout)))
 
     def collect(self, actions: Tensor) -> None:
         """Steps every world once and stores the transitions."""
@@ -160,15 +162,11 @@ class Trainer:
         done = terminated | truncated
         # What followed the action: at an episode's end not the next episode's first observation.
         next_observation = np.where(done[:, None], infos["final_obs"], self.observation)
+        finite = np.isfinite(next_observation).all(-1) & np.isfinite(rewards)
         valid = ~infos["invalid"]
-        bad = valid & ~(np.isfinite(next_observation).all(-1) & np.isfinite(rewards))
-        if bad.any():
-            s, t, w = (int(i[0]) for i in np.nonzero(bad.reshape(self.layout)))
-            world = f"seed {self.config.seeds[s]}, task {self.tasks[t]}, world {w}"
-            # What is kept must be good to go on from, and the simulation of that world is not.
-            self.observation, _ = self.env.reset()
-            self.tracker = EpisodeTracker(self.layout)
-            self._stop(f"an observation or a reward is not finite ({world})")
+        if not (finite | ~valid).all():
+            self._refuse_transitions((valid & ~finite).reshape(self.layout))
+            valid &= finite
         for fault in self.env.faults():
             print(fault, file=sys.stderr)
 
@@ -192,6 +190,17 @@ class Trainer:
         self.replay.add(batch, valid)
         self.step += self.config.worlds_per_task
 
+    def _refuse_transitions(self, bad: NDArray[np.bool_]) -> None:
+        """Freezes the seeds with transitions [S, T, W] that are not finite."""
+        s, t, w = (int(i[0]) for i in np.nonzero(bad))
+        seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
+        if (self.frozen.mask | seeds).all():
+            # What is kept must be good to go on from, and the simulation of that world is not.
+            self.observation, _ = self.env.reset()
+            self.tracker = EpisodeTracker(self.layout)
+        world = f"seed {self.config.seeds[s]}, task {self.tasks[t]}, world {w}"
+        self._freeze(seeds, f"an observation or a reward is not finite ({world})")
+
     def learn(self) -> None:
         """The updates of one vector step; on a GPU they are queued and not waited for."""
         for _ in range(self.config.updates_per_step):
@@ -199,7 +208,7 @@ class Trainer:
 
     def _update(self) -> None:
         batch = self.replay.sample(self.config.batch_size)
-        if self.frozen:
+        if self.frozen.reasons:
             # What is not finite changes nothing of its seed, and nothing of the others.
             batch = batch._replace(observation=batch.observation.masked_fill(self._frozen_mask, torch.nan))
         metrics = self.agent.update(batch)
@@ -208,8 +217,7 @@ class Trainer:
         self.update_metrics.add(metrics)
 
     def _make_update(self) -> None:
-        mask = [s in self.frozen for s in range(len(self.config.seeds))]
-        self._frozen_mask = torch.tensor(mask, device=self.agent.device)[:, None, None, None]
+        self._frozen_mask = torch.tensor(self.frozen.mask, device=self.agent.device)[:, None, None, None]
         cpu = self.agent.device.type == "cpu"
         self.update = self._update if cpu else Captured(self._update, self._generators())
 
@@ -267,7 +275,7 @@ class Trainer:
         if self.stop_request.signal_number is not None:  # an evaluation takes longer than a scheduler waits
             self.evaluation_due = True
             self._interrupt()
-        return self._finite(self.agent.act(observation, deterministic=True))
+        return self._finite_actions(self.agent.act(observation, deterministic=True))
 
     def _interrupt(self) -> None:
         number = self.stop_request.signal_number
@@ -280,7 +288,11 @@ class Trainer:
         )
 
     def save(self, *, again: bool = False) -> None:
-        """Writes a checkpoint of the current state, unless there is one of this step that need not be written again."""
+        """Writes a checkpoint of the current state, unless there is one of this step that need not be written again.
+
+        Raises:
+            OSError: it cannot be written; those before it are whole.
+        """
         directory = self.run_dir / "checkpoints"
         if again or self.step not in checkpoint.steps(directory):
             self.logger.flush()
@@ -296,7 +308,7 @@ class Trainer:
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
                 "evaluation_due": self.evaluation_due,
-                "frozen": {str(s): reason for s, reason in self.frozen.items()},
+                "frozen": self.frozen.state_dict(),
                 "observation": self.observation,
                 "tracker": self.tracker.state_dict(),
                 "update_metrics": self.update_metrics.state_dict(),
@@ -325,7 +337,7 @@ class Trainer:
         self.step, self.best_step, self.best_success = loop["step"], loop["best_step"], loop["best_success"]
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.evaluation_due = loop.get("evaluation_due", False)
-        self.frozen = {int(s): reason for s, reason in loop.get("frozen", {}).items()}
+        self.frozen.load_state_dict(loop.get("frozen", {}))
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
         elif self.step > 0:
@@ -338,28 +350,34 @@ class Trainer:
                 file=sys.stderr,
             )
 
-    def _finite(self, actions: Tensor) -> Tensor:
-        if not torch.isfinite(actions).all():
-            self._stop("an action of the policy is not finite")
-        return actions
+    def _finite_actions(self, actions: Tensor) -> Tensor:
+        """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are frozen."""
+        finite = torch.isfinite(actions).flatten(1).all(-1)
+        if finite.all():
+            return actions
+        self._freeze(~finite.cpu().numpy(), "an action of the policy is not finite")
+        return torch.where(finite[:, None, None, None], actions, 0.0)
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():
-            if not name.endswith("nonfinite"):
-                continue
-            new = [s for s, b in enumerate(bad.tolist()) if b != 0 and s not in self.frozen]
-            if not new:
-                continue
-            seeds = [self.config.seeds[s] for s in new]
-            reason = f"a loss or gradient of the {name.split('/')[0]} is not finite (seeds {seeds})"
-            if len(new) + len(self.frozen) == len(self.config.seeds):
-                self._stop(reason)
-            self.frozen |= dict.fromkeys(new, f"step {self.step}: {reason}")
-            self._make_update()
-            print(
-                f"Step {self.step}: {reason}; these seeds are frozen as they were before, the others go on.",
-                file=sys.stderr,
-            )
+            if name.endswith("nonfinite"):
+                self._freeze(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
+
+    def _freeze(self, bad: NDArray[np.bool_], reason: str) -> None:
+        """Seeds [S] that are bad are trained no more; training stops where no other is left."""
+        new = bad & ~self.frozen.mask
+        if not new.any():
+            return
+        seeds = [seed for seed, n in zip(self.config.seeds, new.tolist(), strict=True) if n]
+        if (self.frozen.mask | new).all():
+            self._stop(f"{reason} (seeds {seeds})")
+        self.frozen.add(new, self.step, reason)
+        self.frozen.write(self.run_dir)
+        self._make_update()
+        print(
+            f"Step {self.step}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
+            file=sys.stderr,
+        )
 
     def _stop(self, reason: str) -> None:
         """Reports, keeps the last good state (a step with a value that is not finite changes nothing) and stops."""

@@ -215,12 +215,11 @@ def test_killed_while_writing(tmp_path: Path, stage: int) -> None:
     child = os.fork()
     if child == 0:
         calls = itertools.count(1)
-        sync = checkpoint._sync
-        checkpoint._sync = lambda path: (
-            os.kill(os.getpid(), signal.SIGKILL) if next(calls) == stage else sync(path)
-        )
-        checkpoint.save(tmp_path, 20, new)
-        os._exit(0)
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(calls) == stage else None
+        try:
+            checkpoint.save(tmp_path, 20, new)
+        finally:
+            os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     last = checkpoint.find(tmp_path, "last")
     assert last.name == ("step_0000000010" if stage < 5 else "step_0000000020")

@@ -95,7 +95,7 @@ def test_going_on_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     logger.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "no')
-    logger = Logger(tmp_path, TASKS, [0], resume_at=20)
+    logger = Logger(tmp_path, TASKS, [0], step=20)
     for step in (30, 40):
         logger.write(step, {"norm": np.array([-float(step)])})
     logger.close()

@@ -13,7 +13,7 @@ from mtrl import checkpoint
 from mtrl.config import TrainConfig, stamp
 from mtrl.files import write_text
 from mtrl.lock import locked
-from mtrl.train import Trainer
+from mtrl.train import Trainer, TrainingError
 
 
 def train(config: TrainConfig, config_yaml: str) -> Path:
@@ -77,14 +77,27 @@ def resume(config: TrainConfig, run_dir: Path) -> None:
                 file=sys.stderr,
             )
             return
-        with contextlib.closing(Trainer(config, run_dir, path)) as trainer:
+        try:
+            trainer = Trainer(config, run_dir, path)
+        except KeyError as error:
+            raise checkpoint.CheckpointError(
+                f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "
+                f"({_version(run_dir)}); go on with that one."
+            ) from error
+        with contextlib.closing(trainer):
             checkpoint.set_aside(damaged)
             _run(trainer)
 
 
 def _run(trainer: Trainer) -> None:
     started = time.perf_counter()
-    trainer.run()
+    try:
+        trainer.run()
+    except OSError as error:
+        raise TrainingError(
+            f"Training stopped at step {trainer.step}: {error}. The checkpoints that were written are whole: remove "
+            f"the cause (a full disk?) and go on by `mtrl train --resume {trainer.run_dir}`."
+        ) from error
     minutes = (time.perf_counter() - started) / 60
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
     print(
@@ -92,3 +105,12 @@ def _run(trainer: Trainer) -> None:
         f"was {trainer.best_success:.3f}. Judge it with `mtrl evaluate {trainer.run_dir}`.",
         file=sys.stderr,
     )
+
+
+def _version(run_dir: Path) -> str:
+    """The version that a run's stamp names."""
+    try:
+        stamped = json.loads((run_dir / "stamp.json").read_text())
+        return f"{stamped['versions']['mtrl-toolkit']}, commit {stamped['git_commit']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its stamp.json does not say which"

@@ -167,6 +167,7 @@ class Trainer:
         if not (finite | ~valid).all():
             self._refuse_transitions((valid & ~finite).reshape(self.layout))
             valid &= finite
+            self.observation = np.where(np.isfinite(self.observation), self.observation, 0.0)
         for fault in self.env.faults():
             print(fault, file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """A value that is not finite stops training: one sentence, a report, and a checkpoint that one can go on from."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,50 @@ def test_loss(
     assert assert_stopped(result, run, "loss or gradient of the", "seeds [0]") == 10 + 1 + 7
     assert cli("train", "--resume", run).code == 0
     assert_finite(run, 40)
+
+
+@pytest.mark.parametrize("balancer", ["AlignedMTL", "NashMTL", "RLW", "null"])
+def test_one_seed_of_several(
+    fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balancer: str
+) -> None:
+    """It stays as it was before the update that was not finite; the other does not notice, and a resume neither."""
+    options = {"balancer": balancer, "seeds": "3,5", "evaluation__interval": 20, "checkpoint__interval": 20}
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert cli(*train_arguments(whole, **options)).code == 0
+    with monkeypatch.context() as patch:
+        poison(patch, 7, "reward", np.nan)
+        result = cli(*train_arguments(run, **options))
+    assert result.code == 0
+    assert "Step 18: a loss or gradient of the critic is not finite; the seeds [3] stay" in result.err
+    assert json.loads((run / "frozen.json").read_text())["3"]["step"] == 18
+    shutil.rmtree(run / "checkpoints" / "step_0000000040")
+    assert cli("train", "--resume", run).code == 0
+    assert json.loads((run / "frozen.json").read_text()).keys() == {"3"}
+    assert_finite(run, 40, ("update_metrics.total", "critic/gramian", "actor/gramian"))
+    for line, expected in zip(read_metrics(run), read_metrics(whole), strict=True):
+        for name, values in expected.items():
+            if name != "step":
+                assert line[name][1] == values[1], (line["step"], name)
+    before, after, other = read_state(run, 20), read_state(run, 40), read_state(whole, 40)
+    for name in (n for n in before if n.startswith("agent:") and (".shared" in n or ".owned" in n)):
+        torch.testing.assert_close(after[name][0], before[name][0], rtol=0, atol=0)
+        torch.testing.assert_close(after[name][1], other[name][1], rtol=0, atol=0)
+
+
+def test_one_seed_whose_world_is_not_finite(fake: Callable, cli: Cli, tmp_path: Path) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert cli(*train_arguments(whole, seeds="0,1")).code == 0
+    fake(NanEngine)
+    result = cli(*train_arguments(run, seeds="0,1"))
+    assert result.code == 0
+    assert "the seeds [0] stay" in result.err
+    assert (
+        "seed 0, task window-open-v3, world 0" in json.loads((run / "frozen.json").read_text())["0"]["reason"]
+    )
+    assert not torch.isnan(read_state(run)["replay:state.storage"]).any()
+    assert [line["evaluation/success"][1] for line in read_metrics(run) if "evaluation/success" in line] == [
+        line["evaluation/success"][1] for line in read_metrics(whole) if "evaluation/success" in line
+    ]
 
 
 QUICK = ("AdaTask", "AlignedMTL", "FAMO", "GradDrop", "GradNorm", "NashMTL")

@@ -1,11 +1,10 @@
 """A run that was stopped goes on as if nothing had happened: weights, replay, metrics and curves, bit for bit."""
 
+import errno
 import hashlib
-import os
+import itertools
 import shutil
-import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from envs.worlds import Fault
 from mtrl import checkpoint
 from mtrl.cli import main
 from mtrl.config import TRAINING_PRESETS
+from mtrl.lock import locked
 from tests.mtrl.conftest import (
     TINY,
     FakeEngine,
@@ -38,15 +38,12 @@ OPTIONS = {"log_interval": 9, "checkpoint__interval": 8, "evaluation__interval":
 
 
 class StoppingEngine(FakeEngine):
-    """Stops the process at a step, in the middle of the collection."""
+    """Stops the run at a step, in the middle of the collection."""
 
     stop_at = 0
-    killed = False
 
     def step(self) -> list[Fault]:
         if self.steps + 1 == self.stop_at:
-            if self.killed:
-                os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
         return super().step()
 
@@ -151,38 +148,6 @@ def test_stopped_right_after_a_checkpoint_was_written(
     assert_same_run(whole, tmp_path / "stopped")
 
 
-KILLED = """
-import sys, torch
-torch.set_num_threads(1)
-import envs
-from envs.benchmarks import PROTOCOLS
-from mtrl.config import TRAINING_PRESETS, TrainingPreset
-from tests.mtrl import test_resume
-from tests.mtrl.conftest import TINY
-from mtrl.cli import main
-PROTOCOLS["tiny"], TRAINING_PRESETS["tiny"] = TINY, TrainingPreset(10, 1.0)
-envs._ENGINES["reference"] = "tests.mtrl.test_resume:StoppingEngine"
-test_resume.StoppingEngine.stop_at, test_resume.StoppingEngine.killed = int(sys.argv[1]), True
-sys.exit(main(sys.argv[2:]))
-"""
-
-
-def test_killed(whole: Path, fake: Callable, cli: Cli, tmp_path: Path) -> None:
-    """SIGKILL: nothing is flushed that was not flushed before. The curves have no gap either."""
-    arguments = train_arguments(tmp_path / "killed", **OPTIONS)
-    process = subprocess.run(
-        [sys.executable, "-c", KILLED, "30", *arguments],
-        check=False,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr.decode()
-    time.sleep(1.0)  # no user is faster; TensorBoard sorts the files of one second by process
-    assert cli("train", "--resume", tmp_path / "killed").code == 0
-    assert_same_run(whole, tmp_path / "killed")
-
-
 @pytest.mark.parametrize("engine", ["reference", "batched"])
 def test_meta_world_goes_on(cli: Cli, tmp_path: Path, engine: str) -> None:
     """The real thing, by way of a copy of the run as it was at its first checkpoint."""
@@ -276,14 +241,118 @@ def test_no_run_directory(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["agent.safetensors", "replay.safetensors", "manifest.json"])
-def test_a_damaged_checkpoint(finished: Path, cli: Cli, name: str) -> None:
+def test_no_checkpoint_is_whole(finished: Path, cli: Cli, name: str) -> None:
+    run = finished
+    for path in (run / "checkpoints").glob(f"*/{name}"):
+        path.write_bytes(path.read_bytes()[:-7])
+    before = fingerprint(run)
+    assert_refused(cli("train", "--resume", run), "damaged", name, "step_0000000040")
+    assert fingerprint(run) == before
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def tear(path: Path) -> None:
+    """The second half never reached the disk."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, tear, Path.unlink])
+@pytest.mark.parametrize("name", ["agent.safetensors", "manifest.json"])
+def test_the_checkpoint_before_a_damaged_one_is_used(
+    finished: Path, cli: Cli, trained_once: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    run = finished
+    damage(run / "checkpoints" / "step_0000000040" / name)
+    result = cli("train", "--resume", run)
+    assert result.code == 0
+    assert name in result.err
+    assert "Going on from step_0000000020, the one before." in result.err
+    assert_same_state(read_state(run), read_state(trained_once))
+    assert (run / "metrics.jsonl").read_text() == (trained_once / "metrics.jsonl").read_text()
+    assert (run / "checkpoints" / "damaged_step_0000000040").is_dir()
+
+
+def test_a_run_of_another_version(finished: Path, cli: Cli) -> None:
+    """A checkpoint that lacks something of the state: named, with the version that wrote it."""
     run = finished
     shutil.rmtree(run / "checkpoints" / "step_0000000040")
-    path = run / "checkpoints" / "step_0000000020" / name
-    path.write_bytes(path.read_bytes()[:-7])
+    path = run / "checkpoints" / "step_0000000020" / "manifest.json"
+    manifest = checkpoint.read_manifest(path.parent)
+    del manifest["values"]["loop"]["tracker"]
+    path.write_text(checkpoint.seal(manifest))
     before = fingerprint(run)
-    assert_refused(cli("train", "--resume", run), "damaged", name)
+    assert_refused(cli("train", "--resume", run), "'tracker'", "another version of the toolkit", "commit")
     assert fingerprint(run) == before
+
+
+def test_two_trainings_in_one_directory(finished: Path, cli: Cli) -> None:
+    run = finished
+    shutil.rmtree(run / "checkpoints" / "step_0000000040")
+    before = fingerprint(run)
+    with locked(run):
+        assert_refused(cli("train", "--resume", run), "Another process is training in", str(run))
+    assert fingerprint(run) == before
+    assert cli("train", "--resume", run).code == 0
+
+
+def test_a_full_disk(
+    whole: Path, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written when it fills up: the run stops with a sentence, and goes on as if it had not."""
+    run = tmp_path / "run"
+    calls = itertools.count(1)
+
+    def full(*arguments: object) -> None:
+        if next(calls) == 12:  # in the middle of the third checkpoint
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(*arguments)
+
+    save_file = checkpoint.save_file
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        result = cli(*train_arguments(run, **OPTIONS))
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert f"mtrl train --resume {run}" in result.err
+    assert cli("train", "--resume", run).code == 0
+    assert_same_run(whole, run)
+
+
+def test_a_clock_that_was_set_back(
+    whole: Path, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event files of the resumed run are read after those from the future."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400)
+    monkeypatch.setattr(StoppingEngine, "stop_at", 30)
+    fake(StoppingEngine)
+    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 1
+    monkeypatch.setattr(time, "time", now)
+    fake(FakeEngine)
+    assert cli("train", "--resume", tmp_path / "run").code == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_run_directory_that_cannot_be_made(
+    fake: object, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    result = cli(*train_arguments(tmp_path / "run"))
+    assert_refused(result, "cannot be made (Read-only file system)", "choose another --run_dir")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_without_its_replay(train: Train, cli: Cli) -> None:

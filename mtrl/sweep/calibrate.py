@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,7 @@ class Calibration:
         key = json.dumps(options, sort_keys=True, default=str)
         worlds = method.config.worlds_per_task
         if key not in self._measured:
+            print(f"Measuring {method.name}, with a short run.", file=sys.stderr)
             one = self._measured[key] = self.measure({**options, "seeds": [0]}, worlds)
             if self._growth is None:
                 two = self.measure({**options, "seeds": [0, 1]}, worlds)

@@ -166,16 +166,17 @@ def _print_plan(
     table = Table("number", "run", "state", "seeds in the process", "time", "GiB")
     seconds = []
     for number, run in enumerate(runs):
-        estimate = calibration.estimate(by_name[run.method], len(run.seeds))
-        step = last_step(run, config.directory) or 0
-        left = estimate.seconds * max(0.0, 1 - step / run.total_steps)
-        seconds.append(left)
-        state = "finished" if left == 0 else f"from step {step}" if step else "new"
-        memory = f"{estimate.memory / _GIB:.1f}"
-        table.add_row(str(number), run.name, state, str(len(run.seeds)), duration(left), memory)
+        row = [str(number), run.name, "finished", str(len(run.seeds))]
+        if not is_finished(run, config.directory):
+            estimate = calibration.estimate(by_name[run.method], len(run.seeds))
+            step = last_step(run, config.directory) or 0
+            seconds.append(estimate.seconds * (1 - step / run.total_steps))
+            row[2] = f"from step {step}" if step else "new"
+            row += [duration(seconds[-1]), f"{estimate.memory / _GIB:.1f}"]
+        table.add_row(*row)
     console = Console()
     console.print(table)
-    whole = max(*seconds, sum(seconds) / executor.slots) if len(seconds) > 1 else sum(seconds)
+    whole = max(0.0, sum(seconds) / executor.slots, *seconds)
     console.print(
         f"{len(runs)} runs, {executor.slots} at once: about {duration(whole)} (h:mm:ss). Estimated from a few hundred "
         "steps of each method with one seed, measured alone on an idle slot, and of the first with two seeds, which "

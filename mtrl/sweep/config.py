@@ -75,6 +75,8 @@ class SweepConfig:
             raise ValueError(
                 f"seeds must be different non-negative integers, at least one, got {self.seeds}."
             )
+        if self.axes == []:
+            raise ValueError("axes must have at least one mapping of options to values, or be {}, got [].")
         if self.executor == "local" and (self.address or self.storage):
             raise ValueError("address and storage are Ray's: use them with --executor ray.")
 
@@ -126,10 +128,10 @@ def parse_request(arguments: list[str]) -> Request:
     parser.set_defaults(values)
     namespace = parse(parser, arguments)
     config = SweepConfig(**{f.name: namespace[f.name] for f in fields(SweepConfig)})
-    if config.directory.exists() and not config.directory.is_dir():
-        raise ValueError(
-            f"sweep_dir must be a directory, and {config.directory} is a file: choose another one."
-        )
+    directory = config.directory.absolute()
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"sweep_dir must be a directory, and {existing} is a file: choose another one.")
     return Request(file, namespace.only, namespace.dry_run, config)
 
 

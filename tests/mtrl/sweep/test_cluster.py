@@ -1,12 +1,17 @@
 """What Ray's nodes are asked for, and what is refused before Ray is started."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mtrl.sweep.config import SweepConfig
+from mtrl.sweep.plan import make_run, methods
+from mtrl.sweep.state import is_finished
 from tests.mtrl.conftest import Result
+from tests.mtrl.sweep.conftest import BASE
 from tests.mtrl.test_cli import assert_refused
 
 Write = Callable[..., Path]
@@ -59,3 +64,43 @@ def test_without_the_extra(
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
     assert_refused(cli("sweep", write_sweep(executor="ray")), "mtrl-toolkit[ray]")
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+@pytest.mark.slow
+def test_two_runs_share_a_gpu(tmp_path: Path) -> None:
+    """Ray places them by what a node says it has; here it says a GPU, and they train on the CPU."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    from mtrl.sweep.cluster import RayExecutor
+
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False}
+    )
+    config = SweepConfig(
+        base=BASE,
+        axes={"balancer": ["LS", None]},
+        executor="ray",
+        address=cluster.address,
+        gpus_per_run=0.5,
+        sweep_dir=str(tmp_path),
+    )
+    try:
+        executor = RayExecutor(config, "auto")
+        assert executor.slots == 2
+        assert 2**20 < executor.memory() < 2**50
+        runs = [make_run(method, [0]) for method in methods(config)]
+        for run in runs:
+            executor.submit(run)
+        ended: dict[str, str | None] = {}
+        together = 0
+        while len(ended) < len(runs):
+            ended |= executor.poll()
+            together = max(together, len(executor.running()))
+            time.sleep(0.1)
+        executor.close()
+    finally:
+        cluster.shutdown()
+    assert ended == {run.name: None for run in runs}
+    assert together == 2
+    assert all(is_finished(run, tmp_path) for run in runs)

@@ -99,6 +99,8 @@ BAD = {
     "unknown key of the base": ({"base": {"totl_steps": 3}}, ["totl_steps"]),
     "no base file": ({"base": "nowhere.yaml"}, ["nowhere.yaml"]),
     "a file as sweep_dir": ({"sweep_dir": __file__}, ["sweep_dir must be a directory", "is a file"]),
+    "a file above sweep_dir": ({"sweep_dir": f"{__file__}/x"}, ["sweep_dir must be a directory", "is a file"]),
+    "a union of nothing": ({"axes": []}, ["axes must have at least one"]),
     "no axes": ({"axes": None}, ["axes must have a value, got null"]),
     "no base": ({"base": None}, ["base must have a value, got null"]),
     "seeds that are none": ({"seeds": ["a"]}, ["seeds"]),

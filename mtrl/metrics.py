@@ -34,7 +34,7 @@ class UpdateMetrics:
             self._total = torch.zeros_like(torch.cat([*values, values[0].new_zeros(1)]))
             self._one = torch.ones_like(self._total[-1:])
             self._gramians = {
-                name: torch.zeros_like(metrics[name]) for name in metrics.keys() - summed.keys()
+                name: torch.zeros_like(value) for name, value in metrics.items() if name not in summed
             }
         self._total += torch.cat([*values, self._one])
         for name, gramian in self._gramians.items():

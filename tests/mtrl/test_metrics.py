@@ -27,6 +27,14 @@ def test_reads_means_and_the_newest_gramian() -> None:
     np.testing.assert_array_equal(read["critic/gramian"], update(4)["critic/gramian"])
 
 
+def test_states_of_equal_runs_are_equal_byte_by_byte() -> None:
+    """The order of a set of names differs between processes."""
+    metrics = UpdateMetrics()
+    names = [f"{network}/gramian" for network in "abcdefgh"]
+    metrics.add({"loss": torch.zeros(2, 3)} | {name: torch.zeros(2, 3, 3) for name in names})
+    assert list(metrics.state_dict()["gramians"]) == names
+
+
 def test_reading_starts_afresh() -> None:
     metrics = UpdateMetrics()
     assert metrics.read() == {}

@@ -53,7 +53,7 @@ def training_processes(root: Path) -> list[psutil.Process]:
 
 
 class OnFirstCheckpoint(threading.Thread):
-    """Calls a function once, as soon as so many runs of a sweep have a checkpoint."""
+    """Calls a function once, as soon as so many runs of a sweep have a checkpoint beyond step 0."""
 
     def __init__(self, root: Path, action: Callable[[], object], runs: int = 1) -> None:
         super().__init__(daemon=True)
@@ -62,7 +62,7 @@ class OnFirstCheckpoint(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while len({path.parent for path in self.root.glob("runs/*/checkpoints/step_*")}) < self.runs:
+        while len({path.parent for path in self.root.glob("runs/*/checkpoints/step_*[1-9]*")}) < self.runs:
             time.sleep(0.02)
         self.action()
         self.done = True

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,10 @@ from agents.optimizer import TaskOptimizer
 from agents.sac import SAC, SACConfig
 from envs.benchmarks import get_benchmark
 from mtrl.balancers.ls import LS
+from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.capture import Captured
-from mtrl.config import resolve_device
+from mtrl.config import TrainConfig, resolve_device
 from mtrl.cpu import prepare_cpu
 from mtrl.gradients import TaskGradients
 from mtrl.metrics import UpdateMetrics
@@ -30,6 +32,7 @@ from mtrl.names import get_object, import_path
 from mtrl.replay import Replay
 
 Mode = Literal["eager", "captured", "compiled"]
+CAPACITY = 10_000  # of the replay, in transitions per task
 
 
 @dataclass(frozen=True)
@@ -93,26 +96,35 @@ class LoopOptimizer(TaskOptimizer):
 
 
 def main(config: LearnerBenchmark) -> None:
-    """Prints a table of medians and ratios; the ratio is to `plain` of the same mode and number of seeds."""
+    """Prints a table of medians, ratios to `plain` of the same mode and number of seeds, floors and memory."""
     device = torch.device(resolve_device(config.device))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     else:
         prepare_cpu()
     modes = config.modes if device.type == "cuda" else ["eager"]
+    rates = measure_rates(device)
     results: list[dict[str, Any]] = []
     for num_seeds in config.num_seeds:
         variants: dict[tuple[str, str], Callable[[], None]] = {}
+        works = {m: _work(config, m, num_seeds, device) for m in config.balancer if m != "single_file"}
+        peaks: dict[tuple[str, str], int] = {}
         for mode in modes:
             for method in config.balancer:
                 if method == "single_file" and (num_seeds > 1 or mode == "compiled"):
                     continue
-                variants[mode, method] = _variant(config, method, mode, num_seeds, device)
+                make = partial(_variant, config, method, mode, num_seeds, device)
+                variants[mode, method], peaks[mode, method] = _warmed_up(make, device)
         times = _interleaved(variants, config.repetitions, config.updates, device)
         for (mode, method), seconds in times.items():
             plain = times.get((mode, "plain"))
             ratios = None if plain is None else [a / b for a, b in zip(seconds, plain, strict=True)]
             median = statistics.median(seconds)
+            work = works.get(method)
+            memory = peaks[mode, method] - num_seeds * _replay_bytes(config, CAPACITY)
+            if device.type == "cpu":
+                memory = 0 if work is None else work.memory
+            floor = None if work is None else rates.floor(work)
             results.append(
                 {
                     "seeds": num_seeds,
@@ -122,15 +134,21 @@ def main(config: LearnerBenchmark) -> None:
                     "updates_per_second": 1 / median,
                     "seed_updates_per_second": num_seeds / median,
                     "ratio_to_plain": None if ratios is None else statistics.median(ratios),
+                    "floor_milliseconds": None if floor is None else 1e3 * floor,
+                    "floor_fraction": None if floor is None else floor / median,
+                    "work": None if work is None else asdict(work),
+                    "bytes_per_seed": memory // num_seeds or None,
                     "all_milliseconds": [1e3 * s for s in seconds],
                 }
             )
-    Console().print(_table(results, config, device))
+    console = Console(width=max(100, Console().width))
+    console.print(_table(results, config, device))
+    console.print(_note(rates, config, device), soft_wrap=True, highlight=False)
     if config.output is not None:
         settings = {k: v for k, v in asdict(config).items() if k not in ("network", "output")}
         settings |= {"network": str(config.network), "device_name": _device_name(device)}
         Path(config.output).write_text(
-            json.dumps({"settings": settings, "results": results}, indent=1) + "\n"
+            json.dumps({"settings": settings, "rates": asdict(rates), "results": results}, indent=1) + "\n"
         )
 
 
@@ -138,13 +156,28 @@ def _variant(
     config: LearnerBenchmark, method: str, mode: str, num_seeds: int, device: torch.device
 ) -> Callable[[], None]:
     """A function that makes one update of a method."""
-    capacity = 10_000
     if method == "single_file":
         width, depth = getattr(config.network, "width", 400), getattr(config.network, "depth", 3)
-        sac = SingleFileSAC(config.num_tasks, config.batch_size, width, depth, device, capacity)
+        sac = SingleFileSAC(config.num_tasks, config.batch_size, width, depth, device, CAPACITY)
         if mode == "eager":
             return sac.update
         return Captured(sac.update, [])
+    agent, replay = _agent(config, method, num_seeds, device)
+    metrics = UpdateMetrics()
+    if mode == "compiled":
+        agent.compile()
+        replay.compile()
+
+    def update() -> None:
+        metrics.add(agent.update(replay.sample(config.batch_size)))
+
+    if mode == "eager":
+        return update
+    return Captured(update, agent.update_generators() + replay.generators.generators)
+
+
+def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.device) -> tuple[SAC, Replay]:
+    """A method's agent, and a replay full of random transitions."""
     balancer = (
         None
         if method == "plain"
@@ -168,7 +201,7 @@ def _variant(
         for optimizer in (agent.critic_optimizer, agent.actor_optimizer):
             optimizer.__class__ = LoopOptimizer
     replay = Replay(
-        capacity,
+        CAPACITY,
         seeds=range(num_seeds),
         num_tasks=config.num_tasks,
         observation_size=39,
@@ -178,19 +211,29 @@ def _variant(
     replay.storage.normal_()
     replay.storage[..., 39:43].tanh_()
     replay.storage[..., -1] = 0.0
-    replay.added.fill_(capacity)
-    metrics = UpdateMetrics()
+    replay.added.fill_(CAPACITY)
     agent.diagnose(device.type == "cuda")  # as in training: on a CPU only before metrics are written
-    if mode == "compiled":
-        agent.compile()
-        replay.compile()
+    return agent, replay
 
-    def update() -> None:
-        metrics.add(agent.update(replay.sample(config.batch_size)))
 
-    if mode == "eager":
-        return update
-    return Captured(update, agent.update_generators() + replay.generators.generators)
+def _work(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.device) -> Work:
+    agent, replay = _agent(config, method, num_seeds, device)
+    agent.update(replay.sample(config.batch_size))
+    return count_work(agent, replay.sample(config.batch_size))
+
+
+def _warmed_up(
+    make: Callable[[], Callable[[], None]], device: torch.device
+) -> tuple[Callable[[], None], int]:
+    """A variant after its first updates, and the bytes it took on a GPU at the most; 0 on a CPU, which counts none."""
+    before = 0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+    update = make()
+    for _ in range(5):
+        update()
+    return update, torch.cuda.max_memory_allocated() - before if device.type == "cuda" else 0
 
 
 def _interleaved(
@@ -202,8 +245,6 @@ def _interleaved(
     """Seconds per update of every variant, `repetitions` times, all variants in turn."""
     counts = {}
     for key, update in variants.items():
-        for _ in range(5):
-            update()
         counts[key] = updates or max(3, int(0.2 / _seconds(update, 3, device)))
     times: dict[tuple[str, str], list[float]] = {key: [] for key in variants}
     for _ in range(repetitions):
@@ -237,11 +278,19 @@ def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torc
         f"{_device_name(device)}: {config.num_tasks} tasks x {config.batch_size} samples, {config.network}, medians of "
         f"{config.repetitions}"
     )
-    table = Table(
-        "seeds", "mode", "method", "ms/update", "updates/s", "seed-updates/s", "x plain", title=title
+    columns = (
+        "seeds",
+        "mode",
+        "method",
+        "ms",
+        "updates/s",
+        "seed-updates/s",
+        "x plain",
+        "of floor",
+        "MiB/seed",
     )
+    table = Table(*columns, title=title)
     for r in results:
-        ratio = "-" if r["ratio_to_plain"] is None else f"{r['ratio_to_plain']:.3f}"
         table.add_row(
             str(r["seeds"]),
             r["mode"],
@@ -249,6 +298,29 @@ def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torc
             f"{r['milliseconds']:.3f}",
             f"{r['updates_per_second']:.0f}",
             f"{r['seed_updates_per_second']:.0f}",
-            ratio,
+            _number(r["ratio_to_plain"]),
+            _number(r["floor_fraction"]),
+            "-" if r["bytes_per_seed"] is None else f"{r['bytes_per_seed'] / 2**20:.0f}",
         )
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _replay_bytes(config: LearnerBenchmark, capacity: int) -> int:
+    """Of one seed: two observations, action, reward and terminated, in float32."""
+    return 4 * config.num_tasks * capacity * (2 * 39 + 4 + 2)
+
+
+def _note(rates: Rates, config: LearnerBenchmark, device: torch.device) -> str:
+    """What the columns are: rates that the floor is reckoned with, and what the memory holds."""
+    replay = _replay_bytes(config, TrainConfig.buffer_size) / 2**20
+    measured = "at the most, measured" if device.type == "cuda" else "reckoned"
+    teraflops, gigabytes = rates.flops_per_second / 1e12, rates.bytes_per_second / 1e9
+    return (
+        f"of floor: the time of the update's products at {teraflops:.3g} TFLOP/s (a large product) or of its bytes at "
+        f"{gigabytes:.3g} GB/s (a copy), whichever is longer, over the update's. MiB/seed: the update's memory, "
+        f"{measured}; a replay of {TrainConfig.buffer_size} transitions per task takes {replay:.0f} more."
+    )

@@ -250,6 +250,21 @@ def test_an_existing_run_directory_is_never_touched(cli: Cli, fake: object, tmp_
     assert [(p.name, p.read_text()) for p in run.iterdir()] == [("precious.txt", "a year's work")]
 
 
+def test_out_of_gpu_memory(cli: Cli, fake: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.13 GiB.\nGPU 0 has 78 GiB.")
+
+    monkeypatch.setattr("mtrl.train.Replay", allocate)
+    result = cli(*train_arguments(tmp_path / "run"))
+    assert result.code == 1
+    assert result.err.startswith(
+        "mtrl: The GPU is out of memory: lower --buffer_size, --batch_size, --network.width"
+    )
+    assert "--seeds" in result.err
+    assert result.err.endswith("Tried to allocate 3.13 GiB. GPU 0 has 78 GiB.\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert_refused(cli(*train_arguments(tmp_path / "file")), "exists already")

@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mtrl.cli import main
+
+
+def test_every_variant_is_timed_against_its_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "learner.json"
+    arguments = [
+        "--device",
+        "cpu",
+        "--balancer",
+        "single_file,plain,loop,LS",
+        "--num_seeds",
+        "1,2",
+        "--num_tasks",
+        "2",
+    ]
+    arguments += ["--batch_size", "4", "--network", "shared", "--network.width", "8", "--repetitions", "2"]
+    assert main(["benchmark", "learner", *arguments, "--updates", "2", "--output", str(output)]) == 0
+    content = json.loads(output.read_text())
+    found = [(r["seeds"], r["method"]) for r in content["results"]]
+    assert found == [
+        (1, "single_file"),
+        (1, "plain"),
+        (1, "loop"),
+        (1, "LS"),
+        (2, "plain"),
+        (2, "loop"),
+        (2, "LS"),
+    ]
+    rates, (one, two) = content["rates"], [r for r in content["results"] if r["method"] == "plain"]
+    assert two["work"]["flops"] == 2 * one["work"]["flops"]
+    assert two["work"]["state"] == 2 * one["work"]["state"]
+    assert one["bytes_per_seed"] == sum(one["work"].values()) - one["work"]["flops"]
+    for result in content["results"][1:]:
+        work = result["work"]
+        moved = 2 * (work["state"] + work["gradients"] + work["activations"] + work["batch"])
+        seconds = max(work["flops"] / rates["flops_per_second"], moved / rates["bytes_per_second"])
+        assert result["floor_milliseconds"] == pytest.approx(1e3 * seconds)
+        assert result["floor_fraction"] == pytest.approx(1e3 * seconds / result["milliseconds"])
+    printed = capsys.readouterr().out
+    assert "of floor" in printed
+    assert "TFLOP/s" in printed

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from envs.benchmarks import BENCHMARKS, PROTOCOLS
 from mtrl import names, toy
 from mtrl.benchmarks import balancers, env, learner, logging
@@ -23,6 +25,8 @@ from mtrl.run import resume, train
 
 def train_command(arguments: list[str]) -> int:
     """Train a multi-task agent, or go on with a run."""
+    from mtrl.sweep.devices import is_on_devices, resume_on_devices, train_on_devices
+
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         option, _, value = "=".join(arguments).partition("=")
         if option != "--resume" or not value or len(arguments) > 2:
@@ -30,14 +34,25 @@ def train_command(arguments: list[str]) -> int:
                 "--resume takes a run directory and no other option: a run goes on as it was configured."
             )
         run_dir = Path(value)
+        if is_on_devices(run_dir):
+            return resume_on_devices(run_dir)
         resume(load_config(run_dir), run_dir)
         return 0
     parser = train_parser()
     parser.add_argument(
         "--resume", type=str, metavar="RUN_DIR", help="go on with a run exactly where it stopped"
     )
+    parser.add_argument(
+        "--devices",
+        type=str,
+        metavar="N",
+        help="spread the seeds over N GPUs, or over a list of them (0,1), one process each; cpu,cpu: two on the CPU",
+    )
     namespace = parse(parser, arguments)
     config = train_config(parser, namespace)
+    if namespace.devices is not None:
+        options = yaml.safe_load(dump(parser, namespace, config))
+        return train_on_devices(namespace.devices, options | {"num_workers": namespace.num_workers})
     train(config, dump(parser, namespace, config))
     return 0
 

@@ -153,7 +153,7 @@ def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
 def dump(parser: ArgumentParser, namespace: Namespace, config: TrainConfig) -> str:
     """The YAML that repeats a resolved configuration."""
     resolved = namespace.clone()
-    for key in [k for k in ("config", "resume") if k in resolved]:
+    for key in [k for k in ("config", "resume", "devices") if k in resolved]:
         del resolved[key]
     _copy_values(config, resolved)
     text: str = parser.dump(resolved, skip_unset=False)
@@ -177,7 +177,8 @@ def load_config(run_dir: Path, device: str | None = None) -> TrainConfig:
     """
     path = run_dir / "config.yaml"
     if not path.is_file():
-        raise ValueError(f"{run_dir} is no run directory: it has no config.yaml.")
+        inside = f"; its runs are in {run_dir / 'runs'}" if (run_dir / "runs").is_dir() else ""
+        raise ValueError(f"{run_dir} is no run directory: it has no config.yaml{inside}.")
     config = read_config(path)
     if device is not None:
         config["device"] = device

@@ -28,11 +28,7 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
     """
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
-    if run_dir.exists():
-        raise ValueError(
-            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
-            f"with it by `mtrl train --resume {run_dir}`."
-        )
+    refuse_existing(run_dir)
     with contextlib.closing(Trainer(config, run_dir)) as trainer:
         try:
             _create(run_dir, config, config_yaml, trainer)
@@ -43,6 +39,18 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         with locked(run_dir):
             _run(trainer)
     return run_dir
+
+
+def refuse_existing(run_dir: Path) -> None:
+    """
+    Raises:
+        ValueError: the directory exists.
+    """
+    if run_dir.exists():
+        raise ValueError(
+            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
+            f"with it by `mtrl train --resume {run_dir}`."
+        )
 
 
 def _create(run_dir: Path, config: TrainConfig, config_yaml: str, trainer: Trainer) -> None:

@@ -72,12 +72,12 @@ def command(arguments: list[str]) -> int:
             )
         manifest.write(config.directory, runs)
         if request.only is not None:
-            return _train([runs[request.only]], config.directory, executor)
-        code = _train(runs, config.directory, executor)
+            return train_runs([runs[request.only]], config.directory, executor)
+        code = train_runs(runs, config.directory, executor)
     finally:
         signal.signal(signal.SIGTERM, previous)
         executor.close()
-    _report([run for run in runs if is_finished(run, config.directory)], config)
+    report_runs([run for run in runs if is_finished(run, config.directory)], config)
     return code
 
 
@@ -114,7 +114,7 @@ def _plan(
     return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
 
 
-def _train(runs: Sequence[Run], root: Path, executor: Executor) -> int:
+def train_runs(runs: Sequence[Run], root: Path, executor: Executor) -> int:
     """Trains what is not finished; 1 if a run failed.
 
     Raises:
@@ -186,7 +186,7 @@ def _print_plan(
     )
 
 
-def _report(runs: Sequence[Run], config: SweepConfig) -> None:
+def report_runs(runs: Sequence[Run], config: SweepConfig) -> None:
     """The comparison of the finished runs, in the sweep's directory; one that is there and newer stays."""
     output = config.directory / "report"
     directories = [run.directory(config.directory) for run in runs]

@@ -26,7 +26,7 @@ def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
     Raises:
         ValueError: there is no GPU, or there are too few cores for one run.
     """
-    gpus = _gpus() if device != "cpu" else []
+    gpus = visible_gpus() if device != "cpu" else []
     if gpus:
         return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus for _ in range(int(1 / config.gpus_per_run))]
     if device == "cuda":
@@ -39,7 +39,8 @@ def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
     return [{} for _ in range(cores // config.cores_per_run)]
 
 
-def _gpus() -> list[str]:
+def visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES calls each GPU of this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return visible.split(",")[:count] if visible else [str(i) for i in range(count)]

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,20 @@ from rich.table import Table
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
 from envs.pool import Worker
-from envs.worlds import ACTION_SIZE, World, allocate
+from envs.shares import share
+from envs.worlds import World, allocate
+from mtrl.benchmarks.bare import phases, random_actions
 
 Measure = Callable[[float], float]
 """Runs for about so many seconds and gives environment steps per second."""
-
-_ACTIONS = 16  # different actions of a world, taken in turn
 
 
 @dataclass(frozen=True)
 class EnvBenchmark:
     """Time environments: the batched engine, gymnasium's AsyncVectorEnv over Meta-World, and bare MuJoCo.
 
-    All three in turn, with random actions, resets included: the worlds are at different times of their
-    episodes. Bare MuJoCo means the same models, five steps and a forward pass, nothing computed of them.
+    All three in turn, with the same random actions, resets included: the worlds are at different times of
+    their episodes. Bare MuJoCo means the same worlds, five steps and a forward pass, nothing computed of them.
 
     Args:
         benchmark: the tasks.
@@ -92,7 +93,7 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
     workers = min(_cores() if config.workers is None else config.workers, worlds)
     engine = _Engine(benchmark, horizon, worlds, workers)
     asynchronous = _Async(benchmark, horizon, processes)
-    bare = _Bare(benchmark, horizon, workers)
+    bare = _Bare(benchmark, horizon, worlds, workers)
     contenders: dict[str, Measure] = {
         "batched": engine.measure,
         "async": asynchronous.measure,
@@ -150,11 +151,11 @@ class _Engine:
             self.env.reset()
         self.preparation = time.perf_counter() - started
         state = self.env.state_dict()
-        self.env.load_state_dict(state | {"elapsed": _phases(worlds, horizon)})
-        self.actions = _actions(worlds)
+        self.env.load_state_dict(state | {"elapsed": phases(range(worlds), worlds, horizon)})
+        self.actions = cycle(random_actions(range(worlds), horizon))
 
     def measure(self, seconds: float) -> float:
-        return _rate(lambda i: self.env.step(self.actions[i]), self.env.num_envs, seconds)
+        return _rate(lambda: self.env.step(next(self.actions)), self.env.num_envs, seconds)
 
     def close(self) -> None:
         self.env.close()
@@ -177,26 +178,27 @@ class _Async:
         self.env, self.worlds = env, processes
         self.processes = [process.pid for process in env.processes]
         env.reset()
-        env.set_attr("_elapsed_steps", _phases(processes, horizon).tolist())
-        self.actions = _actions(processes).astype(np.float32)
+        env.set_attr("_elapsed_steps", phases(range(processes), processes, horizon).tolist())
+        self.actions = cycle(random_actions(range(processes), horizon).astype(np.float32))
 
     def measure(self, seconds: float) -> float:
-        return _rate(lambda i: self.env.step(self.actions[i]), self.worlds, seconds)
+        return _rate(lambda: self.env.step(next(self.actions)), self.worlds, seconds)
 
     def close(self) -> None:
         self.env.close()
 
 
 class _Bare:
-    """MuJoCo alone: each process steps one world of every task and waits for nobody."""
+    """MuJoCo alone: each process steps its share of the worlds and waits for nobody."""
 
-    def __init__(self, benchmark: Benchmark, horizon: int, workers: int) -> None:
-        worlds = [World(i, task, 1, 0) for i, task in enumerate(benchmark.tasks)]
+    def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, workers: int) -> None:
+        per_task = worlds // len(benchmark.tasks)
+        every = [World(i, benchmark.tasks[i // per_task], 1, i % per_task) for i in range(worlds)]
         rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
-        self.descriptor = allocate(len(worlds))
+        self.descriptor = allocate(worlds)
         engine = "mtrl.benchmarks.bare:BarePhysics"
         self.workers = [
-            Worker(engine, worlds, rules, self.descriptor, len(worlds)) for _ in range(max(workers, 1))
+            Worker(engine, part, rules, self.descriptor, worlds) for part in share(every, max(workers, 1))
         ]
         for worker in self.workers:
             worker.receive()
@@ -213,22 +215,13 @@ class _Bare:
         os.close(self.descriptor)
 
 
-def _rate(step: Callable[[int], Any], worlds: int, seconds: float) -> float:
+def _rate(step: Callable[[], Any], worlds: int, seconds: float) -> float:
     started = time.perf_counter()
     count = 0
     while (elapsed := time.perf_counter() - started) < seconds or count == 0:
-        step(count % _ACTIONS)
+        step()
         count += 1
     return count * worlds / elapsed
-
-
-def _phases(worlds: int, horizon: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """How far each world is into its episode: evenly spread, so that every timing has its share of resets."""
-    return np.random.default_rng(0).permutation(np.arange(worlds) * horizon // worlds)
-
-
-def _actions(worlds: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.random.default_rng(0).uniform(-1, 1, (_ACTIONS, worlds, ACTION_SIZE))
 
 
 def _cores() -> int:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from mtrl.benchmarks import env
+from mtrl.benchmarks.bare import phases
 from mtrl.benchmarks.env import EnvBenchmark
 
 
@@ -35,5 +36,6 @@ def test_worlds_have_to_be_a_multiple_of_the_tasks() -> None:
 
 
 def test_phases_are_spread_over_the_whole_episode() -> None:
-    phases = env._phases(10, 150)
-    assert sorted(phases.tolist()) == list(range(0, 150, 15))
+    steps = phases(range(10), 10, 150)
+    assert sorted(steps.tolist()) == list(range(0, 150, 15))
+    assert phases([7, 2], 10, 150).tolist() == [steps[7], steps[2]]

@@ -2,7 +2,7 @@
 
 The workers are plain child processes of `python -c`, not `multiprocessing` ones: those import the user's
 main module again in every worker, which would load PyTorch there and needs an `if __name__ == "__main__"`
-guard in each script. Observations, actions and the like lie in shared memory (`envs.worlds.Buffers`); pipes
+guard in each script. Observations, actions and the like lie in shared memory (`envs.worlds.Buffers`); channels
 carry commands and replies.
 """
 
@@ -11,18 +11,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import pickle
-import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from envs.benchmarks import Protocol
+from envs.channel import Channel
 from envs.shares import share
 from envs.worlds import Buffers, Engine, World, allocate
 
@@ -43,24 +42,21 @@ def make_engine(path: str, worlds: Sequence[World], protocol: Protocol, buffers:
     return engine
 
 
-def serve(connection_descriptor: int, buffer_descriptor: int, num_worlds: int) -> None:
+def serve(channel_descriptor: int, buffer_descriptor: int, num_worlds: int) -> None:
     """A worker: makes the engine that the first message describes, then does what each message says.
 
-    A message is a method's name and its arguments; the reply is the result, or the traceback as text. The
-    frequent ones are short: nothing means ("step",), and nothing in return that it went well, with an empty
-    list as the result.
+    A message is a method's name and its arguments; the reply is whether it went well, and the result or the
+    traceback as text. The frequent ones are nothing: ("step",), and (True, []).
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    connection = Connection(connection_descriptor)
-    poll = _poll(connection)
+    channel = Channel(channel_descriptor)
     buffers = Buffers.attach(buffer_descriptor, num_worlds)
     engine = None
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
-            _spin(poll)
-            message = connection.recv_bytes()
-            name, *arguments = pickle.loads(message) if message else ("step",)
+            channel.spin(_SPIN)
+            name, *arguments = channel.receive() or ("step",)
             try:
                 result = None
                 if name == "make":
@@ -69,22 +65,9 @@ def serve(connection_descriptor: int, buffer_descriptor: int, num_worlds: int) -
                 else:
                     result = getattr(engine, name)(*arguments)
             except Exception:
-                connection.send((False, traceback.format_exc()))
+                channel.send((False, traceback.format_exc()))
             else:
-                connection.send_bytes(b"" if result == [] else pickle.dumps((True, result)))
-
-
-def _poll(connection: Connection) -> select.poll:
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return poll
-
-
-def _spin(poll: select.poll) -> None:
-    """Waits a moment for something to read: a process that went to sleep takes long to wake up."""
-    deadline = time.perf_counter() + _SPIN
-    while not poll.poll(0) and time.perf_counter() < deadline:
-        pass
+                channel.send(None if result == [] else (True, result))
 
 
 class WorkerError(RuntimeError):
@@ -103,8 +86,8 @@ class Worker:
         num_worlds: int,
     ) -> None:
         self.worlds = list(worlds)
-        self.connection, theirs = Pipe()
-        self.poll = _poll(self.connection)
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(ours.detach())
         descriptors = (theirs.fileno(), buffer_descriptor)
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         self.process = subprocess.Popen(
@@ -118,13 +101,12 @@ class Worker:
         self.send("make", engine, self.worlds, protocol)
 
     def send(self, name: str, *arguments: Any) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `receive` will say that it died
-            short = name == "step" and not arguments
-            self.connection.send_bytes(b"" if short else pickle.dumps((name, *arguments)))
+        with contextlib.suppress(ConnectionError):  # `receive` will say that it died
+            self.channel.send(None if name == "step" else (name, *arguments))
 
     def ready(self, seconds: float) -> bool:
         """Whether there is something to receive, within so many seconds; a worker's death is something, too."""
-        return bool(self.poll.poll(1000 * seconds))
+        return self.channel.ready(seconds)
 
     def receive(self) -> Any:
         """The result of the command sent last, when there is one.
@@ -133,18 +115,17 @@ class Worker:
             WorkerError: the worker died, or raised.
         """
         try:
-            reply = self.connection.recv_bytes()
-        except (EOFError, ConnectionResetError):
+            done, result = self.channel.receive() or (True, [])
+        except (EOFError, ConnectionError):
             code = self.process.wait()
             cause = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerError(f"its worker process died ({cause})") from None
-        done, result = pickle.loads(reply) if reply else (True, [])
         if not done:
             raise WorkerError(f"its worker process raised: {result.strip().splitlines()[-1]}") from None
         return result
 
     def stop(self) -> None:
-        self.connection.close()
+        self.channel.close()
         self.process.kill()
         self.process.wait()
 

@@ -115,11 +115,12 @@ class Worker:
             WorkerError: the worker died, or raised.
         """
         try:
-            done, result = self.channel.receive() or (True, [])
+            reply: tuple[bool, Any] = self.channel.receive() or (True, [])
         except (EOFError, ConnectionError):
             code = self.process.wait()
             cause = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise WorkerError(f"its worker process died ({cause})") from None
+        done, result = reply
         if not done:
             raise WorkerError(f"its worker process raised: {result.strip().splitlines()[-1]}") from None
         return result

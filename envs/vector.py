@@ -145,43 +145,37 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         """
         _check(self._started, "reset() is expected before the first step().")
         actions = np.asarray(actions, dtype=np.float64)
-        _check(
-            actions.shape == (self.num_envs, ACTION_SIZE),
-            f"Actions of shape ({self.num_envs}, {ACTION_SIZE}) are expected, but they have {actions.shape}.",
-        )
+        if actions.shape != (self.num_envs, ACTION_SIZE):
+            raise ValueError(
+                f"Actions of shape ({self.num_envs}, {ACTION_SIZE}) are expected, but they have {actions.shape}."
+            )
         _check(bool(np.isfinite(actions).all()), "Finite actions are expected, but some are NaN or infinite.")
         buffers = self._pool.buffers
-        np.clip(actions, -1.0, 1.0, out=buffers.actions)
-        np.greater_equal(self._elapsed + 1, self.protocol.horizon, out=buffers.cut)
-        previous = buffers.observations.copy()
+        actions.clip(-1.0, 1.0, out=buffers.actions)
+        self._elapsed += 1
+        np.greater_equal(self._elapsed, self.protocol.horizon, out=buffers.cut)
         results, failures = self._pool.call("step")
         self._report(results)
-        self._elapsed += 1
-        invalid = buffers.invalid.copy()
+        invalid, truncations = buffers.invalid.copy(), buffers.cut | buffers.invalid
         rewards, successes = buffers.rewards.copy(), buffers.successes.copy()
-        truncations = buffers.cut | invalid
-        final_observations = np.where(truncations[:, None], buffers.final_observations, 0.0)
-        done = truncations.copy()
-        if failures:
-            lost = self._recover(failures)
-            for values, replacement in (
-                (invalid, True),
-                (truncations, True),
-                (rewards, 0.0),
-                (successes, False),
-            ):
-                values[lost] = replacement
-            final_observations[lost] = previous[lost]
-            done[lost] = False  # `_recover` has counted those
-        if any(done.tolist()):
-            self._count_resets(np.flatnonzero(done))
+        final_observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
+        if failures or any(truncations.tolist()):
+            lost = [world.position for i in failures for world in self._pool.workers[i].worlds]
+            truncations[lost] = False  # `_recover` counts the resets of those
+            final_observations[truncations] = buffers.final_observations[truncations]
+            final_observations[lost] = buffers.observations[lost]
+            self._count_resets(np.flatnonzero(truncations))
+            self._recover(failures)
+            invalid[lost] = truncations[lost] = True
+            rewards[lost], successes[lost] = 0.0, False
         infos = {
             "success": successes,
             "final_obs": final_observations,
             "_final_obs": truncations.copy(),
             "invalid": invalid,
         }
-        return buffers.observations.copy(), rewards, np.zeros_like(truncations), truncations, infos
+        terminations = np.zeros(self.num_envs, dtype=np.bool_)
+        return buffers.observations.copy(), rewards, terminations, truncations, infos
 
     def faults(self) -> list[str]:
         """What went wrong since the last call: a sentence for each world that was reset because of it."""
@@ -292,8 +286,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         for fault in (fault for faults in results for fault in faults):
             self._faults.append(f"{self._worlds[fault.position]}: {fault.reason}; the world was reset.")
 
-    def _recover(self, failures: Mapping[int, str]) -> NDArray[np.intp]:
-        """Restarts the workers that failed and resets their worlds, whose positions are returned.
+    def _recover(self, failures: Mapping[int, str]) -> None:
+        """Restarts the workers that failed and resets their worlds.
 
         Raises:
             RuntimeError: a worker fails again at once.
@@ -315,7 +309,6 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             if again:
                 raise RuntimeError(f"Worker processes keep failing: {next(iter(again.values()))}.")
             self._count_resets(positions)
-        return positions
 
 
 def _check(condition: bool, sentence: str) -> None:

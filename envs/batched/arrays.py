@@ -59,8 +59,7 @@ def zeros(like: Array, width: int) -> Array:
 
 def positive(values: Array) -> Array:
     """max(values, 0)"""
-    xp = namespace(values)
-    return xp.where(values > 0, values, 0.0)
+    return namespace(values).maximum(values, 0.0)
 
 
 def quaternion(axes: Array) -> Array:

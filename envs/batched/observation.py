@@ -8,22 +8,28 @@ from numpy.typing import NDArray
 from envs.batched.arrays import Array, Arrays, namespace, norm, vector, zeros
 from envs.batched.task import Task
 
-FRAME_SIZE = 18
-_OBJECTS_SIZE = 14
+FRAME_SIZE, OBJECTS_SIZE = 18, 14
 _HAND_LOW, _HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
+
+
+def fingertips(readings: Arrays) -> Array:
+    """The centre of the fingers, [n, 3]."""
+    return (readings["right_finger"] + readings["left_finger"]) / 2.0
+
+
+def opening(readings: Arrays) -> Array:
+    """How far the gripper is open, in [0, 1], [n]."""
+    distance = norm(readings["right_claw"] - readings["left_claw"])
+    return namespace(distance).minimum(distance / 0.1, 1.0)
 
 
 def complete(readings: Arrays, task: Task) -> dict[str, Array]:
     """Adds to what was read what follows from it: "tcp", "gripper" and "objects" (see `Task`)."""
-    xp = namespace(readings["hand"])
-    completed = dict(readings)
-    completed["tcp"] = (readings["right_finger"] + readings["left_finger"]) / 2.0
-    opening = norm(readings["right_claw"] - readings["left_claw"])
-    completed["gripper"] = xp.minimum(opening / 0.1, 1.0)
+    completed = {**readings, "tcp": fingertips(readings), "gripper": opening(readings)}
     objects = task.observe(completed)
-    missing = _OBJECTS_SIZE - objects.shape[1]
+    missing = OBJECTS_SIZE - objects.shape[1]
     if missing:
-        objects = xp.concat([objects, zeros(objects, missing)], axis=1)
+        objects = namespace(objects).concat([objects, zeros(objects, missing)], axis=1)
     completed["objects"] = objects
     return completed
 
@@ -43,7 +49,7 @@ def observed_hand(readings: Arrays) -> Array:
 
 def clip_bounds(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Bounds [39] that Meta-World clips every observation to, save the first one of an episode."""
-    unbounded = np.full(_OBJECTS_SIZE, np.inf)
+    unbounded = np.full(OBJECTS_SIZE, np.inf)
     low = [*_HAND_LOW, -1.0, *-unbounded]
     high = [*_HAND_HIGH, 1.0, *unbounded]
     return np.array([*low, *low, *task.goal_low]), np.array([*high, *high, *task.goal_high])

@@ -14,7 +14,7 @@ from envs.batched.arrays import Array, Arrays, namespace, norm, positive
 _VALUE_AT_MARGIN = 0.1
 _PAD_MARGIN = 0.05
 _TINY = 1e-100  # instead of a division by zero
-_GAUSSIAN = math.sqrt(-2 * math.log(_VALUE_AT_MARGIN))
+_GAUSSIAN = math.sqrt(-math.log(_VALUE_AT_MARGIN))
 _LONG_TAIL = math.sqrt(1 / _VALUE_AT_MARGIN - 1)
 
 
@@ -30,16 +30,14 @@ def tolerance(
     """
     xp = namespace(x)
     lower, upper = bounds
-    excess = xp.maximum(lower - x, x - upper)
-    scale = max(margin, _TINY) if isinstance(margin, (int, float)) else xp.maximum(margin, _TINY)
-    return _falloff(xp.maximum(excess, 0.0) / scale, sigmoid)
-
-
-def _falloff(x: Array, sigmoid: Literal["gaussian", "long_tail"]) -> Array:
-    if sigmoid == "gaussian":
-        return namespace(x).exp(-0.5 * (x * _GAUSSIAN) ** 2)
-    scaled = x * _LONG_TAIL
-    return 1 / (scaled * scaled + 1)
+    outside = x - xp.minimum(xp.maximum(x, lower), upper)
+    width = _GAUSSIAN if sigmoid == "gaussian" else _LONG_TAIL
+    if isinstance(margin, (int, float)):
+        scaled = outside * (width / max(margin, _TINY))
+    else:
+        scaled = outside * width / xp.maximum(margin, _TINY)
+    square = scaled * scaled
+    return xp.exp(-square) if sigmoid == "gaussian" else 1 / (square + 1)
 
 
 def hamacher(a: Array, b: Array) -> Array:

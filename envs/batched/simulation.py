@@ -8,6 +8,7 @@ a reset moved in the model.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.batched.arrays import Array
-from envs.batched.task import Task
+from envs.batched.task import ROBOT, Reading, Task
 
 FRAME_SKIP = 5
 SETTLING_STEPS = 50
@@ -52,6 +53,38 @@ _WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "joint": 1, "grip": 1}
 _OPPOSITE = np.array([1.0, -1.0])  # the two fingers of the gripper
 _NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
 _PADS = ("leftpad_geom", "rightpad_geom")
+
+Box = tuple[NDArray[np.float64], NDArray[np.float64]]
+Columns = dict[str, slice | int]
+
+
+def locate(readings: Mapping[str, Reading]) -> Columns:
+    """Where each reading is in the row of sensor data, which the clock begins."""
+    columns: Columns = {}
+    start = 1
+    for name, reading in readings.items():
+        width = _WIDTHS[reading.kind]
+        columns[name] = start if reading.kind == "joint" else slice(start, start + width)
+        start += width
+    return columns
+
+
+ROBOT_COLUMNS = locate(ROBOT)
+ROBOT_SIZE = 1 + sum(_WIDTHS[reading.kind] for reading in ROBOT.values())
+"""The row of every task begins with the clock and the robot's readings."""
+
+
+def aim(hands: NDArray[np.float64], actions: NDArray[np.float64], box: Box) -> None:
+    """Moves the hands' targets [n, 3] by the actions [n, 4], in place, within a box (lowest, highest)."""
+    hands += actions[:, :3] * ACTION_SCALE
+    np.maximum(hands, box[0], out=hands)
+    np.minimum(hands, box[1], out=hands)
+
+
+def squeeze(actions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The controls of both fingers [n, 2]."""
+    controls: NDArray[np.float64] = actions[:, 3:] * _OPPOSITE
+    return controls
 
 
 def _assets() -> Path:
@@ -92,6 +125,8 @@ class Simulation:
     Attributes:
         size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
             and sites that the task's resets move.
+        hands, times: where the hand of each world is to be [n, 3], and its time at the last step [n]; both are
+            changed in place, so they may be parts of larger arrays.
     """
 
     def __init__(self, task: Task, count: int) -> None:
@@ -108,12 +143,12 @@ class Simulation:
         self._worlds = [mujoco.MjData(model) for _ in range(count)]
         # Views of what `step` writes and reads: to make one takes longer than to use it.
         self._views = [(data, data.mocap_pos[0], data.ctrl, data.sensordata) for data in self._worlds]
-        self._hands = np.zeros((count, 3))
-        self._times = np.zeros(count)
+        self.hands = np.zeros((count, 3))
+        self.times = np.zeros(count)
         self._places = np.zeros((count, len(self._moved), 3))
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
-        self._hand_low, self._hand_high = np.array(task.hand_low), np.array(task.hand_high)
-        self._columns = self._locate_readings()
+        self._box = np.array(task.hand_low), np.array(task.hand_high)
+        self._columns = locate(task.all_readings)
         self._joints = {
             name: int(model.joint(reading.name).qposadr[0])
             for name, reading in task.all_readings.items()
@@ -130,20 +165,10 @@ class Simulation:
         self._settle()
         self._settled = copy.copy(self.data)
 
-    def _locate_readings(self) -> dict[str, slice | int]:
-        """Where each reading is in the row of sensor data, which the clock begins."""
-        columns: dict[str, slice | int] = {}
-        start = 1
-        for name, reading in self.task.all_readings.items():
-            width = _WIDTHS[reading.kind]
-            columns[name] = start if reading.kind == "joint" else slice(start, start + width)
-            start += width
-        return columns
-
     # ---------------------------------------------------------------- many worlds
 
     def step(self, actions: NDArray[np.float64]) -> tuple[dict[str, Array], Array]:
-        """One environment step of all worlds: five of MuJoCo's, and the forward kinematics of the last state.
+        """One environment step of all worlds (`envs.batched.worlds.Worlds` does the same for several tasks).
 
         Args:
             actions: [n, 4], clipped to [-1, 1].
@@ -152,16 +177,28 @@ class Simulation:
             The readings, and whether the simulation diverged [n] (MuJoCo then starts that world again at
             time 0).
         """
-        model, options = self.model, self.model.opt
-        hands = self._hands + actions[:, :3] * ACTION_SCALE
-        np.maximum(hands, self._hand_low, out=hands)
-        self._hands = np.minimum(hands, self._hand_high, out=hands)
-        fingers = actions[:, 3:] * _OPPOSITE
-        sensors = np.empty((len(actions), model.nsensordata))
+        aim(self.hands, actions, self._box)
+        sensors = self.advance(squeeze(actions))
+        diverged = sensors[:, 0] <= self.times
+        self.times[:] = sensors[:, 0]
+        return self.read(sensors), diverged
+
+    def advance(self, fingers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The physics of a step: five of MuJoCo's towards `hands`, and the forward kinematics of the last state.
+
+        Args:
+            fingers: controls [n, 2].
+
+        Returns:
+            What the sensors say, a row per world.
+        """
+        model, options, hands, moved = self.model, self.model.opt, self.hands, self._moved
+        sensors = np.empty((len(hands), model.nsensordata))
         flags = options.disableflags
         for i, (data, hand, control, source) in enumerate(self._views):
-            for place, moved in zip(self._places[i], self._moved, strict=True):
-                moved[:] = place
+            if moved:
+                for place, where in zip(self._places[i], moved, strict=True):
+                    where[:] = place
             hand[:] = hands[i]
             control[:] = fingers[i]
             options.disableflags = flags | _NO_SENSORS
@@ -171,9 +208,11 @@ class Simulation:
             if self._gripped:
                 self._feel(data)
             sensors[i] = source
-        diverged = sensors[:, 0] <= self._times
-        self._times = sensors[:, 0]
-        return self._read(sensors), diverged
+        return sensors
+
+    def read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
+        """The readings by name, as views of rows of sensor data."""
+        return {name: sensors[:, column] for name, column in self._columns.items()}
 
     def state(self, index: int) -> NDArray[np.float64]:
         """A world as a vector [size]."""
@@ -186,11 +225,8 @@ class Simulation:
         """Makes a world what the vector says: from there on it goes on bit-equal."""
         data = self._worlds[index]
         mujoco.mj_setState(self.model, data, state[: self.physics_size], _SPECIFICATION)
-        self._hands[index], self._times[index] = data.mocap_pos[0], data.time
+        self.hands[index], self.times[index] = data.mocap_pos[0], data.time
         self._places[index] = state[self.physics_size :].reshape(-1, 3)
-
-    def _read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
-        return {name: sensors[:, column] for name, column in self._columns.items()}
 
     def _feel(self, data: mujoco.MjData) -> None:
         """Fills in what is gripped: what both pads touch with a force (of the first row of each contact)."""
@@ -233,7 +269,7 @@ class Simulation:
         sensors = data.sensordata[None].copy()
         for name, address in self._joints.items():  # Meta-World reads joints from qpos, which is never stale
             sensors[0, self._columns[name]] = data.qpos[address]
-        return state, self._read(sensors), {**given, "tcp_start": tcp_start}
+        return state, self.read(sensors), {**given, "tcp_start": tcp_start}
 
     def _settle(self) -> None:
         """Puts the hand at its start, gripper open."""

@@ -220,7 +220,7 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, tmp_path, mo
     if engine == "reference":
         local.worlds[1].environment.data.qvel[:] = 1e12
     else:
-        simulation = local.groups["window-close-v3"].simulation
+        (simulation,) = (g.simulation for g in local.worlds.groups if g.name == "window-close-v3")
         nq, nv = simulation.model.nq, simulation.model.nv
         state = simulation.state(0)
         state[1 + nq : 1 + nq + nv] = 1e12

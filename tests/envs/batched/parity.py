@@ -16,7 +16,7 @@ from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
 from envs.batched import simulation
-from envs.batched.engine import TaskWorlds
+from envs.batched.worlds import TaskWorlds, Worlds
 from envs.benchmarks import get_benchmark, task_name
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceWorld
@@ -58,6 +58,7 @@ def compare(
     """
     differences = Differences()
     references, batched = _worlds(task, reward_version, num_worlds)
+    (group,) = batched.groups
     policies = [ENV_POLICY_MAP[task]() for _ in range(num_worlds)]
     generator = np.random.default_rng(0)
     for episode in goals.reshape(-1, num_worlds, goals.shape[1]):
@@ -73,7 +74,7 @@ def compare(
                 actions = np.clip(actions, -1, 1).astype(np.float64)
             if synchronise:
                 for i, world in enumerate(references):
-                    batched.simulation.set_state(i, _state(batched, world))
+                    group.simulation.set_state(i, _state(group, world))
                     batched.frames[i] = world.environment._prev_obs
             steps = [world.step(action) for world, action in zip(references, actions, strict=True)]
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
@@ -81,7 +82,7 @@ def compare(
             observations, batched_rewards, batched_successes, diverged = batched.step(actions)
             assert not diverged.any()
             for i, world in enumerate(references):
-                drift = _largest(batched.simulation.state(i) - _state(batched, world))
+                drift = _largest(group.simulation.state(i) - _state(group, world))
                 differences.physics = max(differences.physics, drift)
             error = np.abs(batched_rewards - rewards) / (np.abs(rewards) + 1e-3)
             differences.observation = max(differences.observation, _largest(observations - expected))
@@ -94,10 +95,8 @@ def compare(
 
 
 @lru_cache(maxsize=4)  # to make them takes as long as hundreds of steps
-def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], TaskWorlds]:
-    return [ReferenceWorld(task, reward_version) for _ in range(count)], TaskWorlds(
-        task, reward_version, count
-    )
+def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], Worlds]:
+    return [ReferenceWorld(task, reward_version) for _ in range(count)], Worlds({task: count}, reward_version)
 
 
 def _largest(values: NDArray[np.float64]) -> float:

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from envs.batched.engine import TaskWorlds
 from envs.batched.observation import complete
 from envs.batched.task import ROBOT, Reading, available_tasks
+from envs.batched.worlds import TaskWorlds
 from envs.reference import ReferenceWorld
 from envs.worlds import GOAL_SIZE
 from tests.envs.batched.parity import goals_of

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import envs
-from envs.batched.engine import TaskWorlds
 from envs.batched.observation import complete, frame
 from envs.batched.task import available_tasks, check_available, load_task
+from envs.batched.worlds import TaskWorlds
 from envs.benchmarks import TASK_NAMES
 from envs.goals import GOALS_PER_TASK, RESET_SPACES
 from tests.envs.batched.parity import goals_of

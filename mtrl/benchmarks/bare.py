@@ -77,14 +77,19 @@ class _Worlds:
         self.elapsed = phases(positions, num_worlds, protocol.horizon).tolist()
         goals = benchmark_goals(get_benchmark(f"MT1:{worlds[0].task}"), worlds[0].seed)[0]
         self.data = [mujoco.MjData(self.model) for _ in worlds]
-        self.starts, self.places = [], []
-        for world, data in zip(worlds, self.data, strict=True):
-            simulation.reset(goals[world.index % len(goals)])
-            start = np.empty(mujoco.mj_stateSize(self.model, _STATE))
-            mujoco.mj_getState(self.model, simulation.data, start, _STATE)
+        self.starts: list[NDArray[np.float64]] = []
+        self.places: list[list[NDArray[np.float64]]] = []
+        for i, data in enumerate(self.data):
+            if i < len(goals):
+                simulation.reset(goals[worlds[i].index % len(goals)])
+                start = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+                mujoco.mj_getState(self.model, simulation.data, start, _STATE)
+                places = [place.copy() for place in self.moved]
+            else:  # all goals have had their turn
+                start, places = self.starts[i - len(goals)], self.places[i - len(goals)]
             mujoco.mj_setState(self.model, data, start, _STATE)
             self.starts.append(start)
-            self.places.append([place.copy() for place in self.moved])
+            self.places.append(places)
         self.hands = np.stack([data.mocap_pos[0] for data in self.data])
         self.model.opt.disableflags |= int(
             mujoco.mjtDisableBit.mjDSBL_SENSOR

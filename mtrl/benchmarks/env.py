@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import statistics
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
@@ -59,7 +61,7 @@ class EnvBenchmark:
 
 
 def main(config: EnvBenchmark) -> None:
-    """Prints a table of medians.
+    """Prints a table of medians, in Markdown.
 
     Raises:
         ValueError: a number of worlds is not a multiple of the number of tasks, or a number is not positive.
@@ -75,16 +77,18 @@ def main(config: EnvBenchmark) -> None:
         raise ValueError(
             f"seconds and repetitions must be positive, got {config.seconds} and {config.repetitions}."
         )
-    results = [
-        _compare(config, benchmark, horizon, worlds)
-        for horizon in config.horizons
-        for worlds in config.worlds
-    ]
-    Console().print(_table(results, config))
+    machine = _machine()
+    results = []
+    for horizon in config.horizons:
+        for worlds in config.worlds:
+            print(f"Timing {worlds} worlds at horizon {horizon}.", file=sys.stderr, flush=True)
+            results.append(_compare(config, benchmark, horizon, worlds))
+    print(_table(results, config))
     if config.output is not None:
         config.output.parent.mkdir(parents=True, exist_ok=True)
-        settings = {**asdict(config), "output": str(config.output), "cores": _cores()}
-        config.output.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+        settings = {**asdict(config), "output": str(config.output)}
+        report = {"settings": settings, "machine": machine, "results": results}
+        config.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
@@ -228,6 +232,20 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _machine() -> dict[str, Any]:
+    """What the figures depend on, and how busy the machine was already."""
+    names = ("numpy", "mujoco", "metaworld", "gymnasium")
+    cpuinfo = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": _cores(),
+        "load_average": os.getloadavg()[0],
+        "started": time.strftime("%Y-%m-%d %H:%M"),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+    }
+
+
 def _async_processes(config: EnvBenchmark, benchmark: Benchmark, worlds: int) -> int:
     """As many as worlds, but no more than the cap, rounded down to whole copies of the benchmark."""
     num_tasks = len(benchmark.tasks)
@@ -244,29 +262,33 @@ def _memory(processes: list[int]) -> float:
     return total / 1024
 
 
-def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> Table:
+def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> str:
+    """The results as a table in Markdown, and what its columns mean."""
+    headers = ("horizon", "worlds", "batched", "async (n)", "bare", "x async", "x bare", "MB", "MB async")
+    rows = [headers, tuple("---" for _ in headers)]
+    for r in results:
+        rates, memory = r["steps_per_second"], r["megabytes_per_world"]
+        rows.append(
+            (
+                str(r["horizon"]),
+                str(r["worlds"]),
+                f"{rates['batched']:,.0f}",
+                f"{rates['async']:,.0f} ({r['async_processes']})",
+                f"{rates['bare']:,.0f}",
+                f"{r['ratio_to_async']:.1f}",
+                f"{r['ratio_to_bare']:.2f}",
+                f"{memory['batched']:.1f}",
+                f"{memory['async']:.0f}",
+            )
+        )
+    lines = [f"| {' | '.join(row)} |" for row in rows]
     title = (
         f"{config.benchmark}, {_cores()} cores: environment steps per second, medians of {config.repetitions} x "
-        f"{config.seconds:g} s"
+        f"{config.seconds:g} s."
     )
     caption = (
         "async (n): gymnasium's AsyncVectorEnv with n processes, one per world; bare: MuJoCo alone, in as many "
         "processes as the engine. The first reset at each goal is made before. MB per world: proportional set size "
         "of the worker processes."
     )
-    headers = ("horizon", "worlds", "batched", "async (n)", "bare", "x async", "x bare", "MB", "MB async")
-    table = Table(*headers, title=title, caption=caption, box=box.SIMPLE, pad_edge=False)
-    for r in results:
-        rates, memory = r["steps_per_second"], r["megabytes_per_world"]
-        table.add_row(
-            str(r["horizon"]),
-            str(r["worlds"]),
-            f"{rates['batched']:,.0f}",
-            f"{rates['async']:,.0f} ({r['async_processes']})",
-            f"{rates['bare']:,.0f}",
-            f"{r['ratio_to_async']:.1f}",
-            f"{r['ratio_to_bare']:.2f}",
-            f"{memory['batched']:.1f}",
-            f"{memory['async']:.0f}",
-        )
-    return table
+    return "\n".join([title, "", *lines, "", *textwrap.wrap(caption, 110)])

@@ -7,7 +7,7 @@ from mtrl.benchmarks.bare import phases
 from mtrl.benchmarks.env import EnvBenchmark
 
 
-def test_all_contenders_are_timed(tmp_path) -> None:
+def test_all_contenders_are_timed(tmp_path, capsys) -> None:
     output = tmp_path / "new" / "env.json"
     env.main(
         EnvBenchmark(
@@ -21,7 +21,13 @@ def test_all_contenders_are_timed(tmp_path) -> None:
             output=output,
         )
     )
-    results = json.loads(output.read_text())["results"]
+    report = json.loads(output.read_text())
+    assert report["machine"]["cores"] >= 1
+    assert report["machine"]["versions"]["mujoco"]
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 4
+    assert len({line.count("|") for line in table}) == 1
+    results = report["results"]
     assert [(r["worlds"], r["horizon"], r["async_processes"]) for r in results] == [(1, 3, 1), (2, 3, 1)]
     for result in results:
         for contender in ("batched", "async", "bare"):

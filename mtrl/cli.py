@@ -31,18 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mtrl: interrupted.", file=sys.stderr)
         return 1
-    except RuntimeError as error:
-        out_of_memory = (
-            type(error).__name__ == "OutOfMemoryError"
-        )  # torch's; to import it would slow `--help`
-        advice = (
-            "The GPU is out of memory: lower --buffer_size, --batch_size, --network.width or the number of "
-            "--seeds. "
-        )
-        print(f"mtrl: {advice if out_of_memory else ''}{_one_line(error)}", file=sys.stderr)
-        return 1
-    except (OSError, MemoryError) as error:
-        print(f"mtrl: {_one_line(error)}", file=sys.stderr)
+    except (RuntimeError, OSError, MemoryError) as error:
+        print(f"mtrl: {_advice(error)}{_one_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -62,6 +52,17 @@ def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], in
     if name not in commands:
         raise unknown("command", name, commands)
     return commands[name](rest)
+
+
+def _advice(error: BaseException) -> str:
+    """What to do where memory is short; torch is not imported for it, which would slow `--help` down."""
+    if type(error).__name__ == "OutOfMemoryError":
+        place = "The GPU is out of memory"
+    elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        place = "The machine is out of memory"
+    else:
+        return ""
+    return f"{place}: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
 
 
 def _one_line(error: BaseException) -> str:

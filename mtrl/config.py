@@ -188,8 +188,9 @@ class TrainConfig:
         if self.num_threads is not None:
             positive["num_threads"] = self.num_threads
         for name, value in positive.items():
-            if value is None or not 0 < value < 2**63:
-                raise ValueError(f"{name} must be a positive number below 2**63, got {value}.")
+            bits = 31 if name.endswith(("_size", "_per_task", "_per_step", "episodes")) else 63
+            if value is None or not 0 < value < 2**bits:
+                raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
         for name, value in (("random_steps", self.random_steps), ("num_workers", self.num_workers)):
             if value is None or value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -56,15 +56,17 @@ def refuse_existing(run_dir: Path) -> None:
 def _create(run_dir: Path, config: TrainConfig, config_yaml: str, trainer: Trainer) -> None:
     """Makes the directory in one step, with a checkpoint of step 0: it can be resumed from its first moment."""
     run_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{run_dir.name}.", dir=run_dir.parent, ignore_cleanup_errors=True
-    ) as new:
-        run = Path(new) / "run"
-        run.mkdir()
-        write_text(run / "config.yaml", config_yaml)
-        write_text(run / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
-        checkpoint.save(run / "checkpoints", 0, trainer.state_dict())
-        run.rename(run_dir)
+    new = run_dir.with_name(f".{run_dir.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+    new.mkdir()
+    try:
+        write_text(new / "config.yaml", config_yaml)
+        write_text(new / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
+        checkpoint.save(new / "checkpoints", 0, trainer.state_dict())
+        new.rename(run_dir)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
 def resume(config: TrainConfig, run_dir: Path) -> None:

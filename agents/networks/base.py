@@ -36,15 +36,17 @@ class Architecture(ABC):
     to one output per critic.
 
     Raises:
-        ValueError: a width, a depth or a number of something is too small to make a network of.
+        ValueError: a width, a depth or a number of something is too small or too large to make a network of.
     """
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             least = 0 if name.endswith("_depth") else 1
             is_size = name.endswith(("width", "depth")) or name.startswith("num_")
-            if is_size and value < least:
-                raise ValueError(f"{type(self).__name__} needs {name} to be at least {least}, got {value}.")
+            if is_size and not least <= value < 2**31:
+                raise ValueError(
+                    f"{type(self).__name__} needs {name} to be at least {least} and below 2**31, got {value}."
+                )
 
     @abstractmethod
     def build(self, axes: Axes, in_features: int, out_features: int) -> Network:

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mtrl.frozen import FILE as FROZEN
 from mtrl.logger import read_lines
 
 Source = Literal["metrics", "evaluation"]
@@ -63,6 +64,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             raise ValueError(f"A report is made of run directories, and {path} is none.")
         directories = sorted(config.parent for config in path.rglob("config.yaml"))
+        directories = [d for d in directories if not d.name.startswith(".")]  # a run that is just being made
         if not directories:
             raise ValueError(
                 f"There is no run in {path}: neither it nor a directory in it has a config.yaml."
@@ -98,7 +100,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
     config, stamp = _mapping(path / "config.yaml"), _mapping(path / "stamp.json")
-    notes = _version_notes(path, stamp)
+    notes = [*_version_notes(path, stamp), *_frozen_notes(path)]
     _mapping_in(stamp, "protocol", path / "stamp.json")
     seeds = _list_in(config, "seeds", int, "config.yaml")
     tasks = _list_in(
@@ -241,6 +243,17 @@ def _version_notes(path: Path, stamp: dict[str, Any]) -> list[str]:
     if theirs is None or theirs == _version():
         return []
     return [f"{path} was written by {theirs}, and this is {_version()}."]
+
+
+def _frozen_notes(path: Path) -> list[str]:
+    """A sentence for each seed that was not trained to the end, because something of it was not finite."""
+    if not (path / FROZEN).is_file():
+        return []
+    return [
+        f"Seed {seed} of {path} was trained to step {why.get('step')} only: {why.get('reason')}."
+        for seed, why in _mapping(path / FROZEN).items()
+        if isinstance(why, dict)
+    ]
 
 
 def _written_by(stamp: dict[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mtrl.balancers import available
 from mtrl.cli import main
 from mtrl.commands import COMMANDS
+from mtrl.replay import Replay
 from tests.mtrl.conftest import Result, read_metrics, train_arguments
 
 Cli = Callable[..., Result]
@@ -143,10 +144,12 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "fraction for an integer": (["--batch_size", "1.5"], ["batch_size must be an integer, got 1.5."]),
     "negative steps": (["--total_steps", "-1"], ["total_steps must be a positive number", "got -1"]),
     "zero steps": (["--total_steps", "0"], ["total_steps must be a positive number", "got 0"]),
-    "huge buffer": (["--buffer_size", str(10**30)], ["buffer_size", "below 2**63"]),
+    "huge buffer": (["--buffer_size", str(10**30)], ["buffer_size", "below 2**31"]),
     "zero batch": (["--batch_size", "0"], ["batch_size"]),
     "negative buffer": (["--buffer_size", "-5"], ["buffer_size"]),
     "buffer smaller than a step": (["--buffer_size", "2", "--worlds_per_task", "4"], ["buffer_size", "2", "4"]),
+    "width beyond all memory": (["--network.width", str(2**63)], ["width", "below 2**31"]),
+    "batch beyond all memory": (["--batch_size", str(2**62)], ["batch_size", "below 2**31"]),
     "zero worlds": (["--worlds_per_task", "0"], ["worlds_per_task"]),
     "zero updates": (["--updates_per_step", "0"], ["updates_per_step"]),
     "negative random steps": (["--random_steps", "-1"], ["random_steps must not be negative"]),
@@ -270,6 +273,44 @@ def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_pa
     assert_refused(cli(*train_arguments(tmp_path / "file")), "exists already")
     assert_refused(cli(*train_arguments(tmp_path / "file" / "run")), "file")
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
+            ["The GPU is out of memory"],
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            ["machine"],
+        ),
+        (MemoryError(), ["The machine is out of memory"]),
+    ],
+    ids=["gpu", "tensors", "python"],
+)
+def test_out_of_memory(
+    cli: Cli,
+    fake: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: list[str],
+) -> None:
+    """In the middle of training: what to lower, and a run that can be gone on with."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Replay, "sample", fail)
+        result = cli(*train_arguments(tmp_path / "run"))
+    assert result.code == 1
+    (line,) = (line for line in result.err.splitlines() if line.startswith("mtrl: "))
+    for word in (*words, "--buffer_size", "--batch_size", "--network.width", "--seeds"):
+        assert word in line
+    assert cli("train", "--resume", tmp_path / "run").code == 0
 
 
 # ------------------------------------------------------------------------------------------------ a user's own class

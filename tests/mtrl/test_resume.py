@@ -4,7 +4,6 @@ import errno
 import hashlib
 import itertools
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ import pytest
 
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Fault
-from mtrl import checkpoint
+from mtrl import checkpoint, run
 from mtrl.cli import main
 from mtrl.config import TRAINING_PRESETS
 from mtrl.lock import locked
@@ -349,7 +348,7 @@ def test_a_run_directory_that_cannot_be_made(
     def read_only(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(run, "write_text", read_only)
     result = cli(*train_arguments(tmp_path / "run"))
     assert_refused(result, "cannot be made (Read-only file system)", "choose another --run_dir")
     assert list(tmp_path.iterdir()) == []

@@ -210,6 +210,22 @@ def test_a_run_of_another_version_is_named(write_run: Write, cli: Cli) -> None:
     assert "was written by mtrl-toolkit 0.0.1" in result.err
 
 
+def test_a_frozen_seed_is_named(write_run: Write, cli: Cli) -> None:
+    run = write_run("run", SUCCESS)
+    (run / "frozen.json").write_text(json.dumps({"0": {"step": 150, "reason": "a loss is not finite"}}))
+    result = cli("report", run)
+    assert result.code == 0
+    assert f"Seed 0 of {run} was trained to step 150 only: a loss is not finite." in result.err
+
+
+def test_a_run_that_is_just_being_made_is_none(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    write_run("run", SUCCESS)
+    write_run(".other.new", SUCCESS)
+    result = cli("report", tmp_path / "runs")
+    assert result.code == 0
+    assert ".other.new" not in result.out + result.err
+
+
 def test_a_trainings_times_may_be_missing(write_run: Write, cli: Cli) -> None:
     run = write_run("run", SUCCESS)
     (run / "timing.jsonl").unlink()

@@ -105,8 +105,8 @@ def _run(trainer: Trainer) -> None:
         trainer.run()
     except OSError as error:
         raise TrainingError(
-            f"Training stopped at step {trainer.step}: {error}. The checkpoints that were written are whole: remove "
-            f"the cause (a full disk?) and go on by `mtrl train --resume {trainer.run_dir}`."
+            f"Training stopped at step {trainer.step}: {str(error).rstrip('.')}. The checkpoints that were written are "
+            f"whole: remove the cause (a full disk?) and go on by `mtrl train --resume {trainer.run_dir}`."
         ) from error
     minutes = (time.perf_counter() - started) / 60
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)

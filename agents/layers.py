@@ -88,9 +88,10 @@ class _SharedLinear(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad_y = grad_outputs[0].view(*x.shape[:-1], -1)
+        x, weight = x.to(grad_y.dtype), weight.select(TASK_AXIS, 0).to(grad_y.dtype)  # where autocast is on
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            flat = product(grad_y.flatten(2, 3), weight.select(TASK_AXIS, 0).mT)
+            flat = product(grad_y.flatten(2, 3), weight.mT)
             grad_x = flat.unflatten(2, x.shape[2:4])
         if ctx.needs_input_grad[1]:
             grad_weight = product(x.mT, grad_y)

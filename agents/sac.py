@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +37,7 @@ from mtrl.generators import Generators
 
 NUM_CRITICS = 2
 Parameters = Mapping[str, Tensor]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,6 @@ def _pad(inputs: Tensor) -> Tensor:
     return nn.functional.pad(inputs, (0, missing)) if missing else inputs
 
 
-def _call(module: nn.Module, parameters: Parameters, *inputs: Tensor) -> Any:
-    """A module's output with the given parameters, if any, in place of its own; no two of its names are tied."""
-    return (
-        functional_call(module, dict(parameters), inputs, tie_weights=False)
-        if parameters
-        else module(*inputs)
-    )
-
-
 def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
     shared, owned = leaves
     return {**shared, **owned}
@@ -153,6 +146,8 @@ class SAC:
         actor_balancer: the same for the actor's. The temperature is never balanced.
         device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
         task_names: of the T tasks, for architectures that know something of them.
+        precision: of the networks' passes in an update. With bfloat16 (autocast) parameters, losses, optimisers,
+            targets and what the balancer computes stay float32, and so does acting.
     """
 
     def __init__(
@@ -168,6 +163,7 @@ class SAC:
         actor_balancer: Balancer | None = None,
         device: torch.device | str = "cpu",
         task_names: Sequence[str] | None = None,
+        precision: Precision = "float32",
     ) -> None:
         if task_names is not None and len(task_names) != num_tasks:
             raise ValueError(f"SAC needs a name for each of its {num_tasks} tasks, got {len(task_names)}.")
@@ -177,6 +173,7 @@ class SAC:
                 "policy is good: balance the critic only (`--balance critic`)."
             )
         self.config = config
+        self.precision = precision
         self.seeds = tuple(seeds)
         self.action_size = action_size
         self.device = torch.device(device)
@@ -253,7 +250,9 @@ class SAC:
             self._weighed(critic_losses),
             *critic_leaves,
             value_features,
-            lambda: self._weighed(critic_loss(self.critic(batch.observation, batch.action)[0], target)),
+            lambda: self._weighed(
+                critic_loss(self._run(self.critic, {}, batch.observation, batch.action)[0], target)
+            ),
         )
         self._policy_branch.join()
         policy_q, _ = self._values({}, batch.observation, action)
@@ -290,9 +289,9 @@ class SAC:
 
     def _target(self, parameters: Parameters, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
         """The soft Bellman target [S, T, B] with the target critics' parameters."""
-        mean, log_std, _ = self.actor(self.critic.encode(batch.next_observation))
+        mean, log_std, _ = self._run(self.actor, {}, self.critic.encode(batch.next_observation))
         next_action, next_log_prob = sample_action(mean, self._bounded(log_std), noise)
-        next_q, _ = _call(self.critic, parameters, batch.next_observation, next_action)
+        next_q, _ = self._run(self.critic, parameters, batch.next_observation, next_action)
         return soft_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, self.config.gamma)
 
     def _policy(
@@ -301,18 +300,32 @@ class SAC:
         """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B] and features."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
-        mean, log_std, features = _call(self.actor, parameters, encoded)
+        mean, log_std, features = self._run(self.actor, parameters, encoded)
         action, log_prob = sample_action(mean, self._bounded(log_std), noise)
         return action, log_prob, features
 
     def _values(self, parameters: Parameters, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """Action values [S, E, T, B] and features; of the critics' own parameters, as constants, if none are given."""
-        values: tuple[Tensor, Tensor] = _call(self.critic, parameters, observation, action)
-        return values
+        q, features = self._run(self.critic, parameters, observation, action)
+        return q, features
+
+    def _run(self, module: nn.Module, parameters: Parameters, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """A module's outputs and features, with the given parameters, if any, in place of its own.
+
+        The outputs are float32 whatever the precision. No two names of a module are tied.
+        """
+        half = self.precision == "bfloat16"
+        # Autocast's cache would keep tensors of a CUDA graph beyond it.
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext():
+            if parameters:
+                *outputs, features = functional_call(module, dict(parameters), inputs, tie_weights=False)
+            else:
+                *outputs, features = module(*inputs)
+        return *(output.float() for output in outputs), features
 
     def _actor_losses_now(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
         action, log_prob, _ = self._policy({}, batch.observation, noise)
-        return actor_loss(self.critic(batch.observation, action)[0], log_prob, alpha)
+        return actor_loss(self._run(self.critic, {}, batch.observation, action)[0], log_prob, alpha)
 
     @torch.no_grad()
     def _follow(

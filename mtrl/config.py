@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from agents.networks import Architecture, MultiHead
-from agents.sac import SACConfig
+from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from mtrl.balancers import AlignedMTL, Balancer
 
@@ -93,6 +93,8 @@ class TrainConfig:
         log_interval: environment steps per task between two lines of training metrics.
         device: auto takes a GPU if there is one.
         compile: on a GPU, fuse what lies between the matrix products; costs half a minute at the start.
+        precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
+            balancer in float32.
         sync: on a GPU, strictly alternate collection and learning instead of overlapping them.
         engine: batched, or reference (Meta-World itself in worker processes).
         num_workers: processes that simulate; 0 simulates in this one, null takes the number of cores.
@@ -118,6 +120,7 @@ class TrainConfig:
     log_interval: int = 1_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: bool = True
+    precision: Precision = "float32"
     sync: bool = False
     engine: Literal["batched", "reference"] = "batched"
     num_workers: int | None = None

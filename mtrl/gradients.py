@@ -60,7 +60,7 @@ def task_gradients(
     return TaskGradients(
         jacobian=jacobian,
         owned=owned_gradient,
-        representation=None if representation is None else _disjoint_rows(gradients[-1]),
+        representation=None if representation is None else _disjoint_rows(gradients[-1].to(losses.dtype)),
     )
 
 

@@ -90,8 +90,8 @@ class _Compose(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        (grad,) = grad_outputs
         mixing, sets = ctx.saved_tensors
+        grad = grad_outputs[0].to(mixing.dtype)  # where autocast is on
         grad_mixing = grad_sets = None
         if ctx.needs_input_grad[0]:
             grad_mixing = grad @ sets.select(TASK_AXIS, 0).mT

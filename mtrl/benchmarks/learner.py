@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agents.networks import Architecture, Shared
 from agents.optimizer import TaskOptimizer
-from agents.sac import SAC, SACConfig
+from agents.sac import SAC, Precision, SACConfig
 from envs.benchmarks import get_benchmark
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
@@ -48,6 +48,7 @@ class LearnerBenchmark:
         num_tasks: T.
         batch_size: transitions of every task in an update.
         network: the architecture of actor and critics.
+        precision: float32 (TF32 on a GPU) or bfloat16, of all but single_file.
         repetitions: how often each variant is timed, in turn with all others.
         updates: updates in one timing; null: enough for a fifth of a second.
         device: auto takes a GPU if there is one.
@@ -65,6 +66,7 @@ class LearnerBenchmark:
     num_tasks: int = 10
     batch_size: int = 128
     network: Architecture = field(default_factory=Shared)
+    precision: Precision = "float32"
     repetitions: int = 5
     updates: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -103,7 +105,7 @@ def main(config: LearnerBenchmark) -> None:
     else:
         prepare_cpu()
     modes = config.modes if device.type == "cuda" else ["eager"]
-    rates = measure_rates(device)
+    rates = measure_rates(device, getattr(torch, config.precision))
     results: list[dict[str, Any]] = []
     for num_seeds in config.num_seeds:
         variants: dict[tuple[str, str], Callable[[], None]] = {}
@@ -196,6 +198,7 @@ def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.
         actor_balancer=None if balancer is not None and balancer.requires_positive_losses else balancer,
         device=device,
         task_names=get_benchmark("MT50").tasks[: config.num_tasks],
+        precision=config.precision,
     )
     if method == "loop":
         for optimizer in (agent.critic_optimizer, agent.actor_optimizer):

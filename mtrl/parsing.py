@@ -103,7 +103,7 @@ def _explain_value(message: str) -> ValueError:
         return ValueError(f"{name} must be the name or import path of a subclass of {kind[1]}, got {found}.")
     value = re.search(
         r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
-        r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?=(?: -)? Expected an? |$)",
+        r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? |$)",
         message,
     )
     if value:
@@ -193,17 +193,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: it cannot be read, or holds something else.
     """
     known = [f.name for f in fields(TrainConfig)]
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ValueError(f"The configuration {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The configuration {path} is not valid YAML: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"The configuration {path} must be a mapping of names to values, and it is "
-            f"{'empty' if content is None else f'a {type(content).__name__}'}."
-        )
+    content = read_mapping("configuration", path)
     for name in content:
         if str(name).partition(".")[0] not in known:
             raise unknown("option or key", str(name), known)
@@ -212,4 +202,25 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{name} in the configuration {path} must be a mapping of names to values, got {content[name]!r}."
             )
+    return content
+
+
+def read_mapping(kind: str, path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping of names to values.
+
+    Args:
+        kind: what the file is, for the errors.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"The {kind} {path} is not valid YAML: {error}.") from error
+    if not isinstance(content, dict):
+        found = "empty" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"The {kind} {path} must be a mapping of names to values, and it is {found}.")
     return content

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mtrl.config import check_null
 from mtrl.names import unknown
-from mtrl.parsing import make_parser, parse
+from mtrl.parsing import make_parser, parse, read_mapping
 
 Grid = dict[str, list[Any]]
 
@@ -32,7 +29,7 @@ class SweepConfig:
         address: of a Ray cluster that runs already, such as auto or 10.0.0.1:6379; null starts Ray on this machine.
         storage: a URL that all Ray nodes reach (s3://bucket/path, through fsspec), where they have no file system in
             common; null means that sweep_dir is a path which they share.
-        cores: of this machine, to be used at once by the local executor; null takes all.
+        cores: of this machine, to be used at once (a Ray cluster at an address has its own); null takes all.
         cores_per_run: cores of a process: its simulation workers, and its PyTorch threads unless `num_threads` says.
         gpus_per_run: GPUs of a process where training is on GPUs; 0.5 lets two share one.
         memory_per_run: GiB that one process may take where seeds_per_run is auto; null divides what this machine has.
@@ -135,16 +132,8 @@ def parse_request(arguments: list[str]) -> Request:
     return Request(file, namespace.only, namespace.dry_run, config)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ValueError(f"The sweep {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The sweep {path} is not valid YAML: {error}.") from error
-    if not isinstance(content, dict):
-        kind = "empty" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"The sweep {path} must be a mapping of names to values, and it is {kind}.")
+def _read(path: Path) -> dict[str, Any]:
+    content = read_mapping("sweep", path)
     names = [f.name for f in fields(SweepConfig)]
     for name in content:
         if name not in names:

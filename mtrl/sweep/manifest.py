@@ -72,9 +72,12 @@ def write(root: Path, runs: Sequence[Run]) -> None:
     entries = {
         run.name: {"method": run.method, "seeds": list(run.seeds), "digest": run.digest} for run in runs
     }
+    recorded = _read(root)
+    if recorded | entries == recorded:
+        return
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".manifest_{os.getpid()}.json"
-    temporary.write_text(json.dumps({"format": _FORMAT, "runs": _read(root) | entries}, indent=1) + "\n")
+    temporary.write_text(json.dumps({"format": _FORMAT, "runs": recorded | entries}, indent=1) + "\n")
     temporary.replace(root / "manifest.json")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mtrl.balancers import available
@@ -427,6 +427,7 @@ def test_no_value_gives_a_traceback(elsewhere: Path, cli: Cli, count: int) -> No
 
     @settings(FUZZ, max_examples=count)
     @given(options=st.lists(st.tuples(st.sampled_from(NAMES), SNIPPETS | PLAIN), min_size=1, max_size=3))
+    @example(options=[("balancer.preference", "-")])  # YAML for [None]
     def check(options: list[tuple[str, str]]) -> None:
         arguments = [x for name, value in options for x in (f"--{name}", value)]
         assert_refused(cli("train", *arguments, "--total_steps", "0"))

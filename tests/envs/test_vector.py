@@ -210,20 +210,21 @@ def test_workers_end_with_the_environment(make) -> None:
     env.close()
 
 
+@pytest.mark.parametrize("velocity", [1e12, np.nan])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_diverging_simulation_is_reported_and_reset(make, engine, tmp_path, monkeypatch) -> None:
+def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     env = make(THREE, seeds=(2,), engine=engine)
     env.reset()
     before = env.step(np.zeros((3, 4)))[0]
     local = env._pool.local
     if engine == "reference":
-        local.worlds[1].environment.data.qvel[:] = 1e12
+        local.worlds[1].environment.data.qvel[:] = velocity
     else:
         (simulation,) = (g.simulation for g in local.worlds.groups if g.name == "window-close-v3")
         nq, nv = simulation.model.nq, simulation.model.nv
         state = simulation.state(0)
-        state[1 + nq : 1 + nq + nv] = 1e12
+        state[1 + nq : 1 + nq + nv] = velocity
         simulation.set_state(0, state)
     observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, True, False]

@@ -44,7 +44,8 @@ def test_whole_episodes(task: str, version: str, driver: str, synchronise: bool)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("task", available_tasks())
-def test_scripted_policies_succeed_at_the_same_goals(task: str, shard: int) -> None:
+def test_scripted_policies_succeed_at_the_same_goals(task: str, version: str, shard: int) -> None:
     """Running freely from all fifty goals for a whole episode: not a percentage point apart, but equal."""
-    check(compare(task, "v2", "scripted", goals_of(task, 50)[shard::SHARDS], num_steps=500, num_worlds=2))
+    check(compare(task, version, "scripted", goals_of(task, 50)[shard::SHARDS], num_steps=500, num_worlds=2))

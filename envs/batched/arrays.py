@@ -69,17 +69,17 @@ def quaternion(axes: Array) -> Array:
     `Rotation.as_quat`, so the sign is the same, too.
     """
     xp = namespace(axes)
-    # Not a matrix product: how that rounds depends on the number of worlds.
-    ways = xp.vecdot(axes[:, None, :], _like(axes, _WAYS)) + _like(axes, _WAYS_AT_ZERO)
     x, y, z = axes[:, 0:1], axes[:, 4:5], axes[:, 8:9]
     best = xp.argmax(xp.concat([x, y, z, x + y + z], axis=1), axis=1)
-    rows = xp.arange(len(axes), device=array_api_compat.device(axes))
-    chosen = xp.reshape(ways, (-1, 4, 4))[rows, best]
+    linear = xp.take(_like(axes, _WAYS), best, axis=0)
+    constant = xp.take(_like(axes, _WAYS_AT_ZERO), best, axis=0)
+    # Not a matrix product: how that rounds depends on the number of worlds.
+    chosen = xp.vecdot(axes[:, None, :], linear) + constant
     return chosen / norm(chosen)[:, None]
 
 
 def _ways() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The four ways as a linear map of the axes: a matrix [16, 9] and the constant part [16].
+    """The four ways as a linear map of the axes: matrices [4, 4, 9] and the constant parts [4, 4].
 
     With R the rotation matrix, way x is (1 - trace + 2 R_xx, R_xy + R_yx, R_xz + R_zx, R_zy - R_yz), ways y and z are
     likewise, and way w is (R_zy - R_yz, R_xz - R_zx, R_yx - R_xy, 1 + trace).
@@ -96,7 +96,7 @@ def _ways() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         linear[k, k, 3, 3] = 1.0
     np.fill_diagonal(constant, 1.0)
     # The axes are the columns of R.
-    return np.ascontiguousarray(linear.transpose(2, 3, 1, 0).reshape(16, 9)), constant.ravel()
+    return np.ascontiguousarray(linear.transpose(2, 3, 1, 0).reshape(4, 4, 9)), constant
 
 
 _WAYS, _WAYS_AT_ZERO = _ways()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,9 @@ from rich.console import Console
 
 from mtrl.config import EvaluationConfig
 from mtrl.evaluation_tables import heading, measure_tables, summary_table
-from mtrl.judgement import Candidate, Engine, Evaluation, judge, write_evaluations
+from mtrl.judgement import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
 from mtrl.parsing import load_config, make_parser, parse
+from mtrl.paths import check_writable
 from mtrl.render import Camera, renderer
 from mtrl.video import write_clips
 
@@ -81,7 +81,7 @@ def evaluate(
             evaluation = judge(candidate, settings, engine=engine, deterministic=not sampled)
             evaluations.append(evaluation)
             if output is None:
-                name = f"step_{evaluation.step:010d}-{engine}.json"
+                name = f"step_{evaluation.step:010d}-{engine}{'-sampled' * sampled}.json"
                 write_evaluations([evaluation], candidate.run_dir / "evaluation" / name)
             if process is not None and video is not None:
                 write_clips(
@@ -142,13 +142,10 @@ def _check_paths(run_dirs: Sequence[Path], output: Path | None, video: Path | No
         raise ValueError(
             "Clips are named after their run, and two runs have one name: judge them one by one."
         )
-    if output is not None and output.is_dir():
-        raise ValueError(f"--output must be a file, and {output} is a directory.")
+    if output is not None and output.exists() and not is_evaluation(output):
+        raise ValueError(
+            f"--output must be a file, a new one or one that `mtrl evaluate` wrote, and {output} is not."
+        )
     directories = [run / "evaluation" for run in run_dirs] if output is None else [output.parent]
     for directory in directories + ([] if video is None else [video]):
-        nearest = next(path for path in (directory, *directory.parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            reason = "not writable" if nearest.is_dir() else "not a directory"
-            raise ValueError(
-                f"Nothing can be written to {directory}: {nearest} is {reason}; choose another place."
-            )
+        check_writable(directory)

@@ -149,3 +149,14 @@ def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
     contents = [evaluation.to_json() for evaluation in evaluations]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(contents if len(contents) > 1 else contents[0], indent=1) + "\n")
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether this is a file of `write_evaluations`."""
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError):
+        return False
+    return all(
+        isinstance(c, dict) and "episodes" in c for c in (content if isinstance(content, list) else [content])
+    )

@@ -6,12 +6,13 @@ process of its own. The variable is respected where it is set.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -67,7 +68,8 @@ def renderer() -> Iterator[Executor]:
             reasons.append(f"{library or 'the default'}: {reason}")
     raise ValueError(
         f"Clips need an OpenGL library that renders off screen, and none was found ({'; '.join(reasons)}): install EGL "
-        "(libegl1) or OSMesa (libosmesa6), or set MUJOCO_GL to one that works."
+        "(libegl1; without a GPU's driver libgl1-mesa-dri too) or OSMesa (libosmesa6), or set MUJOCO_GL to one that "
+        "works."
     )
 
 
@@ -83,13 +85,16 @@ def _use(library: str) -> None:
 
 def why_not() -> str | None:
     """Why nothing can be rendered in this process, or None if it can."""
-    try:
-        import mujoco
+    with redirect_stderr(
+        io.StringIO()
+    ):  # MuJoCo's half-made objects print tracebacks when they are collected
+        try:
+            import mujoco
 
-        with mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 16, 16) as renderer:
-            renderer.render()
-    except Exception as error:  # each library fails in its own way
-        return f"{type(error).__name__} {error}".splitlines()[0]
+            with mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 16, 16) as renderer:
+                renderer.render()
+        except Exception as error:  # each library fails in its own way
+            return f"{type(error).__name__} {error}".splitlines()[0]
     return None
 
 

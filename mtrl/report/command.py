@@ -11,10 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from mtrl.parsing import make_parser, parse
+from mtrl.paths import check_writable
 from mtrl.report.groups import Group, check_protocols, group_runs
 from mtrl.report.runs import Source, read_runs
 from mtrl.report.statistics import RESAMPLES, Statistic, describe
-from mtrl.report.tables import Table, make_tables, published_table
+from mtrl.report.tables import Table, make_tables, published_tables
 
 
 def report_command(arguments: list[str]) -> int:
@@ -30,7 +31,7 @@ def report_command(arguments: list[str]) -> int:
         "--published", action="store_true", help="add published figures, marked as such, in a table of their own"
     )  # fmt: skip
     parser.add_argument(
-        "--allow_mixed", action="store_true", help="set runs of different protocols or benchmarks in one table"
+        "--allow_mixed", action="store_true", help="set runs of different protocols, benchmarks or evaluations in one table"
     )  # fmt: skip
     report(**parse(parser, arguments).as_dict())
     return 0
@@ -69,11 +70,10 @@ def report(
     tables = make_tables(groups, statistic, last_k)
     if published:
         benchmarks = {str(run.stamp["benchmark"].get("name")) for run in found}
-        table = published_table(benchmarks)
-        if table is None:
+        figures = published_tables(benchmarks)
+        if not figures:
             notes.append(f"There are no published figures for {', '.join(sorted(benchmarks))}.")
-        else:
-            tables.append(table)
+        tables += figures
     for note in notes:
         print(f"mtrl: {note}", file=sys.stderr)
     console = Console()
@@ -119,6 +119,7 @@ def _check_output(output: Path) -> None:
         raise ValueError(
             f"The directory {output} holds something else than a report: choose another --output."
         )
+    check_writable(output)
 
 
 def _write(

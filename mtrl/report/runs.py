@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mtrl.frozen import FILE as FROZEN
-from mtrl.logger import read_lines
+from mtrl.report.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
@@ -30,6 +27,7 @@ class Run:
     seeds: the S seeds trained side by side. tasks: names of the T tasks.
     steps: environment steps per task at each evaluation [n]. success: success rates [n, S, T].
     timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
+    judged: how `mtrl evaluate` judged it, where its evaluations are taken; empty for those during training.
     condition: for "critic" and "actor" steps [m] and condition numbers [m, S], NaN where there was none.
     notes: what a reader should know, in sentences.
     """
@@ -41,6 +39,7 @@ class Run:
     tasks: list[str]
     steps: NDArray[np.int64]
     success: Floats
+    judged: dict[str, Any]
     timing: tuple[Floats, Floats]
     condition: dict[str, tuple[Floats, Floats]]
     notes: list[str] = field(default_factory=list)
@@ -99,15 +98,19 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     Raises:
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
-    config, stamp = _mapping(path / "config.yaml"), _mapping(path / "stamp.json")
-    notes = [*_version_notes(path, stamp), *_frozen_notes(path)]
-    _mapping_in(stamp, "protocol", path / "stamp.json")
-    seeds = _list_in(config, "seeds", int, "config.yaml")
-    tasks = _list_in(
-        _mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
+    config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
+    notes = [*version_notes(path, stamp), *_frozen_notes(path)]
+    mapping_in(stamp, "protocol", path / "stamp.json")
+    seeds = list_in(config, "seeds", int, "config.yaml")
+    tasks = list_in(
+        mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
-    lines = _lines(path / "metrics.jsonl", notes)
-    steps, success = _evaluations(lines) if source == "metrics" else _judged(path, seeds, tasks)
+    lines = read_json_lines(path / "metrics.jsonl", notes)
+    judged: dict[str, Any] = {}
+    if source == "metrics":
+        steps, success = _evaluations(lines)
+    else:
+        steps, success, judged = _judged(path, seeds, tasks)
     _check_success(steps, success, len(seeds), len(tasks))
     complete = np.isfinite(success).all((1, 2))
     if not complete.all():
@@ -122,7 +125,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     if not complete.any():
         raise ValueError("no evaluation has an outcome for every seed and task.")
     return Run(
-        path, config, stamp, seeds, tasks, steps[complete], success[complete],
+        path, config, stamp, seeds, tasks, steps[complete], success[complete], judged,
         _timing(path / "timing.jsonl", notes), _condition_numbers(lines, len(seeds)), notes,
     )  # fmt: skip
 
@@ -132,19 +135,22 @@ def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats
     evaluations = [line for line in lines if SUCCESS in line]
     if not evaluations:
         raise ValueError("its metrics.jsonl holds no evaluation yet.")
-    return _array([line["step"] for line in evaluations]).astype(np.int64), _array(
+    return to_array([line["step"] for line in evaluations]).astype(np.int64), to_array(
         [line[SUCCESS] for line in evaluations]
     )
 
 
-def _judged(path: Path, seeds: list[int], tasks: list[str]) -> tuple[NDArray[np.int64], Floats]:
-    """The same from the files that `mtrl evaluate` wrote, ordered by step."""
+def _judged(
+    path: Path, seeds: list[int], tasks: list[str]
+) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
+    """The same from the files that `mtrl evaluate` wrote, ordered by step, and how it judged."""
+    judged: dict[str, Any] = {}
     found: dict[int, tuple[str, Floats]] = {}
     for file in sorted((path / "evaluation").glob("*.json")):
-        content = _mapping(file)
+        content = read_mapping(file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
-        step, episodes = content.get("step"), _mapping_in(content, "episodes", file)
+        step, episodes = content.get("step"), mapping_in(content, "episodes", file)
         if not isinstance(step, int) or "success" not in episodes:
             raise ValueError(f"{file.name} must hold a step and the success of episodes.")
         if step in found:
@@ -152,15 +158,19 @@ def _judged(path: Path, seeds: list[int], tasks: list[str]) -> tuple[NDArray[np.
                 f"{file.name} and {found[step][0]} both judge step {step}, and a report takes one of them: move the "
                 "other out of the evaluation directory."
             )
-        outcomes = _array(episodes["success"])
+        outcomes = to_array(episodes["success"])
         if outcomes.ndim != 3:
             raise ValueError(f"{file.name} must hold the success of each seed, task and episode.")
+        how = {name: content.get(name) for name in ("policy", "goal_seed")} | {"episodes": outcomes.shape[-1]}
+        judged = judged or how
+        if how != judged:
+            raise ValueError(f"{file.name} was judged otherwise ({how}) than the files before it ({judged}).")
         with np.errstate(invalid="ignore"):
             found[step] = file.name, np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
     if not found:
         raise ValueError(f"it has no evaluation; `mtrl evaluate {path}` writes one.")
     steps = sorted(found)
-    return np.array(steps, dtype=np.int64), np.array([found[step][1] for step in steps])
+    return np.array(steps, dtype=np.int64), np.array([found[step][1] for step in steps]), judged
 
 
 def _check_success(steps: NDArray[np.int64], success: Floats, num_seeds: int, num_tasks: int) -> None:
@@ -178,9 +188,9 @@ def _check_success(steps: NDArray[np.int64], success: Floats, num_seeds: int, nu
 def _timing(path: Path, notes: list[str]) -> tuple[Floats, Floats]:
     """Steps and seconds since the start; a pause between two parts of a run does not count."""
     try:
-        lines = _lines(path, notes)
-        steps = _array([line["step"] for line in lines])
-        rates = _array([line.get("steps_per_second") for line in lines])
+        lines = read_json_lines(path, notes)
+        steps = to_array([line["step"] for line in lines])
+        rates = to_array([line.get("steps_per_second") for line in lines])
         if not (np.diff(steps) > 0).all() or not (rates > 0).all():
             raise ValueError("it does not hold increasing steps and positive rates.")
     except ValueError as error:
@@ -194,55 +204,10 @@ def _condition_numbers(lines: list[dict[str, Any]], num_seeds: int) -> dict[str,
     for network in ("critic", "actor"):
         name = f"{network}/condition_number"
         logged = [line for line in lines if name in line]
-        values = _array([line[name] for line in logged])
+        values = to_array([line[name] for line in logged])
         if logged and values.shape == (len(logged), num_seeds):
-            found[network] = _array([line["step"] for line in logged]), values
+            found[network] = to_array([line["step"] for line in logged]), values
     return found
-
-
-def _lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    if not path.is_file():
-        raise ValueError(f"it has no {path.name}.")
-    if not path.read_bytes().endswith(b"\n") and path.stat().st_size:
-        notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
-    try:
-        lines = read_lines(path)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name} holds a line that is not JSON: {error.doc.strip()[:60]!r}.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not text.") from error
-    for line in lines:
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise ValueError(f"{path.name} holds a line without a step: {str(line)[:60]!r}.")
-    return lines
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file (JSON is YAML) that holds a mapping."""
-    if not path.is_file():
-        raise ValueError(f"it has no {path.name}.")
-    try:
-        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
-    return content
-
-
-def _mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
-    value = content.get(name)
-    if not isinstance(value, dict):
-        written_by = _written_by(content) or "an unknown version"
-        raise ValueError(f"{path.name} has no {name!r}; it is of {written_by}, and this is {_version()}.")
-    return value
-
-
-def _version_notes(path: Path, stamp: dict[str, Any]) -> list[str]:
-    theirs = _written_by(stamp)
-    if theirs is None or theirs == _version():
-        return []
-    return [f"{path} was written by {theirs}, and this is {_version()}."]
 
 
 def _frozen_notes(path: Path) -> list[str]:
@@ -251,34 +216,6 @@ def _frozen_notes(path: Path) -> list[str]:
         return []
     return [
         f"Seed {seed} of {path} was trained to step {why.get('step')} only: {why.get('reason')}."
-        for seed, why in _mapping(path / FROZEN).items()
+        for seed, why in read_mapping(path / FROZEN).items()
         if isinstance(why, dict)
     ]
-
-
-def _written_by(stamp: dict[str, Any]) -> str | None:
-    versions = stamp.get("versions")
-    name = versions.get("mtrl-toolkit") if isinstance(versions, dict) else None
-    return None if name is None else f"mtrl-toolkit {name}"
-
-
-def _version() -> str | None:
-    try:
-        return f"mtrl-toolkit {version('mtrl-toolkit')}"
-    except PackageNotFoundError:
-        return None
-
-
-def _list_in(content: dict[str, Any], name: str, kind: type, where: str) -> list[Any]:
-    value = content.get(name)
-    if not isinstance(value, list) or not value or not all(type(v) is kind for v in value):
-        raise ValueError(f"{where} must have a list of {name}, got {value!r}.")
-    return value
-
-
-def _array(values: list[Any]) -> Floats:
-    """Nested lists as an array, NaN for null."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError("its numbers do not form an array of one shape.") from error

@@ -92,17 +92,21 @@ def make_tables(groups: Sequence[Group], statistic: Statistic, k: int) -> list[T
     return [*tables, improvement] if improvement.rows else tables
 
 
-def published_table(benchmarks: set[str]) -> Table | None:
-    """The published figures for these benchmarks; None where there is none."""
+def published_tables(benchmarks: set[str]) -> list[Table]:
+    """The published success rates and times for these benchmarks, as far as there are any."""
     figures = json.loads((Path(__file__).parent / "published.json").read_text())
     details = ("seeds", "metric", "protocol", "source", "note")
-    rows = [
-        [f"{f['method']} (published)", Mean(f["value"], f["sem"]), *(f[name] for name in details)]
-        for f in figures
-        if f["benchmark"] in benchmarks
-    ]
-    title = "Published figures, not measured here; other environments and protocols than those of any run"
-    return Table("published", title, ["method", "success", *details], rows) if rows else None
+    tables = []
+    for name, quantity in (("published", "success"), ("published_times", "seconds")):
+        rows: list[list[Cell]] = [
+            [f"{f['method']} (published)", Mean(f["value"], f["sem"]), *(f[detail] for detail in details)]
+            for f in figures
+            if f["benchmark"] in benchmarks and f["quantity"] == quantity
+        ]
+        title = f"Published figures ({quantity}), not measured here; other environments and protocols than those of any run"
+        if rows:
+            tables.append(Table(name, title, ["method", quantity, *details], rows))
+    return tables
 
 
 def _methods(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) -> Table:

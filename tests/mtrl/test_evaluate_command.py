@@ -89,6 +89,7 @@ BAD_EVALUATIONS = {
     "file where clips should be": (["--video", "file/clips"], ["file/clips", "not a directory"]),
     "file where the output should be": (["--output", "file/e.json"], ["file", "not a directory"]),
     "directory for a file": (["--output", "."], ["--output must be a file"]),
+    "file of something else": (["--output", "file"], ["--output must be a file, a new one", "file is not"]),
 }
 
 
@@ -184,6 +185,18 @@ def test_sampled_actions_are_those_of_the_evaluations_seed(train: Train, cli: Cl
     assert episodes(pair, "--sampled") == sampled
     np.testing.assert_allclose(episodes(alone, "--sampled")["returns"][0], sampled["returns"][1], rtol=1e-5)
     assert episodes(pair, "--sampled", "--seed", 9)["returns"] != sampled["returns"]
+
+
+def test_sampled_actions_do_not_overwrite_the_mean_action(finished: Path, cli: Cli) -> None:
+    for options in ([], ["--sampled"], []):
+        assert cli("evaluate", finished, *FAKE, "--episodes", 1, *options).code == 0
+    found = {
+        path.name: json.loads(path.read_text())["policy"] for path in (finished / "evaluation").iterdir()
+    }
+    assert found == {
+        "step_0000000040-reference.json": "mean",
+        "step_0000000040-reference-sampled.json": "sampled",
+    }
 
 
 def test_best_checkpoint(train: Train, cli: Cli) -> None:

@@ -1,5 +1,8 @@
 """Clips: Meta-World plays the policy's episode again, and its success is to be seen."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +60,17 @@ def test_no_renderer(finished: Path, cli: Cli, tmp_path: Path, monkeypatch: pyte
     assert_refused(result, "Clips need an OpenGL library", "crayons", "MUJOCO_GL")
     assert not (finished / "evaluation").exists()
     assert not (tmp_path / "clips").exists()
+
+
+def test_a_broken_library_is_named_without_a_traceback() -> None:
+    """MuJoCo's own objects would print one, when they are collected half-made."""
+    code = "from mtrl.render import why_not; print(why_not())"
+    broken = {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_FILENAMES": "/nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | broken, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert "Error" in done.stdout
 
 
 @pytest.mark.slow

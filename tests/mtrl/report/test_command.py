@@ -147,8 +147,59 @@ def test_evaluations_of_their_own(write_run: Write, cli: Cli, tmp_path: Path) ->
     assert [float(r["success"]) for r in records(tmp_path / "out", "seeds")] == [0.75, 1.0]
     (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": episodes}))
     assert "both judge step 300" in refused(cli("report", run, "--source", "evaluation"))
-    (run / "evaluation" / "b.json").write_text(json.dumps({"step": 300}))
-    assert "b.json" in refused(cli("report", run, "--source", "evaluation"))
+
+
+def write_evaluation(run: Path, success: object, name: str = "a", **content: object) -> None:
+    judged = {"step": 300, "tasks": TASKS, "seeds": [0, 1], "policy": "mean", "goal_seed": 7}
+    path = run / "evaluation" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(judged | {"episodes": {"success": success}} | content))
+
+
+EPISODES = [[[1, 0], [1, 1]], [[1, 1], [0, 1]]]
+DAMAGED_EVALUATIONS = {
+    "half of it": ('{"step": 300, "epi', "a.json cannot be read"),
+    "nothing": ("", "a.json cannot be read"),
+    "several runs": ("[{}]", "a.json must hold a mapping, got list"),
+    "no episodes": ({"episodes": None}, "a.json has no 'episodes'"),
+    "no success": ({"episodes": {}}, "a.json must hold a step and the success"),
+    "no step": ({"step": None}, "a.json must hold a step"),
+    "other seeds": ({"seeds": [0, 2]}, "a.json has other seeds"),
+    "words": ({"episodes": {"success": [[["yes"]]]}}, "numbers do not form an array"),
+    "a seed too few": ({"episodes": {"success": EPISODES[:1]}}, "a success rate for 2 seeds and 2 tasks"),
+    "rates for episodes": ({"episodes": {"success": EPISODES[0]}}, "each seed, task and episode"),
+    "more than success": ({"episodes": {"success": [[[2, 2]] * 2] * 2}}, "not between 0 and 1"),
+    "no outcome": ({"episodes": {"success": [[[None]] * 2] * 2}}, "no evaluation has an outcome"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_EVALUATIONS)
+def test_a_damaged_evaluation_is_named(write_run: Write, cli: Cli, tmp_path: Path, damage: str) -> None:
+    content, words = DAMAGED_EVALUATIONS[damage]
+    bad, good = write_run("bad", SUCCESS), write_run("good", BETTER, balancer="PCGrad")
+    write_evaluation(good, EPISODES)
+    if isinstance(content, str):
+        write_evaluation(bad, EPISODES)
+        (bad / "evaluation" / "a.json").write_text(content)
+    else:
+        write_evaluation(bad, EPISODES, **content)
+    assert words in refused(cli("report", bad, "--source", "evaluation"))
+    result = cli("report", bad, good, "--source", "evaluation")
+    assert result.code == 0
+    assert f"{bad} was skipped: " in result.err
+    assert words in result.err
+    assert "LS" not in result.out
+
+
+def test_evaluations_of_different_kinds_are_not_compared(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    first, second = write_run("a", SUCCESS), write_run("b", BETTER, balancer="PCGrad")
+    write_evaluation(first, EPISODES)
+    write_evaluation(second, EPISODES, policy="sampled")
+    command = ("report", first, second, "--source", "evaluation")
+    assert "evaluation.policy is mean and sampled" in refused(cli(*command))
+    assert "Mixed protocols" in cli(*command, "--allow_mixed").err
+    write_evaluation(first, EPISODES, "b", step=400, goal_seed=8)
+    assert "b.json was judged otherwise" in refused(cli("report", first, "--source", "evaluation"))
 
 
 def test_a_trained_run_without_checkpoints(finished: Path, cli: Cli) -> None:

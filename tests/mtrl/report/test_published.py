@@ -17,9 +17,10 @@ def largest_sem(mean: float, n: int) -> float:
 def test_every_figure_says_what_it_is() -> None:
     for figure in FIGURES:
         assert figure.keys() == {
-            "benchmark", "method", "value", "sem", "seeds", "metric", "protocol", "source", "note"
+            "quantity", "benchmark", "method", "value", "sem", "seeds", "metric", "protocol", "source", "note"
         }  # fmt: skip
-        assert 0 <= figure["value"] <= 1
+        assert figure["quantity"] in ("success", "seconds")
+        assert 0 <= figure["value"] <= (1 if figure["quantity"] == "success" else 60)
         assert figure["metric"]
         assert figure["protocol"]
         assert figure["source"]
@@ -33,3 +34,12 @@ def test_exactly_the_impossible_standard_errors_are_noted() -> None:
         if f["sem"] is not None and f["sem"] > largest_sem(f["value"], f["seeds"])
     }
     assert impossible == {f["method"] for f in FIGURES if "impossible" in f["note"]} == {"Aligned-MTL"}
+
+
+def test_hours_are_those_of_the_published_seconds() -> None:
+    times = {f["method"]: f for f in FIGURES if f["quantity"] == "seconds"}
+    assert {name: f["value"] for name, f in times.items()} == {
+        "SAC": 7.3, "PCGrad": 9.7, "CAGrad": 20.9, "Nash-MTL": 40.7
+    }  # fmt: skip
+    for f in times.values():
+        assert f["note"].startswith(f"{f['value'] * 2_000_000 / 150 / 3600:.0f} hours")

@@ -1,0 +1,94 @@
+"""Reading the files of a run.
+
+What is missing, damaged or of another version raises a ValueError that says so in a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from mtrl.logger import read_lines
+
+
+def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The lines of a log, each with a step; that a last one was cut off is added to the notes."""
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}.")
+    if not path.read_bytes().endswith(b"\n") and path.stat().st_size:
+        notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
+    try:
+        lines = read_lines(path)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name} holds a line that is not JSON: {error.doc.strip()[:60]!r}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not text.") from error
+    for line in lines:
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            raise ValueError(f"{path.name} holds a line without a step: {str(line)[:60]!r}.")
+    return lines
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML or JSON file (JSON is YAML) that holds a mapping."""
+    if not path.is_file():
+        raise ValueError(f"it has no {path.name}.")
+    try:
+        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
+    return content
+
+
+def mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """A mapping in what was read from a file."""
+    value = content.get(name)
+    if not isinstance(value, dict):
+        written_by = _written_by(content) or "an unknown version"
+        raise ValueError(f"{path.name} has no {name!r}; it is of {written_by}, and this is {_version()}.")
+    return value
+
+
+def version_notes(path: Path, stamp: dict[str, Any]) -> list[str]:
+    """A sentence if another version of the toolkit wrote the run."""
+    theirs = _written_by(stamp)
+    if theirs is None or theirs == _version():
+        return []
+    return [f"{path} was written by {theirs}, and this is {_version()}."]
+
+
+def _written_by(stamp: dict[str, Any]) -> str | None:
+    versions = stamp.get("versions")
+    name = versions.get("mtrl-toolkit") if isinstance(versions, dict) else None
+    return None if name is None else f"mtrl-toolkit {name}"
+
+
+def _version() -> str | None:
+    try:
+        return f"mtrl-toolkit {version('mtrl-toolkit')}"
+    except PackageNotFoundError:
+        return None
+
+
+def list_in(content: dict[str, Any], name: str, kind: type, where: str) -> list[Any]:
+    """A list of one type, not empty, in what was read from `where`."""
+    value = content.get(name)
+    if not isinstance(value, list) or not value or not all(type(v) is kind for v in value):
+        raise ValueError(f"{where} must have a list of {name}, got {value!r}.")
+    return value
+
+
+def to_array(values: list[Any]) -> NDArray[np.float64]:
+    """Nested lists as an array, NaN for null."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError("its numbers do not form an array of one shape.") from error

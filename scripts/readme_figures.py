@@ -1,21 +1,33 @@
-"""Draws the README's learning curves from the committed results: `python scripts/readme_figures.py`."""
+"""Draws the learning curves of the README and of docs/report.md from the committed results.
+
+python scripts/readme_figures.py
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mtrl.report.figures import DPI, learning_curves
+from matplotlib.figure import Figure
+
+from mtrl.report.figures import DPI, condition_numbers, learning_curves
 from mtrl.report.groups import group_runs
-from mtrl.report.runs import read_run
+from mtrl.report.runs import find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = {"quickstart": "quickstart", "mt10": "mt10_multi_head_aligned_mtl"}
+RUNS = {"quickstart": "quickstart", "mt10": "mt10_multi_head_aligned_mtl", "mt3": "mt3"}
 
 
 def main() -> None:
     for name, results in RUNS.items():
-        groups = group_runs([read_run(ROOT / "results" / results)])
-        learning_curves(groups).savefig(ROOT / "docs" / "images" / f"{name}.png", dpi=DPI)
+        groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
+        save(learning_curves(groups), name)
+        if len(groups) > 1:
+            save(condition_numbers(groups), f"{name}_condition_number")
+
+
+def save(figure: Figure | None, name: str) -> None:
+    assert figure is not None, f"the runs of {name} have no such metric"
+    figure.savefig(ROOT / "docs" / "images" / f"{name}.png", dpi=DPI)
 
 
 if __name__ == "__main__":

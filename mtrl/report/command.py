@@ -31,7 +31,7 @@ def report_command(arguments: list[str]) -> int:
         "--published", action="store_true", help="add published figures, marked as such, in a table of their own"
     )  # fmt: skip
     parser.add_argument(
-        "--allow_mixed", action="store_true", help="set runs of different protocols, benchmarks or evaluations in one table"
+        "--allow_mixed", action="store_true", help="set runs of different protocols, benchmarks or evaluations in one"
     )  # fmt: skip
     report(**parse(parser, arguments).as_dict())
     return 0

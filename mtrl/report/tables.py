@@ -103,7 +103,9 @@ def published_tables(benchmarks: set[str]) -> list[Table]:
             for f in figures
             if f["benchmark"] in benchmarks and f["quantity"] == quantity
         ]
-        title = f"Published figures ({quantity}), not measured here; other environments and protocols than those of any run"
+        title = (
+            f"Published {quantity}, not measured here; other environments and protocols than those of any run"
+        )
         if rows:
             tables.append(Table(name, title, ["method", quantity, *details], rows))
     return tables

@@ -25,7 +25,10 @@ def snapshot(root: Path) -> dict[Path, int]:
 
 
 def kill_one(root: Path) -> None:
-    training_processes(root)[0].send_signal(signal.SIGKILL)
+    """Kills the process of a run that has a checkpoint beyond step 0."""
+    name = next(root.glob("runs/*/checkpoints/step_*[1-9]*")).parts[-3]
+    (process,) = (p for p in training_processes(root) if any(name in word for word in p.cmdline()))
+    process.send_signal(signal.SIGKILL)
 
 
 def times_trained(root: Path) -> dict[str, int]:

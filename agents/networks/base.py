@@ -43,10 +43,10 @@ class Architecture(ABC):
         for name, value in vars(self).items():
             least = 0 if name.endswith("_depth") else 1
             is_size = name.endswith(("width", "depth")) or name.startswith("num_")
-            if is_size and not least <= value < 2**31:
-                raise ValueError(
-                    f"{type(self).__name__} needs {name} to be at least {least} and below 2**31, got {value}."
-                )
+            if is_size and value < least:
+                raise ValueError(f"{type(self).__name__} needs {name} to be at least {least}, got {value}.")
+            if is_size and value >= 2**31:
+                raise ValueError(f"{type(self).__name__} needs {name} to be below 2**31, got {value}.")
 
     @abstractmethod
     def build(self, axes: Axes, in_features: int, out_features: int) -> Network:

@@ -293,6 +293,8 @@ def test_sizes_that_make_no_network_are_refused(architecture: Architecture) -> N
         message = f"{type(architecture).__name__} needs {field.name} to be at least {least}, got {least - 1}"
         with pytest.raises(ValueError, match=message):
             dataclasses.replace(architecture, **{field.name: least - 1})
+        with pytest.raises(ValueError, match=r"to be below 2\*\*31, got 9223372036854775808"):
+            dataclasses.replace(architecture, **{field.name: 2**63})
 
 
 def test_the_smallest_networks_work(architecture: Architecture, agent: MakeAgent, batch: MakeBatch) -> None:

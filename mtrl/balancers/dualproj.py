@@ -12,7 +12,8 @@ class DualProj(Balancer):
     O(T³).
 
     Lopez-Paz & Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017, Eq. 11; named and compared in
-    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv 2406.16232, Sec. 2.2.
+    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv 2406.16232, Sec. 2.2. Solved
+    exactly; TorchJD, the authors' library, adds a ridge of 1e-4 to G, which leaves some conflict.
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

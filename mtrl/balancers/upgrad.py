@@ -12,7 +12,8 @@ class UPGrad(Balancer):
     """Projects every g_i on the cone of directions that ascend for no task, and averages with the preference:
     w = Σ p_i v_i, v_i = argmin over v ≥ e_i of vᵀGv. O(T⁴).
 
-    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv 2406.16232, Prop. 1, Eq. 5.
+    Quinton & Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, arXiv 2406.16232, Prop. 1, Eq. 5. Solved
+    exactly; TorchJD, the authors' library, adds a ridge of 1e-4 to G, which leaves some conflict.
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from envs.worlds import Fault
 from mtrl import checkpoint
+from mtrl.balancers import active_set
 from mtrl.config import TrainConfig
 from mtrl.parsing import parse, train_config, train_parser
 from mtrl.train import Trainer
@@ -288,6 +289,21 @@ def test_stability_is_logged_whether_the_method_needs_it_or_not(train: Train, ba
         for network in ("critic", "actor"):
             assert line[f"{network}/condition_number"][0] >= 1.0
             assert np.isfinite(line[f"{network}/task_grad_norm"]).all()
+
+
+def test_solves_that_do_not_converge_surface_in_the_logs(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many of the updates so far, of each seed and network; the first update follows step 12."""
+    good = read_metrics(train("good", balancer="MGDA", seeds="0,1"))
+    monkeypatch.setattr(active_set, "max_iterations", lambda num_tasks: 0)
+    run = train("run", balancer="MGDA", seeds="0,1")
+    for network in ("critic", "actor"):
+        name = f"{network}/solver_failures"
+        assert [line[name] for line in good if name in line][-1] == [0.0, 0.0]
+        counts = {line["step"]: line[name] for line in read_metrics(run) if name in line}
+        assert counts == {10: [0.0, 0.0], 20: [9.0, 9.0], 30: [19.0, 19.0], 40: [29.0, 29.0]}
+        assert [value for _, value in curves(run / "tensorboard" / "seed_1")[name]] == [0.0, 9.0, 19.0, 29.0]
 
 
 def test_metrics_are_those_of_the_lines(train: Train) -> None:

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from mtrl.balancers import active_set
+from mtrl.balancers import MGDA, active_set
 
 RADIUS = 0.4
 
@@ -184,3 +184,19 @@ def test_a_system_that_is_not_finite_fails_alone(make: Callable[..., Tensor]) ->
     weights, failed = active_set.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
     assert failed.tolist() == [False, True, False]
     assert weights[[0, 2]].isfinite().all()
+
+
+def test_a_program_that_does_not_converge_fails(
+    make: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = make("conflicting", 2, 6)
+    system[1] = torch.eye(6, 64)
+    system[1, :, 0] = 1.0
+    system[1, 0] *= 0.1  # the shortest vector of this hull is where the method starts
+    gramian = system @ system.mT
+    monkeypatch.setattr(active_set, "max_iterations", lambda num_tasks: 1)
+    balancer = MGDA([1, 1, 1, 1, 1, 5]).setup(6, seeds=(0, 1), dtype=torch.float64)
+    weights = balancer.weights(gramian, torch.ones(2, 6))
+    assert balancer.failures.tolist() == [1, 0]
+    assert weights[0].tolist() == balancer.preference.tolist()
+    assert weights[1].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]

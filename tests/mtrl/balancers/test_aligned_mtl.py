@@ -42,18 +42,26 @@ def test_direction_is_that_of_the_nearest_perfectly_conditioned_system(
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-8 * np.linalg.norm(expected))
 
 
-def test_permutation_of_the_tasks_does_not_change_the_direction(system: Tensor) -> None:
+def test_permutation_of_the_tasks_does_not_change_the_direction(system: Tensor, kind: str) -> None:
     order = torch.randperm(system.shape[1], generator=torch.Generator().manual_seed(1))
     _, direction = run(AlignedMTL(), system)
     _, permuted = run(AlignedMTL(), system[:, order])
-    torch.testing.assert_close(permuted, direction, rtol=0, atol=1e-9 * direction.abs().max().item())
+    accuracy = (
+        1e-7 if kind == "ill" else 1e-9
+    )  # a Gramian of condition number 1e8 leaves 1e-8 of the smallest
+    torch.testing.assert_close(permuted, direction, rtol=0, atol=accuracy * direction.abs().max().item())
 
 
 @pytest.mark.parametrize("factor", [1e-10, 1e10])
-def test_weights_do_not_depend_on_the_scale_of_the_gradients(system: Tensor, factor: float) -> None:
+def test_weights_do_not_depend_on_the_scale_of_the_gradients(
+    system: Tensor, kind: str, factor: float
+) -> None:
     weights, _ = run(AlignedMTL(), system)
     scaled, _ = run(AlignedMTL(), system * factor)
-    torch.testing.assert_close(scaled, weights, rtol=1e-9, atol=1e-12)
+    if kind == "ill":
+        torch.testing.assert_close(scaled, weights, rtol=0, atol=1e-7 * weights.abs().max().item())
+    else:
+        torch.testing.assert_close(scaled, weights, rtol=1e-9, atol=1e-12)
 
 
 def test_seeds_are_independent(make) -> None:

@@ -33,16 +33,22 @@ def method(run: Run, front: tuple[Tensor, Tensor]) -> Figure:
 
 
 def grid(runs: Sequence[Run], front: tuple[Tensor, Tensor]) -> Figure:
-    """The space of the losses for each run."""
+    """The space of the losses for each run, all of one preference."""
     columns = min(6, len(runs))
     count = math.ceil(len(runs) / columns)
     figure = Figure(figsize=(3.0 * columns, 2.8 * count), layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
-    for axis, run in zip(axes.flat, runs, strict=False):
+    for i, (axis, run) in enumerate(zip(axes.flat, runs, strict=False)):
         _loss_space(axis, run, front[1])
         axis.set_title(f"{run.balancer}: {sum(run.reached)} of {len(run.reached)}", fontsize="medium")
+        lowest = i + columns >= len(runs)  # of its column
+        axis.tick_params(labelbottom=lowest)
+        axis.set(xlabel=axis.get_xlabel() if lowest else "", ylabel="" if i % columns else axis.get_ylabel())
     for axis in axes.flat[len(runs) :]:
         axis.set_visible(False)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    preference = runs[0].preference
+    figure.suptitle(f"Starts that reached the optimum, preference ({preference:g}, {1.0 - preference:g})")
     return figure
 
 

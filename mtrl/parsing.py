@@ -102,7 +102,7 @@ def _explain_value(message: str) -> ValueError:
         found = re.findall(r"(?:Got|Given) value:(.*?)(?= - | Subclass types|$)", message)[-1].strip()
         return ValueError(f"{name} must be the name or import path of a subclass of {kind[1]}, got {found}.")
     value = re.search(
-        r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
+        r"Expected (?:an? )?(?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
         r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? |$)",
         message,
     )

@@ -428,6 +428,7 @@ def test_no_value_gives_a_traceback(elsewhere: Path, cli: Cli, count: int) -> No
     @settings(FUZZ, max_examples=count)
     @given(options=st.lists(st.tuples(st.sampled_from(NAMES), SNIPPETS | PLAIN), min_size=1, max_size=3))
     @example(options=[("balancer.preference", "-")])  # YAML for [None]
+    @example(options=[("num_workers", "a")])  # the parser's message loses every "a "
     def check(options: list[tuple[str, str]]) -> None:
         arguments = [x for name, value in options for x in (f"--{name}", value)]
         assert_refused(cli("train", *arguments, "--total_steps", "0"))

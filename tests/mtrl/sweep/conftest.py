@@ -24,6 +24,10 @@ BASE: dict[str, Any] = {
 }
 
 
+#: Long enough not to end before what a test waits for.
+LONG = BASE | {"total_steps": 6_000, "evaluation": {"interval": 6_000, "episodes": 1}}
+
+
 @pytest.fixture
 def write_sweep(tmp_path: Path) -> Callable[..., Path]:
     """Writes a sweep's file, with other options than the tiny ones, and returns its path."""

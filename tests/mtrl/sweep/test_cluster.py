@@ -11,7 +11,7 @@ from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from mtrl.sweep.state import is_finished
 from tests.mtrl.conftest import Result
-from tests.mtrl.sweep.conftest import BASE
+from tests.mtrl.sweep.conftest import LONG
 from tests.mtrl.test_cli import assert_refused
 
 Write = Callable[..., Path]
@@ -78,7 +78,7 @@ def test_two_runs_share_a_gpu(tmp_path: Path) -> None:
         initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False}
     )
     config = SweepConfig(
-        base=BASE,
+        base=LONG,
         axes={"balancer": ["LS", None]},
         executor="ray",
         address=cluster.address,

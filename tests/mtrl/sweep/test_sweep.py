@@ -13,7 +13,7 @@ import pytest
 
 from mtrl.cli import main
 from tests.mtrl.conftest import Result
-from tests.mtrl.sweep.conftest import BASE, OnFirstCheckpoint, training_processes
+from tests.mtrl.sweep.conftest import BASE, LONG, OnFirstCheckpoint, training_processes
 from tests.mtrl.test_cli import assert_refused
 
 Write = Callable[..., Path]
@@ -48,7 +48,7 @@ def assert_undisturbed(root: Path, name: str, reference: Path) -> None:
     """A run has the very metrics and the very last checkpoint of `mtrl train` with its configuration."""
     run = root / "runs" / name
     assert main(["train", "--config", str(run / "config.yaml"), "--run_dir", str(reference)]) == 0
-    last = Path("checkpoints") / f"step_{BASE['total_steps']:010d}"
+    last = Path("checkpoints") / max(path.name for path in (run / "checkpoints").glob("step_*"))
     files = [Path("metrics.jsonl"), *(path.relative_to(run) for path in (run / last).iterdir())]
     assert last / "agent.safetensors" in files
     for file in files:
@@ -140,7 +140,7 @@ def test_runs_end_with_the_sweep(write_sweep: Write, cli: Cli, tmp_path: Path, e
     root = tmp_path / "sweep"
     if executor == "ray":
         pytest.importorskip("ray")
-    sweep = write_sweep(axes={}, seeds_per_run=2, executor=executor, cores=1)
+    sweep = write_sweep(base=LONG, axes={}, seeds_per_run=2, executor=executor, cores=1)
     process = subprocess.Popen([sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)])
     OnFirstCheckpoint(root, process.kill).join(timeout=120)
     process.wait()

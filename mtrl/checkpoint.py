@@ -71,12 +71,7 @@ def load(checkpoint: Path, parts: list[str] | None = None) -> dict[str, Any]:
     state = {}
     for part in manifest["values"] if parts is None else parts:
         path = checkpoint / f"{part}.safetensors"
-        if not path.is_file():
-            raise CheckpointError(f"The checkpoint {checkpoint} has no {path.name}; use another one.")
-        if _checksum(path) != manifest["files"].get(path.name):
-            raise CheckpointError(
-                f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
-            )
+        _check_file(path, manifest)
         try:
             tensors = load_file(path)
         except SafetensorError as error:
@@ -163,12 +158,9 @@ def find_intact(directory: Path) -> tuple[Path, list[Path]]:
     for step in reversed(steps(directory)):
         path = directory / f"step_{step:010d}"
         try:
-            for name, checksum in read_manifest(path)["files"].items():
-                if not (path / name).is_file() or _checksum(path / name) != checksum:
-                    raise CheckpointError(
-                        f"The checkpoint file {path / name} is damaged or missing: its checksum differs from the "
-                        "manifest's; use another one."
-                    )
+            manifest = read_manifest(path)
+            for name in manifest["files"]:
+                _check_file(path / name, manifest)
         except CheckpointError as error:
             damaged[path] = error
         else:
@@ -239,6 +231,19 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_join(v, tensors) for v in value]
     return value
+
+
+def _check_file(path: Path, manifest: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: a file of the checkpoint is missing or has not the checksum of the manifest.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
+    if _checksum(path) != manifest["files"].get(path.name):
+        raise CheckpointError(
+            f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
+        )
 
 
 def _checksum(path: Path) -> str:

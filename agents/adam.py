@@ -38,30 +38,55 @@ class Adam:
         shape = (parameters.shape[0], *[1] * (parameters.dim() - 1))
         self.steps = torch.zeros(shape, dtype=torch.float64, device=parameters.device)
 
-    @torch.no_grad()
-    def step(self, gradient: Tensor, keep: Tensor) -> None:
-        """One step along a gradient [S, ...] for the seeds where `keep` [S] is 1; it is 0 elsewhere."""
-        if gradient.device.type == "cpu":
-            self._step_by_seed(gradient.contiguous(), keep)
-        else:
-            self._step_on_device(gradient, keep)
+    def compile(self) -> None:
+        """Compiles a step into two kernels: a seed's own numbers, in float64, are not computed for every parameter."""
+        self._count = torch.compile(self._count, dynamic=False)  # type: ignore[method-assign]
+        self._move = torch.compile(self._move, dynamic=False)  # type: ignore[method-assign]
 
-    def _step_on_device(self, gradient: Tensor, keep: Tensor) -> None:
-        dtype = gradient.dtype
+    @torch.no_grad()
+    def step(self, gradient: Tensor, keep: Tensor, scale: Tensor | float = 1.0) -> None:
+        """One step along a gradient [S, ...] for the seeds where `keep` [S] is 1; it is 0 elsewhere.
+
+        Args:
+            scale: a factor of the gradient, a number or [S, ...].
+        """
+        if not gradient.numel():
+            return
+        if gradient.device.type == "cpu":
+            self._step_by_seed(gradient, keep, scale)
+        else:
+            self._step_on_device(gradient, keep, scale)
+
+    def _step_on_device(self, gradient: Tensor, keep: Tensor, scale: Tensor | float) -> None:
+        self._move(gradient, keep, scale, *self._count(keep))
+
+    def _count(self, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Counts the step; returns each seed's step size and correction of the root of the second moment."""
         keep = keep.view(self.steps.shape)
-        gradient = torch.where(keep > 0, gradient, 0.0)
         self.steps += keep
         count = self.steps.clamp(min=1.0)
-        step_size = (self.learning_rate / (1 - self.betas[0] ** count)).to(dtype) * keep
-        inverse_correction = (1 - self.betas[1] ** count).rsqrt().to(dtype)
+        step_size = (self.learning_rate / (1 - self.betas[0] ** count)).to(keep.dtype) * keep
+        return step_size, (1 - self.betas[1] ** count).rsqrt().to(keep.dtype)
+
+    def _move(
+        self,
+        gradient: Tensor,
+        keep: Tensor,
+        scale: Tensor | float,
+        step_size: Tensor,
+        inverse_correction: Tensor,
+    ) -> None:
+        keep = keep.view(self.steps.shape)
+        gradient = torch.where(keep > 0, gradient * scale, 0.0)
         self.first_moment.lerp_(gradient, (1 - self.betas[0]) * keep)
         self.second_moment.lerp_(gradient.square(), (1 - self.betas[1]) * keep)
         denominator = self.second_moment.sqrt().mul_(inverse_correction).add_(self.epsilon)
         self.parameters.sub_(self.first_moment / denominator * step_size)
 
-    def _step_by_seed(self, gradient: Tensor, keep: Tensor) -> None:
+    def _step_by_seed(self, gradient: Tensor, keep: Tensor, scale: Tensor | float) -> None:
         """The same by PyTorch's fused kernel, in one pass over memory: a CPU may look at what to leave out."""
-        for s in keep.nonzero().flatten().tolist() if gradient.numel() else ():
+        gradient = (gradient * scale).contiguous()
+        for s in keep.nonzero().flatten().tolist():
             adam(
                 params=[self.parameters[s]],
                 grads=[gradient[s]],

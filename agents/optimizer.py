@@ -12,7 +12,7 @@ from agents.adam import Adam
 from agents.layers import TASK_AXIS
 from agents.parameters import ParameterVector
 from mtrl.balancers.base import Balancer
-from mtrl.gradients import Pack, TaskGradients, pack_compiled, summed_gradients, task_gradients
+from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
 
 
 class TaskOptimizer:
@@ -52,16 +52,22 @@ class TaskOptimizer:
         if balancer is None or not balancer.replaces_optimizer:
             self.adam_shared = Adam(shared, learning_rate)
         self.learning_rate = learning_rate
-        self._pack: Pack | None = None
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
-        self._pack = pack_compiled
-        self._apply = torch.compile(self._apply, dynamic=False)  # type: ignore[method-assign]
+        self._measure = torch.compile(self._measure, dynamic=False)  # type: ignore[method-assign]
+        self.adam_owned.compile()
+        if self.adam_shared is not None:
+            self.adam_shared.compile()
 
     def leaves(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The parameters (shared, owned) that the losses are to be computed with."""
         return self.parameters.leaves(None if self.balancer is None else self.num_tasks)
+
+    def representation(self, features: Tensor) -> Tensor:
+        """The features for `step`; constants unless their gradient is wanted: a backward pass would add zeros."""
+        wanted = self.balancer is not None and self.balancer.system == "representation"
+        return features if wanted else features.detach()
 
     def step(
         self,
@@ -117,7 +123,6 @@ class TaskOptimizer:
             list(owned.values()),
             representation if self.balancer.system == "representation" else None,
             task_axis=TASK_AXIS,
-            pack=self._pack,
         )
 
     @torch.no_grad()
@@ -125,19 +130,26 @@ class TaskOptimizer:
         self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Clips, steps where everything is finite, and returns the gradients' norms [S] and what is not finite [S]."""
+        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_gradient)
+        self.adam_owned.step(owned_gradient, keep, scale)
+        if self.adam_shared is not None:
+            self.adam_shared.step(shared_gradient, keep, scale)
+        else:
+            step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient, 0.0)
+            self.parameters.shared.sub_(step, alpha=self.learning_rate)
+        return norm, nonfinite
+
+    def _measure(
+        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
         squared_norm = shared_gradient.square().sum(-1) + owned_gradient.square().sum(-1)
         keep = torch.isfinite(squared_norm + losses.sum(-1)).to(losses.dtype)
         norm = squared_norm.sqrt()
         scale = torch.ones_like(norm).unsqueeze(-1)
         if self.max_grad_norm is not None:
             scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(-1)
-        self.adam_owned.step(owned_gradient * scale, keep)
-        if self.adam_shared is not None:
-            self.adam_shared.step(shared_gradient * scale, keep)
-        else:
-            step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient, 0.0)
-            self.parameters.shared.sub_(step, alpha=self.learning_rate)
-        return norm, 1.0 - keep
+        return norm, keep, 1.0 - keep, scale
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts of Adam, and the balancer's state."""

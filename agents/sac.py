@@ -297,17 +297,17 @@ class SAC:
     def _policy(
         self, parameters: Parameters, observation: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B] and features."""
+        """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B] and the representation."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
         mean, log_std, features = self._run(self.actor, parameters, encoded)
         action, log_prob = sample_action(mean, self._bounded(log_std), noise)
-        return action, log_prob, features
+        return action, log_prob, self.actor_optimizer.representation(features)
 
     def _values(self, parameters: Parameters, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Action values [S, E, T, B] and features; of the critics' own parameters, as constants, if none are given."""
+        """Action values [S, E, T, B] and the representation; of the critics' own parameters, if none are given."""
         q, features = self._run(self.critic, parameters, observation, action)
-        return q, features
+        return q, self.critic_optimizer.representation(features)
 
     def _run(self, module: nn.Module, parameters: Parameters, *inputs: Tensor) -> tuple[Tensor, ...]:
         """A module's outputs and features, with the given parameters, if any, in place of its own.

@@ -7,23 +7,25 @@ the ordinary summed gradient, with T times the output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Pack = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor, int], tuple[Tensor, Tensor]]
+from mtrl.balancers import kernels
+from mtrl.balancers.blocks import Blocks
 
 
 class TaskGradients(NamedTuple):
-    """jacobian: per-task gradients of the shared parameters, [S, T, P].
+    """jacobian: per-task gradients of the shared parameters, [S, T, P]; in blocks where kernels read them so.
 
     owned: gradients of the parameters that each task owns, [S, Q]; each part comes from its own task's loss.
     representation: per-task gradients of the shared representation, [S, T, R], if one was given.
     """
 
-    jacobian: Tensor
+    jacobian: Tensor | Blocks
     owned: Tensor
     representation: Tensor | None
 
@@ -41,7 +43,6 @@ def task_gradients(
     representation: Tensor | None = None,
     *,
     task_axis: int,
-    pack: Pack | None = None,
 ) -> TaskGradients:
     """Differentiates the losses [S, T] once.
 
@@ -49,46 +50,33 @@ def task_gradients(
         expanded: leaves from `expand_over_tasks`, [S, ..., T, ...], T at `task_axis`.
         owned: leaves of which each task owns a part, [S, ...]; a zero gradient where the losses do not use one.
         representation: [S, E, T, B, R] within the losses' graph, or None.
-        pack: what lays the gradients out, `pack_compiled` where kernels count; the result is the same.
     """
     wanted = [*expanded, *owned] + ([] if representation is None else [representation])
     gradients = torch.autograd.grad(losses.sum(), wanted, allow_unused=True, materialize_grads=True)
 
-    jacobian, owned_gradient = (pack or _pack)(
-        gradients[: len(expanded)], gradients[len(expanded) : len(expanded) + len(owned)], losses, task_axis
-    )
+    jacobian: Tensor | Blocks = losses.new_empty(*losses.shape, 0)
+    if expanded:
+        blocks = Blocks(tuple(_block(gradient, task_axis) for gradient in gradients[: len(expanded)]))
+        jacobian = blocks if kernels.usable(losses) else blocks.packed()
     return TaskGradients(
         jacobian=jacobian,
-        owned=owned_gradient,
+        owned=_flat(gradients[len(expanded) : len(expanded) + len(owned)], losses),
         representation=None if representation is None else _disjoint_rows(gradients[-1].to(losses.dtype)),
     )
 
 
-def _pack(
-    shared: Sequence[Tensor], owned: Sequence[Tensor], losses: Tensor, task_axis: int
-) -> tuple[Tensor, Tensor]:
-    """Gradients [S, ..., T, ...] of shared and [S, ...] of owned parameters as [S, T, P] and [S, Q], copied once."""
-    num_seeds, num_tasks = losses.shape
-    sizes = [gradient.numel() // (num_seeds * num_tasks) for gradient in shared]
-    jacobian = losses.new_empty(num_seeds, num_tasks, sum(sizes))
-    for block, gradient in zip(jacobian.split(sizes, dim=-1), shared, strict=True):
-        by_task = gradient.movedim(task_axis, 1)
-        block.view(by_task.shape).copy_(by_task)
-    flat = [gradient.reshape(num_seeds, -1) for gradient in owned]
-    return jacobian, torch.cat([losses.new_empty(num_seeds, 0), *flat], dim=-1)
+def _block(gradient: Tensor, task_axis: int) -> Tensor:
+    """A gradient [S, ..., T, ...] as [S, E, T, n], a view where it is contiguous."""
+    num_seeds, num_tasks = gradient.shape[0], gradient.shape[task_axis]
+    parts = math.prod(gradient.shape[1:task_axis])
+    return gradient.reshape(num_seeds, parts, num_tasks, -1).contiguous()
 
 
-def _pack_compiled(
-    shared: Sequence[Tensor], owned: Sequence[Tensor], losses: Tensor, task_axis: int
-) -> tuple[Tensor, Tensor]:
-    """`_pack` in the form that compiles into one kernel."""
+def _flat(gradients: Sequence[Tensor], losses: Tensor) -> Tensor:
+    """Gradients [S, ...] side by side, [S, Q]."""
     num_seeds = losses.shape[0]
-    by_task = [gradient.movedim(task_axis, 1).flatten(2) for gradient in shared]
-    flat = [gradient.reshape(num_seeds, -1) for gradient in owned]
-    return torch.cat(by_task, dim=-1), torch.cat([losses.new_empty(num_seeds, 0), *flat], dim=-1)
-
-
-pack_compiled = torch.compile(_pack_compiled, dynamic=False)
+    flat = [gradient.reshape(num_seeds, -1) for gradient in gradients]
+    return torch.cat([losses.new_empty(num_seeds, 0), *flat], dim=-1)
 
 
 def summed_gradients(losses: Tensor, weights: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
@@ -96,10 +84,7 @@ def summed_gradients(losses: Tensor, weights: Tensor, leaves: Mapping[str, Tenso
     gradients = torch.autograd.grad(
         (losses * weights).sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
     )
-    num_seeds = losses.shape[0]
-    if not gradients:
-        return losses.new_empty(num_seeds, 0)
-    return torch.cat([g.reshape(num_seeds, -1) for g in gradients], dim=-1)
+    return _flat(gradients, losses)
 
 
 def _disjoint_rows(gradient: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from mtrl.balancers.base import Balanced, Balancer
+from mtrl.balancers.blocks import Blocks
 from mtrl.balancers.moments import Moments
+from mtrl.balancers.solvers import packed
 
 
 class AdaTask(Balancer):
@@ -44,7 +46,8 @@ class AdaTask(Balancer):
         # The number of parameters is known at the first gradient, or from a state that is loaded.
         self.moments = Moments(zeros.new_zeros(*zeros.shape, 0), self.betas, self.eps)
 
-    def balance(self, jacobian: Tensor, losses: Tensor, gramian: Tensor) -> Balanced:
+    def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:
+        jacobian = packed(jacobian)
         if self.moments.first.shape != jacobian.shape:
             self.moments = Moments(torch.zeros_like(jacobian), self.betas, self.eps)
         direction = (self.preference.unsqueeze(-1) * self.moments.normalize(jacobian)).sum(dim=-2)

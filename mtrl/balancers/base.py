@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtrl.balancers import solvers
+from mtrl.balancers.blocks import Blocks
 
 
 class Balanced(NamedTuple):
@@ -97,11 +98,13 @@ class Balancer(nn.Module):
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         """Registers the method's own state, as `setup` ends; `zeros` [S, T] has the device and dtype to use."""
 
-    def forward(self, jacobian: Tensor, losses: Tensor, representation: Tensor | None = None) -> Balanced:
+    def forward(
+        self, jacobian: Tensor | Blocks, losses: Tensor, representation: Tensor | None = None
+    ) -> Balanced:
         """Balances one step.
 
         Args:
-            jacobian: per-task gradients of the shared parameters, [S, T, P].
+            jacobian: per-task gradients of the shared parameters, [S, T, P], as one tensor or in blocks.
             losses: per-task losses, [S, T].
             representation: per-task gradients of the shared representation, [S, T, R]; read by the methods whose
                 `system` is "representation".
@@ -118,11 +121,14 @@ class Balancer(nn.Module):
         if self.reads_gramian or self.diagnose:
             return self.balance(jacobian, losses, solvers.gramian(system))
         num_seeds, num_tasks = losses.shape
-        unknown = jacobian.new_full((num_seeds, num_tasks, num_tasks), torch.nan, dtype=torch.float64)
+        unknown = losses.new_full((num_seeds, num_tasks, num_tasks), torch.nan, dtype=torch.float64)
         return self.balance(jacobian, losses, unknown)
 
-    def balance(self, jacobian: Tensor, losses: Tensor, gramian: Tensor) -> Balanced:
-        """What `forward` does once its arguments are checked; a method without task weights overrides it."""
+    def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:
+        """What `forward` does once its arguments are checked; a method without task weights overrides it.
+
+        The Jacobian may come in blocks; `solvers.packed` makes it one tensor.
+        """
         weights = self.weights(gramian, losses).to(jacobian.dtype)
         return Balanced(solvers.combine(weights, jacobian), weights, gramian)
 

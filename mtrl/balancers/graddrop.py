@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from mtrl.balancers.base import Balanced, Balancer
+from mtrl.balancers.blocks import Blocks
 from mtrl.balancers.random import Random
+from mtrl.balancers.solvers import packed
 
 
 class GradDrop(Random, Balancer):
@@ -33,7 +35,8 @@ class GradDrop(Random, Balancer):
             raise ValueError(f"GradDrop needs a leak between 0 and 1, got {leak}.")
         self.leak = leak
 
-    def balance(self, jacobian: Tensor, losses: Tensor, gramian: Tensor) -> Balanced:
+    def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:
+        jacobian = packed(jacobian)
         weighted = self.preference.unsqueeze(-1) * jacobian
         total = weighted.abs().sum(dim=-2)
         # Where every gradient is zero the purity does not matter.

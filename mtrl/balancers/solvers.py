@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mtrl.balancers import kernels
 from mtrl.balancers.active_set import Solution, cone_quadratic, simplex_norm, simplex_quadratic, unit_scale
+from mtrl.balancers.blocks import Blocks
 
 __all__ = [
     "Solution",
@@ -22,6 +23,7 @@ __all__ = [
     "fair",
     "gramian",
     "matvec",
+    "packed",
     "quadratic",
     "simplex_norm",
     "simplex_quadratic",
@@ -47,7 +49,7 @@ class Spectrum(NamedTuple):
     failed: Tensor
 
 
-def gramian(jacobian: Tensor) -> Tensor:
+def gramian(jacobian: Tensor | Blocks) -> Tensor:
     """J Jᵀ in float64, [S, T, T], from J [S, T, P] of any floating dtype.
 
     A Gramian squares the condition number: in float32, task gradients a thousand times smaller than the
@@ -55,6 +57,7 @@ def gramian(jacobian: Tensor) -> Tensor:
     """
     if kernels.usable(jacobian):
         return kernels.gramian(jacobian)
+    jacobian = packed(jacobian)
     num_tasks = jacobian.shape[-2]
     total = jacobian.new_zeros(*jacobian.shape[:-2], num_tasks, num_tasks, dtype=torch.float64)
     for start in range(0, jacobian.shape[-1], _CHUNK):
@@ -63,11 +66,17 @@ def gramian(jacobian: Tensor) -> Tensor:
     return total
 
 
-def combine(weights: Tensor, jacobian: Tensor) -> Tensor:
+def combine(weights: Tensor, jacobian: Tensor | Blocks) -> Tensor:
     """wᵀJ, [S, P], in the dtype of the Jacobian."""
     if kernels.usable(jacobian):
         return kernels.combine(weights, jacobian)
+    jacobian = packed(jacobian)
     return (weights.to(jacobian.dtype).unsqueeze(-2) @ jacobian).squeeze(-2)
+
+
+def packed(jacobian: Tensor | Blocks) -> Tensor:
+    """The Jacobian as one tensor [S, T, P]."""
+    return jacobian.packed() if isinstance(jacobian, Blocks) else jacobian
 
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:

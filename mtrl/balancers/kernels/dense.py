@@ -75,11 +75,14 @@ def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr):
     they are, the rounding error of a zero. Rounds of SIZE / 2 disjoint pairs, paired as in a round-robin
     tournament: in round r, i meets j with i + j = 2 r modulo SIZE - 1, and r meets SIZE - 1. SIZE is even. A sweep
     that saw no cosine above 1e-8 leaves none above the rounding error.
+
+    The angle is float32, as float64 divisions and roots take most of the time: it need not be exact, since any rotation
+    keeps the rows' system, and a cosine becomes a millionth of what it was. The rotation itself is exact to float64.
     """
-    worst = tl.sum(rows * 0.0) + 1.0
-    sweep = tl.sum(tl.where(index < 0, 1, 0), axis=0)
-    while (worst > 1e-16) & (sweep < SWEEPS):
-        worst = worst * 0.0
+    slanted = tl.sum(tl.where(index == 0, 1, 0), axis=0)
+    sweep = slanted - 1
+    while (slanted > 0) & (sweep < SWEEPS):
+        seen = index * 0
         for r in range(SIZE - 1):
             partner = (2 * r - index + 2 * SIZE - 2) % (SIZE - 1)
             partner = tl.where(index == SIZE - 1, r, tl.where(index == r, SIZE - 1, partner))
@@ -89,17 +92,23 @@ def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr):
             # Not summed anew: where both are equal, a last bit would have the pair turn in the same direction.
             other = tl.gather(own, partner, axis=0)
             inner = tl.sum(rows * others, axis=1)
-            turns = (inner != 0.0) & (tl.minimum(own, other) > 1e-30) & (index < SIZE)
-            cosine = tl.where(turns, inner * inner / tl.where(turns, own * other, 1.0), 0.0)
-            worst = tl.maximum(worst, tl.max(cosine, axis=0))
-            ratio = (other - own) / tl.where(turns, 2.0 * inner, 1.0)
+            square = inner * inner
+            turns = (square > 1e-32 * (own * other)) & (tl.minimum(own, other) > 1e-30) & (index < SIZE)
+            seen = seen | tl.where(turns & (square > 1e-16 * (own * other)), 1, 0)
+            # 1e18 keeps what may be as small as 1e-46 within float32.
+            ratio = (1e18 * (other - own)).to(tl.float32) / tl.where(turns, 2e18 * inner, 1.0).to(tl.float32)
+            size = tl.minimum(tl.abs(ratio), 1e36)
+            root = tl.where(size > 1e9, size, tl.sqrt(1.0 + size * size))
             sign = tl.where((ratio > 0.0) | ((ratio == 0.0) & (index < partner)), 1.0, -1.0)
-            tangent = sign / (tl.abs(ratio) + tl.sqrt(1.0 + ratio * ratio))
-            tangent = tl.where(turns, tangent, 0.0)
-            scale = 1.0 / tl.sqrt(1.0 + tangent * tangent)
-            rows = scale[:, None] * rows - (scale * tangent)[:, None] * others
+            tangent = tl.where(turns, sign / (size + root), 0.0).to(tl.float64)
+            secant = 1.0 + tangent * tangent  # squared
+            scale = (1.0 / tl.sqrt(secant.to(tl.float32))).to(tl.float64)
+            scale = scale * (1.5 - 0.5 * secant * scale * scale)  # Newton's method, to float64
+            scale = scale * (1.5 - 0.5 * secant * scale * scale)
+            rows = scale[:, None] * (rows - tangent[:, None] * others)
+        slanted = tl.max(seen, axis=0)
         sweep += 1
-    return rows, worst > 1e-16
+    return rows, slanted > 0
 
 
 @triton.jit

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mtrl.balancers import active_set
+from mtrl.balancers.blocks import Blocks
 
 _INSTALLED = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -19,35 +21,38 @@ if _INSTALLED:
 
 #: Up to so many tasks the sums of all pairs of rows fit a thread's registers.
 _FEW_TASKS = 11
+#: Pieces of the columns for the sums of pairs: eight warps on each of an H100's or H200's multiprocessors.
+_PROGRAMS = 1056
 _NEWTON_STEPS = 50
 _SWEEPS = 30
 
 
-def usable(tensor: Tensor) -> bool:
+def usable(tensor: Tensor | Blocks) -> bool:
     """Whether the kernels take this tensor: on a GPU, or anywhere in Triton's interpreter."""
-    return _INSTALLED and (tensor.is_cuda or _INTERPRETED)
+    return _INSTALLED and (tensor.device.type == "cuda" or _INTERPRETED)
 
 
-def gramian(jacobian: Tensor) -> Tensor:
+def gramian(jacobian: Tensor | Blocks) -> Tensor:
     """J Jᵀ in float64, [S, T, T]; the same bits every time."""
-    jacobian = jacobian.contiguous()
+    blocks = _blocks(jacobian)
     num_seeds, num_tasks, size = jacobian.shape
     block = _block(num_tasks)
     triangle = num_tasks <= _FEW_TASKS
     columns = 128 if triangle else 32
-    span = columns * _divide_up(_divide_up(size, 528 if triangle else 132), columns)
-    num_programs = _divide_up(size, span)
+    span = columns * _divide_up(_divide_up(size, _PROGRAMS if triangle else 132), columns)
+    plan = _plan(tuple(b.shape for b in blocks), span, jacobian.device)
+    num_programs = len(plan)
     count = num_tasks * (num_tasks + 1) // 2 if triangle else block * block
-    partials = jacobian.new_empty(num_seeds, num_programs, count, dtype=torch.float64)
-    result = jacobian.new_empty(num_seeds, num_tasks, num_tasks, dtype=torch.float64)
+    partials = plan.new_empty(num_seeds, num_programs, count, dtype=torch.float64)
+    result = plan.new_empty(num_seeds, num_tasks, num_tasks, dtype=torch.float64)
     grid = (num_programs, num_seeds)
     if triangle:
         packed.pairs_kernel[grid](
-            jacobian, partials, size, SPAN=span, T=num_tasks, LANES=32, UNROLL=4, num_warps=1
+            blocks, plan, partials, SPAN=span, T=num_tasks, LANES=32, UNROLL=4, num_warps=1
         )
     else:
         packed.tile_kernel[grid](
-            jacobian, partials, size, SPAN=span, T=num_tasks, B=max(16, block), COLUMNS=columns, num_warps=8
+            blocks, plan, partials, SPAN=span, T=num_tasks, B=max(16, block), COLUMNS=columns, num_warps=8
         )
     pairs = 4
     packed.gramian_kernel[(_divide_up(count, pairs), num_seeds)](
@@ -63,14 +68,15 @@ def gramian(jacobian: Tensor) -> Tensor:
     return result
 
 
-def combine(weights: Tensor, jacobian: Tensor) -> Tensor:
+def combine(weights: Tensor, jacobian: Tensor | Blocks) -> Tensor:
     """wᵀJ, [S, P], in the dtype of the Jacobian."""
-    jacobian = jacobian.contiguous()
+    blocks = _blocks(jacobian)
     num_seeds, num_tasks, size = jacobian.shape
-    direction = jacobian.new_empty(num_seeds, size)
-    columns = 1024
-    packed.combine_kernel[(_divide_up(size, columns), num_seeds)](
-        weights.contiguous(), jacobian, direction, size, T=num_tasks, COLUMNS=columns, num_warps=4
+    direction = blocks[0].new_empty(num_seeds, size)
+    span = 1024
+    plan = _plan(tuple(b.shape for b in blocks), span, jacobian.device)
+    packed.combine_kernel[(len(plan), num_seeds)](
+        blocks, plan, weights.contiguous(), direction, size, T=num_tasks, SPAN=span, num_warps=4
     )
     return direction
 
@@ -213,6 +219,36 @@ def surgery(
         **shape,
     )
     return weights
+
+
+def _blocks(jacobian: Tensor | Blocks) -> tuple[Tensor, ...]:
+    if isinstance(jacobian, Blocks):
+        return jacobian.blocks
+    return (jacobian.contiguous().unsqueeze(1),)
+
+
+@lru_cache(maxsize=256)
+def _plan(shapes: tuple[torch.Size, ...], span: int, device: torch.device) -> Tensor:
+    """Which piece of blocks [S, E, T, n] each program takes, int64 [programs, 6]: see `packed`.
+
+    Made once, before a graph is captured: to fill it takes a copy from the host.
+    """
+    rows, first = [], 0
+    for block, (_, num_parts, num_tasks, size) in enumerate(shapes):
+        for part in range(num_parts):
+            for start in range(0, size, span):
+                rows.append(
+                    (
+                        block,
+                        part * num_tasks * size + start,
+                        size,
+                        num_parts * num_tasks * size,
+                        min(span, size - start),
+                        first + part * size + start,
+                    )
+                )
+        first += num_parts * size
+    return torch.tensor(rows, dtype=torch.int64, device=device)
 
 
 def _divide_up(number: int, by: int) -> int:

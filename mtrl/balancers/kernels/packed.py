@@ -1,4 +1,9 @@
-"""Kernels over the packed Jacobian [S, T, P]: its Gramian, and a weighted sum of its rows."""
+"""Kernels over a Jacobian [S, T, P] in blocks: its Gramian, and a weighted sum of its rows.
+
+A block [S, E, T, n] holds E·n of the P columns. Each program takes a piece of a block that `launch` planned, a row of
+`plan`: which block; where the piece begins, for task 0; the distance from one task to the next and from one seed to the
+next; how many columns; and which of the P columns is the first.
+"""
 
 # Triton compiles these functions; they are not the Python that the checkers know.
 # mypy: ignore-errors
@@ -9,34 +14,48 @@ import triton.language as tl
 
 
 @triton.jit
+def piece_of(blocks, plan_pointer, program):
+    """The address of the piece's first number, and the other entries of its row."""
+    plan_pointer += program * 6
+    block = tl.load(plan_pointer)
+    address = blocks[0].to(tl.int64, bitcast=True)
+    for other in tl.static_range(1, len(blocks)):
+        address = tl.where(block == other, blocks[other].to(tl.int64, bitcast=True), address)
+    pointer = address.to(blocks[0].dtype, bitcast=True) + tl.load(plan_pointer + 1)
+    per_task, per_seed = tl.load(plan_pointer + 2), tl.load(plan_pointer + 3)
+    return pointer, per_task, per_seed, tl.load(plan_pointer + 4), tl.load(plan_pointer + 5)
+
+
+@triton.jit
 def pairs_kernel(
-    jacobian_pointer,
+    blocks,
+    plan_pointer,
     partial_pointer,
-    size,
     SPAN: tl.constexpr,
     T: tl.constexpr,
     LANES: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Inner products of all pairs of rows, over SPAN columns a program: [S, programs, T (T + 1) / 2]. For few tasks.
+    """Inner products of all pairs of rows, over up to SPAN columns: [S, programs, T (T + 1) / 2]. For few tasks.
 
     Every thread keeps the sums of all pairs over its own columns in registers: each number is read once and nothing
     is padded. UNROLL columns a thread are on their way at a time.
     """
     program, seed = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    jacobian_pointer += seed * T * size
+    pointer, per_task, per_seed, count, _first = piece_of(blocks, plan_pointer, program)
+    pointer += seed * per_seed
     lane = tl.arange(0, LANES)
     sums = ()
     for _ in tl.static_range(T * (T + 1) // 2):
         sums = sums + (tl.zeros([LANES], tl.float64),)
-    last = tl.minimum((program + 1) * SPAN, size)
     for offset in range(0, SPAN, LANES * UNROLL):
         entries = ()
         for step in tl.static_range(UNROLL):
-            column = program * SPAN + offset + step * LANES + lane
+            column = offset + step * LANES + lane
             for row in tl.static_range(T):
-                pointer = jacobian_pointer + row * tl.cast(size, tl.int64) + column
-                entries = entries + (tl.load(pointer, mask=column < last, other=0.0),)
+                entries = entries + (
+                    tl.load(pointer + row * per_task + column, mask=column < count, other=0.0),
+                )
         for step in tl.static_range(UNROLL):
             rows = ()
             for row in tl.static_range(T):
@@ -53,25 +72,24 @@ def pairs_kernel(
 
 @triton.jit
 def tile_kernel(
-    jacobian_pointer,
+    blocks,
+    plan_pointer,
     partial_pointer,
-    size,
     SPAN: tl.constexpr,
     T: tl.constexpr,
     B: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """J Jᵀ over SPAN columns a program as a padded tile, on the float64 tensor cores: [S, programs, B, B]."""
+    """J Jᵀ over up to SPAN columns as a padded tile, on the float64 tensor cores: [S, programs, B, B]."""
     program, seed = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = tl.arange(0, B)
-    jacobian_pointer += seed * T * size + row[:, None] * tl.cast(size, tl.int64)
+    pointer, per_task, per_seed, count, _first = piece_of(blocks, plan_pointer, program)
+    pointer += seed * per_seed + row[:, None] * per_task
     total = tl.zeros([B, B], tl.float64)
-    last = tl.minimum((program + 1) * SPAN, size)
     for offset in range(0, SPAN, COLUMNS):
-        column = program * SPAN + offset + tl.arange(0, COLUMNS)[None, :]
-        rows = tl.load(jacobian_pointer + column, mask=(row[:, None] < T) & (column < last), other=0.0).to(
-            tl.float64
-        )
+        column = offset + tl.arange(0, COLUMNS)[None, :]
+        inside = (row[:, None] < T) & (column < count)
+        rows = tl.load(pointer + column, mask=inside, other=0.0).to(tl.float64)
         total = tl.dot(rows, tl.trans(rows), total, input_precision="ieee", out_dtype=tl.float64)
     partial_pointer += (seed * tl.num_programs(0) + program) * B * B
     tl.store(partial_pointer + row[:, None] * B + row[None, :], total)
@@ -114,22 +132,21 @@ def gramian_kernel(
 
 @triton.jit
 def combine_kernel(
+    blocks,
+    plan_pointer,
     weights_pointer,
-    jacobian_pointer,
     direction_pointer,
     size,
     T: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SPAN: tl.constexpr,
 ):
     """wᵀJ, [S, P], in the dtype of J."""
     seed = tl.program_id(1).to(tl.int64)
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    inside = column < size
-    jacobian_pointer += seed * T * size
-    total = tl.zeros([COLUMNS], jacobian_pointer.dtype.element_ty)
+    pointer, per_task, per_seed, count, first = piece_of(blocks, plan_pointer, tl.program_id(0))
+    column = tl.arange(0, SPAN)
+    pointer += seed * per_seed + column
+    total = tl.zeros([SPAN], direction_pointer.dtype.element_ty)
     for task in tl.static_range(T):
         weight = tl.load(weights_pointer + seed * T + task).to(total.dtype)
-        total += weight * tl.load(
-            jacobian_pointer + task * tl.cast(size, tl.int64) + column, mask=inside, other=0.0
-        )
-    tl.store(direction_pointer + seed * size + column, total, mask=inside)
+        total += weight * tl.load(pointer + task * per_task, mask=column < count, other=0.0)
+    tl.store(direction_pointer + seed * size + first + column, total, mask=column < count)

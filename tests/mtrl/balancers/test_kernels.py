@@ -27,6 +27,7 @@ from mtrl.balancers import (
     UPGrad,
     kernels,
 )
+from mtrl.balancers.blocks import Blocks
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.skipif(
@@ -94,3 +95,20 @@ def test_gramian_and_combination(
     weights = torch.rand(2, tasks, dtype=torch.float64, device=DEVICE)
     expected = (weights.to(dtype).unsqueeze(1) @ jacobian).squeeze(1)
     torch.testing.assert_close(kernels.combine(weights, jacobian), expected)
+
+
+@pytest.mark.parametrize("tasks", [2, 12])
+def test_a_system_in_blocks_is_the_same_system(tasks: int, make: Callable[..., Tensor]) -> None:
+    sizes = [(2, 700), (2, 3), (1, 130)]
+    blocks = tuple(
+        make("uneven", 2 * parts, tasks, size=size).view(2, parts, tasks, size).to(DEVICE)
+        for parts, size in sizes
+    )
+    jacobian = Blocks(blocks)
+    packed = jacobian.packed()
+    assert jacobian.shape == packed.shape == (2, tasks, 1536)
+    assert torch.equal(packed[1, 0, 700:1400], blocks[0][1, 1, 0])
+    assert torch.equal(packed[0, -1, -130:], blocks[2][0, 0, -1])
+    torch.testing.assert_close(kernels.gramian(jacobian), kernels.gramian(packed), rtol=1e-12, atol=0.0)
+    weights = torch.rand(2, tasks, dtype=torch.float64, device=DEVICE)
+    assert torch.equal(kernels.combine(weights, jacobian), kernels.combine(weights, packed))

@@ -19,7 +19,7 @@ class Random:
         self.generators = Generators(seeds, type(self).__name__, zeros.device)
 
     def get_extra_state(self) -> Tensor:
-        """The states of the generators, uint8 [S, bytes]."""
+        """The states of the generators, [S, ...]: as long as the device's are."""
         return torch.stack(list(self.generators.state_dict().values()))
 
     def set_extra_state(self, state: Tensor) -> None:

@@ -1,25 +1,39 @@
+import pytest
 import torch
 
+from mtrl import philox
+from mtrl.capture import WARM_UP_CALLS, Captured
 from mtrl.generators import Generators
 
+CPU_COUNTS = philox.usable(torch.device("cpu"))
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+on_every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 
-def test_a_seed_draws_the_same_whoever_is_beside_it() -> None:
-    alone = Generators([7], "policy").randn(3, 2)
-    together = Generators([1, 7, 5], "policy").randn(3, 2)
+
+@on_every_device
+def test_a_seed_draws_the_same_whoever_is_beside_it(device: str) -> None:
+    alone = Generators([7], "policy", device).randn(3, 2)
+    together = Generators([1, 7, 5], "policy", device).randn(3, 2)
     assert torch.equal(together[1], alone[0])
 
 
-def test_streams_of_one_seed_differ() -> None:
-    assert not torch.equal(Generators([7], "policy").rand(8), Generators([7], "replay").rand(8))
+@on_every_device
+def test_streams_of_one_seed_differ(device: str) -> None:
+    assert not torch.equal(
+        Generators([7], "policy", device).rand(8), Generators([7], "replay", device).rand(8)
+    )
 
 
-def test_seeds_differ() -> None:
-    first, second = Generators([0, 1], "policy").rand(8)
+@on_every_device
+def test_seeds_differ(device: str) -> None:
+    first, second = Generators([0, 1], "policy", device).rand(8)
     assert not torch.equal(first, second)
 
 
-def test_distributions() -> None:
-    uniform, normal = Generators([0], "a").rand(20_000), Generators([0], "b").randn(20_000)
+@on_every_device
+def test_distributions(device: str) -> None:
+    uniform = Generators([0], "a", device).rand(20_000)
+    normal = Generators([0], "b", device).randn(20_000)
     assert uniform.min() >= 0
     assert uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.01
@@ -27,11 +41,68 @@ def test_distributions() -> None:
     assert abs(normal.std() - 1) < 0.03
 
 
-def test_state_round_trip() -> None:
-    generators = Generators([0, 3], "policy")
+@on_every_device
+def test_state_round_trip(device: str) -> None:
+    generators = Generators([0, 3], "policy", device)
     generators.rand(5)
-    state = {name: value.clone() for name, value in generators.state_dict().items()}
+    state = generators.state_dict()
     expected = generators.rand(5)
-    other = Generators([8, 9], "else")
-    other.load_state_dict(state)
+    other = Generators([8, 9], "else", device)
+    other.load_state_dict({name: value.cpu() for name, value in state.items()})
     assert torch.equal(other.rand(5), expected)
+
+
+@pytest.mark.skipif(CPU_COUNTS, reason="in Triton's interpreter a CPU draws as a GPU does")
+def test_a_cpu_draws_from_generators_of_pytorch() -> None:
+    """The numbers of every run on a CPU so far, and of every checkpoint."""
+    generators = Generators([7, 1], "policy")
+    assert len(generators.generators) == 2
+    torch.testing.assert_close(
+        generators.randn(2),
+        torch.tensor([[1.1436472, -0.454851], [-0.0330535, 0.1134765]]),
+        rtol=0,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.skipif(CPU_COUNTS, reason="in Triton's interpreter a CPU draws as a GPU does")
+def test_a_state_of_another_kind_of_device_is_refused() -> None:
+    generators = Generators([0], "policy")
+    with pytest.raises(ValueError, match="cannot go on on cpu: it was saved on another kind of device"):
+        generators.load_state_dict({"0": philox.seeded([3], torch.device("cpu"))[0]})
+
+
+@needs_cuda
+@pytest.mark.parametrize("triton", [True, False])
+def test_a_captured_draw_is_the_next_of_the_eager_ones(triton: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not triton:
+        monkeypatch.setattr(philox, "usable", lambda device: False)
+    eager, generators = Generators([0, 3], "policy", "cuda"), Generators([0, 3], "policy", "cuda")
+    assert (not generators.generators) == triton
+    normal, uniform = torch.zeros(2, 5000, device="cuda"), torch.zeros(2, 30, 20, device="cuda").double()
+
+    def draw() -> None:
+        normal.copy_(generators.randn(5000))
+        uniform.copy_(generators.rand(30, 20, dtype=torch.float64))
+
+    captured = Captured(draw, generators.generators)
+    for _ in range(WARM_UP_CALLS + 3):
+        captured()
+        assert torch.equal(normal, eager.randn(5000))
+        assert torch.equal(uniform, eager.rand(30, 20, dtype=torch.float64))
+
+
+@needs_cuda
+@pytest.mark.skipif(not philox.usable(torch.device("cuda")), reason="needs Triton")
+def test_a_captured_draw_goes_on_from_a_loaded_state() -> None:
+    generators, drawn = Generators([0, 3], "policy", "cuda"), torch.zeros(2, 7, device="cuda")
+    captured = Captured(lambda: (drawn.copy_(generators.randn(7)), None)[1], generators.generators)
+    for _ in range(WARM_UP_CALLS + 1):
+        captured()
+    state = generators.state_dict()
+    captured()
+    expected = drawn.clone()
+    captured()
+    generators.load_state_dict(state)
+    captured()
+    assert torch.equal(drawn, expected)

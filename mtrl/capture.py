@@ -17,7 +17,7 @@ class Captured:
 
     Args:
         function: what to replay.
-        generators: every generator it draws from; each replay draws fresh numbers.
+        generators: every `torch.Generator` it draws from; each replay draws fresh numbers.
     """
 
     def __init__(self, function: Callable[[], None], generators: Sequence[torch.Generator]) -> None:

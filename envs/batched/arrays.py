@@ -6,8 +6,9 @@ standard that NumPy and `array_api_compat` over PyTorch share. They never change
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, TypeAlias
 
 import array_api_compat
@@ -27,8 +28,10 @@ def namespace(array: Array) -> Any:
 
 def norm(vectors: Array) -> Array:
     """Euclidean length along the last axis."""
-    xp = namespace(vectors)
-    return xp.sqrt(xp.vecdot(vectors, vectors))
+    squares = vectors * vectors
+    # Summed in this order whatever computes it, so that it is the same to the last bit.
+    total = reduce(operator.add, (squares[..., i] for i in range(squares.shape[-1])))
+    return namespace(vectors).sqrt(total)
 
 
 def vector(like: Array, *numbers: float) -> Array:
@@ -69,37 +72,23 @@ def quaternion(axes: Array) -> Array:
     `Rotation.as_quat`, so the sign is the same, too.
     """
     xp = namespace(axes)
-    x, y, z = axes[:, 0:1], axes[:, 4:5], axes[:, 8:9]
-    best = xp.argmax(xp.concat([x, y, z, x + y + z], axis=1), axis=1)
-    linear = xp.take(_like(axes, _WAYS), best, axis=0)
-    constant = xp.take(_like(axes, _WAYS_AT_ZERO), best, axis=0)
-    # Not a matrix product: how that rounds depends on the number of worlds.
-    chosen = xp.vecdot(axes[:, None, :], linear) + constant
+    xx, yx, zx, xy, yy, zy, xz, yz, zz = (
+        axes[:, i] for i in range(9)
+    )  # rotation matrix: its columns are the axes
+    trace = xx + yy + zz
+    x_y, x_z, y_z = xy + yx, xz + zx, yz + zy
+    x, y, z = zy - yz, xz - zx, yx - xy
+    ways = (
+        (xx, (1.0 - trace + 2.0 * xx, x_y, x_z, x)),
+        (yy, (x_y, 1.0 - trace + 2.0 * yy, y_z, y)),
+        (zz, (x_z, y_z, 1.0 - trace + 2.0 * zz, z)),
+        (trace, (x, y, z, 1.0 + trace)),
+    )
+    largest, chosen = xx, xp.stack(ways[0][1], axis=1)
+    for size, way in ways[1:]:
+        chosen = xp.where((size > largest)[:, None], xp.stack(way, axis=1), chosen)
+        largest = xp.maximum(size, largest)
     return chosen / norm(chosen)[:, None]
-
-
-def _ways() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The four ways as a linear map of the axes: matrices [4, 4, 9] and the constant parts [4, 4].
-
-    With R the rotation matrix, way x is (1 - trace + 2 R_xx, R_xy + R_yx, R_xz + R_zx, R_zy - R_yz), ways y and z are
-    likewise, and way w is (R_zy - R_yz, R_xz - R_zx, R_yx - R_xy, 1 + trace).
-    """
-    linear = np.zeros((3, 3, 4, 4))  # row of R, column of R, way, component
-    constant = np.zeros((4, 4))
-    for k in range(3):
-        i, j = (k + 1) % 3, (k + 2) % 3
-        for m in range(3):
-            linear[m, m, k, k] = 1.0 if m == k else -1.0
-        linear[i, j, i, j] = linear[j, i, i, j] = linear[i, j, j, i] = linear[j, i, j, i] = 1.0
-        linear[j, i, k, 3] = linear[j, i, 3, k] = 1.0
-        linear[i, j, k, 3] = linear[i, j, 3, k] = -1.0
-        linear[k, k, 3, 3] = 1.0
-    np.fill_diagonal(constant, 1.0)
-    # The axes are the columns of R.
-    return np.ascontiguousarray(linear.transpose(2, 3, 1, 0).reshape(4, 4, 9)), constant
-
-
-_WAYS, _WAYS_AT_ZERO = _ways()
 
 
 def pose(position: Array, orientation: Array | None = None) -> Array:

@@ -37,13 +37,13 @@ class BatchedEngine:
 
     def step(self) -> list[Fault]:
         buffers, rows = self.buffers, self.rows
-        observations, rewards, successes, diverged = self.worlds.step(buffers.actions[rows])
-        # One NaN or infinite number makes the sum one.
-        invalid = diverged | ~np.isfinite(np.add.reduce(observations, axis=1) + rewards)
+        step = self.worlds.step(buffers.actions[rows])
+        observations, rewards, successes = step.observations, step.rewards, step.successes
+        invalid = step.diverged | ~step.finite
         faults = []
         if any(invalid.tolist()):
             for i in np.flatnonzero(invalid).tolist():
-                faults.append(Fault(self.positions[i], _DIVERGED if diverged[i] else _NOT_FINITE))
+                faults.append(Fault(self.positions[i], _DIVERGED if step.diverged[i] else _NOT_FINITE))
             observations[invalid] = buffers.observations[rows][invalid]
             rewards[invalid], successes[invalid] = 0.0, False
         ended = invalid | buffers.cut[rows]
@@ -72,7 +72,7 @@ class BatchedEngine:
         group, i = self.worlds.place(index)
         remembered = [np.ravel(group.fields[key][i]) for key in group.task.remembered]
         return np.concatenate(
-            [group.goals[i], group.simulation.state(i), self.worlds.frames[index], *remembered]
+            [group.goals[i], group.simulation.state(i), self.worlds.rows.frames[index], *remembered]
         )
 
     def _unpack(self, index: int, row: NDArray[np.float64]) -> None:
@@ -81,7 +81,7 @@ class BatchedEngine:
         start = GOAL_SIZE + group.simulation.size
         group.simulation.set_state(i, row[GOAL_SIZE:start])
         remembered = [group.fields[key][i : i + 1] for key in group.task.remembered]
-        for values in (self.worlds.frames[index], *remembered):
+        for values in (self.worlds.rows.frames[index], *remembered):
             values[...] = row[start : start + values.size].reshape(values.shape)
             start += values.size
 

@@ -16,8 +16,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.batched.arrays import Array
-from envs.batched.task import ROBOT, Reading, Task
+from envs.batched.arrays import Array, namespace, vector
+from envs.batched.task import Reading, Task
 
 FRAME_SKIP = 5
 SETTLING_STEPS = 50
@@ -50,11 +50,9 @@ _SENSORS = {
     "grip": (mujoco.mjtSensor.mjSENS_USER,),  # filled in by `Simulation._feel`
 }
 _WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "joint": 1, "grip": 1}
-_OPPOSITE = np.array([1.0, -1.0])  # the two fingers of the gripper
 _NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
 _PADS = ("leftpad_geom", "rightpad_geom")
 
-Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 Columns = dict[str, slice | int]
 
 
@@ -69,22 +67,15 @@ def locate(readings: Mapping[str, Reading]) -> Columns:
     return columns
 
 
-ROBOT_COLUMNS = locate(ROBOT)
-ROBOT_SIZE = 1 + sum(_WIDTHS[reading.kind] for reading in ROBOT.values())
-"""The row of every task begins with the clock and the robot's readings."""
+def aim(hands: Array, actions: Array, low: Array, high: Array) -> Array:
+    """The hands' targets [n, 3] moved by the actions [n, 4], within a box."""
+    xp = namespace(hands)
+    return xp.minimum(xp.maximum(hands + actions[:, :3] * ACTION_SCALE, low), high)
 
 
-def aim(hands: NDArray[np.float64], actions: NDArray[np.float64], box: Box) -> None:
-    """Moves the hands' targets [n, 3] by the actions [n, 4], in place, within a box (lowest, highest)."""
-    hands += actions[:, :3] * ACTION_SCALE
-    np.maximum(hands, box[0], out=hands)
-    np.minimum(hands, box[1], out=hands)
-
-
-def squeeze(actions: NDArray[np.float64]) -> NDArray[np.float64]:
+def squeeze(actions: Array) -> Array:
     """The controls of both fingers [n, 2]."""
-    controls: NDArray[np.float64] = actions[:, 3:] * _OPPOSITE
-    return controls
+    return actions[:, 3:] * vector(actions, 1.0, -1.0)
 
 
 def _assets() -> Path:
@@ -125,8 +116,9 @@ class Simulation:
     Attributes:
         size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
             and sites that the task's resets move.
-        hands, times: where the hand of each world is to be [n, 3], and its time at the last step [n]; both are
-            changed in place, so they may be parts of larger arrays.
+        hands, fingers, times: where the hand of each world is to be [n, 3], the controls of its fingers [n, 2], and its
+            time at the last step [n]; all are changed in place, so they may be parts of larger arrays.
+        sensors: what they said after the last step, a row per world.
     """
 
     def __init__(self, task: Task, count: int) -> None:
@@ -144,10 +136,11 @@ class Simulation:
         # Views of what `step` writes and reads: to make one takes longer than to use it.
         self._views = [(data, data.mocap_pos[0], data.ctrl, data.sensordata) for data in self._worlds]
         self.hands = np.zeros((count, 3))
+        self.fingers = np.zeros((count, 2))
         self.times = np.zeros(count)
+        self.sensors = np.zeros((count, model.nsensordata))
         self._places = np.zeros((count, len(self._moved), 3))
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
-        self._box = np.array(task.hand_low), np.array(task.hand_high)
         self._columns = locate(task.all_readings)
         self._joints = {
             name: int(model.joint(reading.name).qposadr[0])
@@ -177,23 +170,17 @@ class Simulation:
             The readings, and whether the simulation diverged [n] (MuJoCo then starts that world again at
             time 0).
         """
-        aim(self.hands, actions, self._box)
-        sensors = self.advance(squeeze(actions))
-        diverged = sensors[:, 0] <= self.times
-        self.times[:] = sensors[:, 0]
-        return self.read(sensors), diverged
+        low, high = np.array(self.task.hand_low), np.array(self.task.hand_high)
+        self.hands[:], self.fingers[:] = aim(self.hands, actions, low, high), squeeze(actions)
+        self.advance()
+        diverged = self.sensors[:, 0] <= self.times
+        self.times[:] = self.sensors[:, 0]
+        return self.read(self.sensors), diverged
 
-    def advance(self, fingers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The physics of a step: five of MuJoCo's towards `hands`, and the forward kinematics of the last state.
-
-        Args:
-            fingers: controls [n, 2].
-
-        Returns:
-            What the sensors say, a row per world.
-        """
-        model, options, hands, moved = self.model, self.model.opt, self.hands, self._moved
-        sensors = np.empty((len(hands), model.nsensordata))
+    def advance(self) -> None:
+        """The physics of a step: five of MuJoCo's towards `hands`, and the forward kinematics of the last state."""
+        model, options, moved = self.model, self.model.opt, self._moved
+        hands, fingers, sensors = self.hands, self.fingers, self.sensors
         flags = options.disableflags
         for i, (data, hand, control, source) in enumerate(self._views):
             if moved:
@@ -208,7 +195,6 @@ class Simulation:
             if self._gripped:
                 self._feel(data)
             sensors[i] = source
-        return sensors
 
     def read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
         """The readings by name, as views of rows of sensor data."""

@@ -75,20 +75,20 @@ def compare(
             if synchronise:
                 for i, world in enumerate(references):
                     group.simulation.set_state(i, _state(group, world))
-                    batched.frames[i] = world.environment._prev_obs
+                    batched.rows.frames[i] = world.environment._prev_obs
             steps = [world.step(action) for world, action in zip(references, actions, strict=True)]
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
             successes = np.array([s[2] for s in steps])
-            observations, batched_rewards, batched_successes, diverged = batched.step(actions)
-            assert not diverged.any()
+            rows = batched.step(actions)
+            assert not rows.diverged.any()
             for i, world in enumerate(references):
                 drift = _largest(group.simulation.state(i) - _state(group, world))
                 differences.physics = max(differences.physics, drift)
-            error = np.abs(batched_rewards - rewards) / (np.abs(rewards) + 1e-3)
-            differences.observation = max(differences.observation, _largest(observations - expected))
+            error = np.abs(rows.rewards - rewards) / (np.abs(rewards) + 1e-3)
+            differences.observation = max(differences.observation, _largest(rows.observations - expected))
             differences.reward = max(differences.reward, _largest(error))
-            differences.successes += int((successes != batched_successes).sum())
-            solved |= np.stack([successes, batched_successes])
+            differences.successes += int((successes != rows.successes).sum())
+            solved |= np.stack([successes, rows.successes])
         differences.reference_solved += int(solved[0].sum())
         differences.batched_solved += int(solved[1].sum())
     return differences

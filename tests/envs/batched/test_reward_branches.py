@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from envs.batched.observation import complete
 from envs.batched.task import ROBOT, Reading, available_tasks
-from envs.batched.worlds import TaskWorlds
+from envs.batched.worlds import Rows, TaskWorlds
 from envs.reference import ReferenceWorld
 from envs.worlds import GOAL_SIZE
 from tests.envs.batched.parity import goals_of
@@ -98,7 +98,7 @@ def check_branches(
     task: str, version: str, num_goals: int, num_scenes: int, alter: Alter | None = None
 ) -> None:
     generator = np.random.default_rng(0)
-    reference, ours = ReferenceWorld(task, version), TaskWorlds(task, version, 1)
+    reference, ours = ReferenceWorld(task, version), TaskWorlds(task, version, Rows.zeros(1))
     readings = ours.task.all_readings
     refused = 0
     for goal in goals_of(task, num_goals):
@@ -120,28 +120,33 @@ def check_branches(
             except (AssertionError, ValueError):  # it refuses some scenes, by a negative margin for example
                 refused += 1
                 continue
-            completed = complete({name: value[None] for name, value in scene.items()}, ours.task)
-            if ours.task.remember is not None:
-                ours.fields.update(ours.task.remember(completed, action[None], ours.fields))
-            reward, success = ours.reward(completed, action[None], ours.fields)
-            np.testing.assert_allclose(reward[0], expected[0], rtol=1e-6, atol=1e-9)
-            assert success[0] == expected[1]
+            for name, value in ours.simulation.read(ours.simulation.sensors).items():
+                value[0] = scene[name]
+            ours.rows.actions[0] = action
+            ours.judge()
+            np.testing.assert_allclose(ours.rows.rewards[0], expected[0], rtol=1e-6, atol=1e-9)
+            assert ours.rows.successes[0] == expected[1]
             scenes.append(scene)
             actions.append(action)
-            rewards.append(reward[0])
-        check_many(ours, scenes, np.stack(actions), np.array(rewards))
+            rewards.append(ours.rows.rewards[0])
+        check_many(ours, version, scenes, np.stack(actions), np.array(rewards))
     assert refused < 0.2 * num_goals * num_scenes
 
 
 def check_many(
-    ours: TaskWorlds, scenes: list[Scene], actions: NDArray[np.float64], rewards: NDArray[np.float64]
+    ours: TaskWorlds,
+    version: str,
+    scenes: list[Scene],
+    actions: NDArray[np.float64],
+    rewards: NDArray[np.float64],
 ) -> None:
     """All scenes at once, as tensors: the same rewards, save for what a task remembers of earlier scenes."""
     readings = {name: torch.from_numpy(np.stack([scene[name] for scene in scenes])) for name in scenes[0]}
     state = {
         name: torch.from_numpy(np.repeat(value, len(scenes), axis=0)) for name, value in ours.fields.items()
     }
-    result, _ = ours.reward(complete(readings, ours.task), torch.from_numpy(actions), state)
+    reward = getattr(ours.task, f"reward_{version}")
+    result, _ = reward(complete(readings, ours.task), torch.from_numpy(actions), state)
     if ours.task.remember is None:
         np.testing.assert_allclose(result.numpy(), rewards, rtol=1e-9, atol=1e-12)
 

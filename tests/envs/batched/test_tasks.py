@@ -7,7 +7,7 @@ import torch
 import envs
 from envs.batched.observation import complete, frame
 from envs.batched.task import available_tasks, check_available, load_task
-from envs.batched.worlds import TaskWorlds
+from envs.batched.worlds import Rows, TaskWorlds
 from envs.benchmarks import TASK_NAMES
 from envs.goals import GOALS_PER_TASK, RESET_SPACES
 from tests.envs.batched.parity import goals_of
@@ -16,7 +16,7 @@ from tests.envs.batched.test_parity import QUICK
 
 def check_torch(name: str) -> None:
     """Observation, reward and success are the same functions of tensors as of arrays, and change no argument."""
-    worlds = TaskWorlds(name, "v2", 2)
+    worlds = TaskWorlds(name, "v2", Rows.zeros(2))
     for index, goal in enumerate(goals_of(name, 2)):
         worlds.reset(index, np.resize(goal, 6))
     generator = np.random.default_rng(0)

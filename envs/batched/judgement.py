@@ -1,0 +1,52 @@
+"""What a step of the n worlds of a task comes to, as one function of arrays."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import reduce
+
+from envs.batched.arrays import Array, Arrays, namespace, vector
+from envs.batched.observation import clip_bounds, complete, frame
+from envs.batched.simulation import locate
+from envs.batched.task import Task
+
+RESULTS = ("frames", "times", "observations", "rewards", "successes", "diverged", "finite")
+
+
+def judgement(task: Task, reward_version: str) -> Callable[[Arrays], dict[str, Array]]:
+    """The function that judges a step of the task.
+
+    It takes, by name, "sensors" (rows of sensor data, [n, ...]), "actions" [n, 4], "frames" (those before the step,
+    [n, 18]), "times" (likewise, [n]), and the fields of the episode; and gives "frames" and "times" after the step, the
+    "observations" [n, 39], "rewards", "successes", "diverged" and "finite" [n], and the fields that the task
+    remembers.
+    """
+    columns = locate(task.all_readings)
+    reward = task.reward_v1 if reward_version == "v1" else task.reward_v2
+    low, high = (bound.tolist() for bound in clip_bounds(task))
+
+    def judge(inputs: Arrays) -> dict[str, Array]:
+        sensors, actions = inputs["sensors"], inputs["actions"]
+        xp = namespace(sensors)
+        readings = complete({name: sensors[:, column] for name, column in columns.items()}, task)
+        changed = {} if task.remember is None else task.remember(readings, actions, inputs)
+        rewards, successes = reward(readings, actions, {**inputs, **changed})
+        frames = frame(readings)
+        observations = xp.concat([frames, inputs["frames"], inputs["target"]], axis=1)
+        observations = xp.maximum(observations, vector(observations, *low))
+        observations = xp.minimum(observations, vector(observations, *high))
+        # One NaN or infinite number makes the sum one, and NaN of its difference from itself.
+        total = reduce(operator.add, (observations[:, i] for i in range(observations.shape[1])), rewards)
+        return {
+            "frames": frames,
+            "times": sensors[:, 0],
+            "observations": observations,
+            "rewards": rewards,
+            "successes": successes,
+            "diverged": sensors[:, 0] <= inputs["times"],
+            "finite": total - total == 0,
+            **changed,
+        }
+
+    return judge

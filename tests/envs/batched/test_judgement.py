@@ -1,0 +1,70 @@
+"""Every task's step, compiled, is the function that it was compiled from, on readings of all kinds."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from envs.batched.judgement import RESULTS, judgement
+from envs.batched.native import Kernel
+from envs.batched.simulation import Simulation
+from envs.batched.task import available_tasks, load_task
+from envs.batched.trace import trace
+from tests.envs.batched.parity import goals_of
+from tests.envs.batched.test_reward_branches import make_scene
+
+NUM_SCENES = 300
+FROM_C = {"exp", "log", "sin", "cos"}  # the last bit of these differs
+
+
+def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
+    """Scenes of a task: made up, some of them rounded, so that they are at the edges of what the reward tells apart,
+    and some broken by NaN, infinities or zeros; the first is what the simulation shows after a step."""
+    generator = np.random.default_rng(0)
+    task = load_task(name)
+    simulation = Simulation(task, 1)
+    goal = goals_of(name, 1)[0]
+    state, _, fields = simulation.reset(goal)
+    simulation.set_state(0, state)
+    simulated, _ = simulation.step(np.zeros((1, 4)))
+    current = {key: value[0].copy() for key, value in simulated.items()}
+    sensors = np.repeat(simulation.sensors, NUM_SCENES, axis=0)
+    places = simulation.read(sensors)
+    for i in range(1, NUM_SCENES):
+        for key, value in make_scene(generator, task.all_readings, current, fields).items():
+            places[key][i] = value
+    sensors[100:200] = sensors[100:200].round(2)
+    for i in range(250, NUM_SCENES):
+        broken = generator.choice(sensors.shape[1], generator.integers(1, 10), replace=False)
+        sensors[i, broken] = generator.choice([np.nan, np.inf, -np.inf, 0.0])
+    return {
+        "sensors": sensors,
+        "actions": generator.uniform(-1, 1, (NUM_SCENES, 4)).round(1),
+        "frames": generator.normal(size=(NUM_SCENES, 18)),
+        "times": generator.choice([0.0, sensors[0, 0], 1.0], NUM_SCENES),
+        **{key: np.repeat(np.asarray(value)[None], NUM_SCENES, axis=0) for key, value in fields.items()},
+    }
+
+
+@pytest.mark.parametrize("name", available_tasks())
+def test_compiled_steps_are_numpys(name: str) -> None:
+    task, inputs = load_task(name), make_inputs(name)
+    before = {key: value.copy() for key, value in inputs.items()}
+    for version in ("v1", "v2"):
+        function = judgement(task, version)
+        with np.errstate(all="ignore"):
+            expected = {key: np.array(value) for key, value in function(inputs).items()}
+        assert set(expected) == {*RESULTS, *task.remembered}
+        results = {key: np.empty_like(value) for key, value in expected.items()}
+        Kernel(function, inputs, results)()
+        program, _ = trace(function, {key: value.shape[1:] for key, value in inputs.items()})
+        exact = FROM_C.isdisjoint(operation.name for operation in program.operations)
+        for key, value in expected.items():
+            if exact or value.dtype == np.bool_:
+                np.testing.assert_array_equal(results[key], value, err_msg=key)
+            else:
+                np.testing.assert_allclose(results[key], value, rtol=1e-14, atol=1e-12, err_msg=key)
+        assert expected["successes"].dtype == np.bool_
+        assert 0 < expected["finite"].sum() < NUM_SCENES
+        assert 0 < expected["diverged"].sum() < NUM_SCENES
+    for key, value in before.items():
+        np.testing.assert_array_equal(inputs[key], value)

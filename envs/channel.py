@@ -49,10 +49,13 @@ class Channel:
         return bool(self._poll.poll(1000 * seconds))
 
     def spin(self, seconds: float) -> None:
-        """Waits so long at most without going to sleep: a process that went to sleep takes long to wake up."""
+        """Waits so long at most without going to sleep: a process that went to sleep takes long to wake up.
+
+        Who else wants the core gets it.
+        """
         deadline = time.perf_counter() + seconds
         while not self._poll.poll(0) and time.perf_counter() < deadline:
-            pass
+            os.sched_yield()
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -7,25 +7,43 @@ from collections.abc import Sequence
 from envs.worlds import World
 
 _RELATIVE_COST = {
-    "assembly-v3": 1.4,
+    "assembly-v3": 1.35,
     "bin-picking-v3": 1.2,
-    "box-close-v3": 1.7,
-    "coffee-button-v3": 1.2,
-    "coffee-pull-v3": 1.3,
-    "coffee-push-v3": 1.3,
-    "disassemble-v3": 1.4,
-    "door-lock-v3": 1.2,
-    "door-unlock-v3": 1.2,
-    "hammer-v3": 1.3,
-    "handle-press-v3": 1.2,
-    "peg-unplug-side-v3": 1.3,
-    "stick-push-v3": 1.5,
-    "sweep-into-v3": 1.8,
+    "box-close-v3": 1.8,
+    "button-press-v3": 0.85,
+    "button-press-topdown-v3": 0.85,
+    "button-press-topdown-wall-v3": 0.85,
+    "button-press-wall-v3": 0.9,
+    "coffee-button-v3": 1.15,
+    "coffee-pull-v3": 1.15,
+    "coffee-push-v3": 1.1,
+    "dial-turn-v3": 0.8,
+    "disassemble-v3": 1.45,
+    "door-close-v3": 0.9,
+    "door-lock-v3": 1.25,
+    "door-unlock-v3": 1.25,
+    "faucet-close-v3": 0.85,
+    "faucet-open-v3": 0.9,
+    "hammer-v3": 1.4,
+    "hand-insert-v3": 1.25,
+    "handle-press-side-v3": 0.9,
+    "handle-pull-v3": 0.9,
+    "handle-pull-side-v3": 0.85,
+    "lever-pull-v3": 0.9,
+    "peg-unplug-side-v3": 1.6,
+    "plate-slide-v3": 0.85,
+    "plate-slide-back-v3": 0.9,
+    "plate-slide-side-v3": 0.9,
+    "shelf-place-v3": 1.15,
+    "stick-pull-v3": 1.2,
+    "stick-push-v3": 1.4,
+    "sweep-into-v3": 1.3,
+    "window-open-v3": 0.9,
 }
 """What a step of a world costs over an episode of random actions, where that is far from the usual, which is 1."""
 
-_TASK_COST = 0.6
-"""What a process spends on a task whatever the number of worlds: arrays of one world cost as much as of many."""
+_TASK_COST = 0.05
+"""What a process spends on a task whatever the number of worlds."""
 
 
 def share(worlds: Sequence[World], count: int) -> list[list[World]]:

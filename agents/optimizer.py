@@ -64,10 +64,14 @@ class TaskOptimizer:
         """The parameters (shared, owned) that the losses are to be computed with."""
         return self.parameters.leaves(None if self.balancer is None else self.num_tasks)
 
+    @property
+    def reads_representation(self) -> bool:
+        """Whether the balancer wants gradients of the features."""
+        return self.balancer is not None and self.balancer.system == "representation"
+
     def representation(self, features: Tensor) -> Tensor:
         """The features for `step`; constants unless their gradient is wanted: a backward pass would add zeros."""
-        wanted = self.balancer is not None and self.balancer.system == "representation"
-        return features if wanted else features.detach()
+        return features if self.reads_representation else features.detach()
 
     def step(
         self,
@@ -116,12 +120,11 @@ class TaskOptimizer:
         owned: Mapping[str, Tensor],
         representation: Tensor,
     ) -> TaskGradients:
-        assert self.balancer is not None
         return task_gradients(
             losses,
             list(shared.values()),
             list(owned.values()),
-            representation if self.balancer.system == "representation" else None,
+            representation if self.reads_representation else None,
             task_axis=TASK_AXIS,
         )
 

@@ -282,7 +282,13 @@ class SAC:
 
     def compile(self) -> None:
         """Compiles the parts between matrix products into fused kernels: a small update is bound by their number."""
-        for name in ("_target", "_policy", "_values", "_critic_loss", "_actor_loss", "_follow"):
+        # Every agent of a process is one more version of these functions: beyond the limit they would run uncompiled.
+        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
+        names = ["_target", "_critic_loss", "_actor_loss", "_follow"]
+        # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
+        names += ["_values"] if not self.critic_optimizer.reads_representation else []
+        names += ["_policy"] if not self.actor_optimizer.reads_representation else []
+        for name in names:
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
         self.critic_optimizer.compile()
         self.actor_optimizer.compile()

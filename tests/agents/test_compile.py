@@ -1,0 +1,58 @@
+"""Compiled, an update does the same: what is traced is run by PyTorch's operators here, so that it shows exactly."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from agents.networks import MultiHead
+from agents.sac import SAC, Batch, SACConfig
+from mtrl.balancers import available
+
+SIZES = {"observation_size": 9, "action_size": 2, "num_tasks": 3, "seeds": (0, 1)}
+
+
+def agent(balancer: str | None) -> SAC:
+    critic = None if balancer is None else available()[balancer]()
+    actor = None if critic is not None and critic.requires_positive_losses else critic
+    return SAC(
+        MultiHead(width=16, depth=2, head_width=8),
+        SACConfig(),
+        critic_balancer=critic,
+        actor_balancer=actor,
+        **SIZES,
+    )
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Batch]:
+    generator = torch.Generator().manual_seed(0)
+
+    def batch() -> Batch:
+        observation, next_observation = torch.randn(2, 2, 3, 8, 9, generator=generator)
+        action = torch.randn(2, 3, 8, 2, generator=generator).tanh()
+        reward = torch.randn(2, 3, 8, generator=generator)
+        return Batch(observation, action, reward, next_observation, torch.zeros_like(reward))
+
+    return [batch() for _ in range(3)]
+
+
+#: One of each kind: weights, representation, per coordinate, its own step, observing, from losses alone.
+@pytest.mark.parametrize(
+    "balancer", [None, "AlignedMTL", "AlignedMTLUB", "MGDAUB", "GradDrop", "AdaTask", "FAMO", "Uncertainty"]
+)
+def test_a_compiled_update_is_the_same(
+    balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, compiled = agent(balancer), agent(balancer)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+        compiled.compile()
+    for batch in batches:
+        plain.update(batch)
+        compiled.update(batch)
+    for ours, theirs in ((plain.critic, compiled.critic), (plain.actor, compiled.actor)):
+        for name, parameter in ours.named_parameters():
+            torch.testing.assert_close(
+                theirs.get_parameter(name), parameter, rtol=1e-6, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+            )

@@ -52,7 +52,9 @@ def task_gradients(
         representation: [S, E, T, B, R] within the losses' graph, or None.
     """
     wanted = [*expanded, *owned] + ([] if representation is None else [representation])
-    gradients = torch.autograd.grad(losses.sum(), wanted, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        losses, wanted, torch.ones_like(losses), allow_unused=True, materialize_grads=True
+    )
 
     jacobian: Tensor | Blocks = losses.new_empty(*losses.shape, 0)
     if expanded:
@@ -82,7 +84,7 @@ def _flat(gradients: Sequence[Tensor], losses: Tensor) -> Tensor:
 def summed_gradients(losses: Tensor, weights: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
     """The plain gradient [S, P] of the weighted sum of losses [S, T]: no per-task gradients, nothing to balance."""
     gradients = torch.autograd.grad(
-        (losses * weights).sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
+        losses, list(leaves.values()), weights, allow_unused=True, materialize_grads=True
     )
     return _flat(gradients, losses)
 

@@ -266,7 +266,10 @@ def _prepare(gramian: Tensor, preference: Tensor) -> tuple[Tensor, dict[str, int
     block = _block(num_tasks)
     weights = torch.empty(num_seeds, num_tasks, dtype=preference.dtype, device=gramian.device)
     # A warp alone needs no barriers; larger tiles need more registers than it has.
-    return weights, {"T": num_tasks, "B": block, "num_warps": max(1, block * block // 256)}
+    num_warps = max(1, block * block // 256)
+    # Each lane would fuse the product it holds into a sum over lanes and round the others': the lanes' copies of the
+    # sum would differ in the last bit, a singular system by much more, and the loops that they decide with it.
+    return weights, {"T": num_tasks, "B": block, "num_warps": num_warps, "enable_fp_fusion": False}
 
 
 def _active_set(gramian: Tensor) -> dict[str, Any]:

@@ -73,8 +73,11 @@ def impartial_kernel(
     squares = diagonal_of(matrix, index)
     plays = (index < T) & (squares > 0.0)
     lengths = tl.where(plays, tl.sqrt(tl.where(plays, squares, 1.0)), 1.0)
-    cosines = matrix / lengths[:, None] / lengths[None, :]
-    cosines = tl.where((index[:, None] < T) & (index[None, :] < T), cosines, 0.0)
+    rows, columns = index[:, None], index[None, :]
+    # Symmetric, and with ones as in `IMTLG`, to the last bit; a task without gradient has a zero.
+    cosines = matrix / (lengths[:, None] * lengths[None, :])
+    cosines = tl.where((rows == columns) & plays[:, None], 1.0, cosines)
+    cosines = tl.where((rows < T) & (columns < T), cosines, 0.0)
     rows, unsolved = orthogonalise(cosines, index, SIZE, SWEEPS)
     values = tl.sqrt(tl.sum(rows * rows, axis=1))
     kept = values > 1e-12 * tl.max(values, axis=0)

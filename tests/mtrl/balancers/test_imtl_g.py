@@ -41,3 +41,14 @@ def test_equal_projections_that_do_not_exist_are_counted(run: Callable) -> None:
     _, weights, _ = run(balancer, system)
     assert balancer.failures.tolist() == [1]
     assert weights.tolist() == [[0.5, 0.5]]
+
+
+def test_two_gradients_that_are_nearly_parallel_are_weighed_by_their_lengths(
+    make: Callable, run: Callable
+) -> None:
+    """By symmetry, however ill-conditioned the system is: its smallest eigenvalue drops out."""
+    for seed in range(20):
+        jacobian = make("ill", 3, 2, seed)
+        inverse = 1.0 / jacobian.norm(dim=-1)
+        expected = inverse / inverse.sum(dim=-1, keepdim=True)
+        torch.testing.assert_close(run(IMTLG(), jacobian).weights, expected, rtol=1e-12, atol=0.0)

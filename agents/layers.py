@@ -119,7 +119,8 @@ def _flat_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     x, weight, bias = x.flatten(2, 3).flatten(0, 1), weight.flatten(0, 1), bias.flatten(0, 1).unsqueeze(1)
     if _on_cpu(x):  # one pass over the output less
         return torch.baddbmm(bias, x, weight) if weight.shape[-1] > 1 else product(x, weight) + bias
-    return torch.bmm(x, weight).add_(bias)
+    # Not in place: within an autograd.Function PyTorch 2.11 compiles that into gradients of zero.
+    return torch.bmm(x, weight) + bias
 
 
 def _on_cpu(tensor: Tensor) -> bool:

@@ -237,6 +237,10 @@ class Trainer:
         for network in ("critic", "actor"):
             gramian = metrics.pop(f"{network}/gramian", None)
             if gramian is not None:
+                if not gramian.any():
+                    self._stop(
+                        f"the gradient of what the tasks share of the {network} is exactly zero for all of them"
+                    )
                 system = torch.from_numpy(gramian)
                 measures = gradient_metrics(system)
                 metrics |= {f"{network}/{name}": values for name, values in measures.items()}

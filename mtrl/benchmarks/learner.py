@@ -173,6 +173,11 @@ def _variant(
     def update() -> None:
         metrics.add(agent.update(replay.sample(config.batch_size)))
 
+    gramian = agent.update(replay.sample(config.batch_size)).get("critic/gramian")
+    if gramian is not None and not gramian.any():
+        raise RuntimeError(
+            f"{method} ({mode}) gets gradients of zero: what would be timed is not the update."
+        )
     if mode == "eager":
         return update
     return Captured(update, agent.update_generators() + replay.generators.generators)

@@ -4,15 +4,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import agents.optimizer
 from agents.sac import SAC, Batch
 from envs.worlds import Fault
 from mtrl import checkpoint
 from mtrl.balancers import available
+from mtrl.gradients import TaskGradients, task_gradients
 from tests.mtrl.conftest import FakeEngine, Result, read_metrics, read_state, train_arguments
 
 Cli = Callable[..., Result]
@@ -212,3 +215,17 @@ def test_a_regular_checkpoint_of_the_step_is_the_last_good_state(
     result = cli(*train_arguments(run, checkpoint__interval=8))
     assert assert_stopped(result, run, "not finite") == 24
     assert checkpoint.steps(run / "checkpoints")[-1] == 24
+
+
+def test_no_gradient_for_what_the_tasks_share(
+    fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between losses and parameters is cut: nothing fails, and nothing is learned."""
+
+    def cut(*args: Any, **kwargs: Any) -> TaskGradients:
+        gradients = task_gradients(*args, **kwargs)
+        return gradients._replace(jacobian=torch.zeros_like(gradients.jacobian))
+
+    monkeypatch.setattr(agents.optimizer, "task_gradients", cut)
+    result = cli(*train_arguments(tmp_path / "run", balancer="LS"))
+    assert_stopped(result, tmp_path / "run", "share of the critic", "zero")

@@ -286,8 +286,10 @@ class SAC:
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
         names = ["_target", "_critic_loss", "_actor_loss", "_follow"]
         # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
-        names += ["_values"] if not self.critic_optimizer.reads_representation else []
-        names += ["_policy"] if not self.actor_optimizer.reads_representation else []
+        if not self.critic_optimizer.reads_representation:
+            names.append("_values")
+        if not self.actor_optimizer.reads_representation:
+            names.append("_policy")
         for name in names:
             setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
         self.critic_optimizer.compile()

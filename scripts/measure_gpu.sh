@@ -16,8 +16,8 @@ run() { # name, command...
 }
 
 methods=plain,LS,AlignedMTL,PCGrad,CAGrad,NashMTL,MGDA
-shared_balancers=plain,LS,AlignedMTL,AlignedMTLUB,CAGrad,ConicGrad,DualProj,FairGrad,GradNorm,GradVac,IMGrad,IMTL,IMTLG
-shared_balancers=$shared_balancers,MGDA,MGDAUB,NashMTL,PCGrad,SDMGrad,SDMGradOS,UPGrad
+gramian_methods=plain,LS,AlignedMTL,AlignedMTLUB,CAGrad,ConicGrad,DualProj,FairGrad,GradNorm,GradVac,IMGrad,IMTL,IMTLG
+gramian_methods=$gramian_methods,MGDA,MGDAUB,NashMTL,PCGrad,SDMGrad,SDMGradOS,UPGrad
 learner() { mtrl benchmark learner --repetitions 5 --output "$output/$1.json" "${@:2}"; }
 train() {
   mtrl train --config configs/mt10.yaml --total_steps 300000 --evaluation.interval 50000 \
@@ -30,7 +30,7 @@ for part in "$@"; do
       tests/mtrl/balancers/test_cuda.py tests/mtrl/balancers/test_kernels.py ;;
     learner) run learner learner learner_s1 --modes eager,captured,compiled --balancer "$methods" ;;
     seeds) run seeds learner learner_seeds --modes compiled --num_seeds 5,10 --balancer plain,LS,AlignedMTL,NashMTL ;;
-    balancers) run balancers learner learner_balancers --modes captured --balancer "$shared_balancers" ;;
+    balancers) run balancers learner learner_balancers --modes captured --balancer "$gramian_methods" ;;
     bfloat16) run bfloat16 learner learner_bfloat16 --modes compiled --precision bfloat16 --num_seeds 1,10 \
       --balancer plain,LS,AlignedMTL ;;
     networks) run networks learner learner_multi_head --modes compiled --network multi_head --balancer plain,LS,AlignedMTL ;;

@@ -108,7 +108,7 @@ def build_model(task: Task) -> mujoco.MjModel:
 
 
 class Simulation:
-    """The worlds of a task. `step` moves them all on; everything else is for `Task.reset`, on a world apart.
+    """The worlds of a task. `advance` moves them all on; everything else is for `Task.reset`, on a world apart.
 
     Args:
         count: how many worlds, n.
@@ -133,7 +133,7 @@ class Simulation:
         self._site_places = model.site_pos[self._sites].copy()
         self.size = self.physics_size + 3 * len(self._moved)
         self._worlds = [mujoco.MjData(model) for _ in range(count)]
-        # Views of what `step` writes and reads: to make one takes longer than to use it.
+        # Views of what `advance` writes and reads: to make one takes longer than to use it.
         self._views = [(data, data.mocap_pos[0], data.ctrl, data.sensordata) for data in self._worlds]
         self.hands = np.zeros((count, 3))
         self.fingers = np.zeros((count, 2))
@@ -159,23 +159,6 @@ class Simulation:
         self._settled = copy.copy(self.data)
 
     # ---------------------------------------------------------------- many worlds
-
-    def step(self, actions: NDArray[np.float64]) -> tuple[dict[str, Array], Array]:
-        """One environment step of all worlds (`envs.batched.worlds.Worlds` does the same for several tasks).
-
-        Args:
-            actions: [n, 4], clipped to [-1, 1].
-
-        Returns:
-            The readings, and whether the simulation diverged [n] (MuJoCo then starts that world again at
-            time 0).
-        """
-        low, high = np.array(self.task.hand_low), np.array(self.task.hand_high)
-        self.hands[:], self.fingers[:] = aim(self.hands, actions, low, high), squeeze(actions)
-        self.advance()
-        diverged = self.sensors[:, 0] <= self.times
-        self.times[:] = self.sensors[:, 0]
-        return self.read(self.sensors), diverged
 
     def advance(self) -> None:
         """The physics of a step: five of MuJoCo's towards `hands`, and the forward kinematics of the last state."""

@@ -114,6 +114,17 @@ def _state(batched: TaskWorlds, reference: ReferenceWorld) -> NDArray[np.float64
     return np.concatenate([physics, *places])
 
 
+def step(worlds: simulation.Simulation, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The readings after a step of all worlds of a task, with actions [n, 4]."""
+    box = np.array(worlds.task.hand_low), np.array(worlds.task.hand_high)
+    worlds.hands[:], worlds.fingers[:] = (
+        simulation.aim(worlds.hands, actions, *box),
+        simulation.squeeze(actions),
+    )
+    worlds.advance()
+    return worlds.read(worlds.sensors)
+
+
 def goals_of(task: str, count: int, seed: int = 0) -> NDArray[np.float64]:
     return benchmark_goals(get_benchmark(f"MT1:{task}"), seed)[0][:count]
 

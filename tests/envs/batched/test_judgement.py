@@ -9,7 +9,7 @@ from envs.batched.native import Kernel
 from envs.batched.simulation import Simulation
 from envs.batched.task import available_tasks, load_task
 from envs.batched.trace import trace
-from tests.envs.batched.parity import goals_of
+from tests.envs.batched.parity import goals_of, step
 from tests.envs.batched.test_reward_branches import make_scene
 
 NUM_SCENES = 300
@@ -25,7 +25,7 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
     goal = goals_of(name, 1)[0]
     state, _, fields = simulation.reset(goal)
     simulation.set_state(0, state)
-    simulated, _ = simulation.step(np.zeros((1, 4)))
+    simulated = step(simulation, np.zeros((1, 4)))
     current = {key: value[0].copy() for key, value in simulated.items()}
     sensors = np.repeat(simulation.sensors, NUM_SCENES, axis=0)
     places = simulation.read(sensors)

@@ -20,7 +20,7 @@ from envs.batched.task import ROBOT, Reading, available_tasks
 from envs.batched.worlds import Rows, TaskWorlds
 from envs.reference import ReferenceWorld
 from envs.worlds import GOAL_SIZE
-from tests.envs.batched.parity import goals_of
+from tests.envs.batched.parity import goals_of, step
 
 QUICK = ("assembly-v3", "bin-picking-v3", "pick-out-of-hole-v3", "stick-pull-v3", "sweep-v3")
 LOW, HIGH = (-0.5, 0.4, -0.15), (0.5, 1.0, 0.5)
@@ -106,7 +106,7 @@ def check_branches(
         ours.reset(0, np.resize(goal, GOAL_SIZE))
         environment = reference.environment
         mujoco.mj_forward(environment.model, environment.data)
-        simulated, _ = ours.simulation.step(np.zeros((1, 4)))
+        simulated = step(ours.simulation, np.zeros((1, 4)))
         current = {name: np.array(value[0]) for name, value in simulated.items()}
         scenes, actions, rewards = [], [], []
         for _ in range(num_scenes):

@@ -10,7 +10,7 @@ from envs.batched.task import available_tasks, check_available, load_task
 from envs.batched.worlds import Rows, TaskWorlds
 from envs.benchmarks import TASK_NAMES
 from envs.goals import GOALS_PER_TASK, RESET_SPACES
-from tests.envs.batched.parity import goals_of
+from tests.envs.batched.parity import goals_of, step
 from tests.envs.batched.test_parity import QUICK
 
 
@@ -22,7 +22,7 @@ def check_torch(name: str) -> None:
     generator = np.random.default_rng(0)
     for _ in range(3):
         actions = generator.uniform(-1, 1, (2, 4))
-        simulated, _ = worlds.simulation.step(actions)
+        simulated = step(worlds.simulation, actions)
     task = worlds.task
     arrays = [{k: np.array(v) for k, v in simulated.items()}, {"action": actions}, worlds.fields]
     tensors = [{k: torch.from_numpy(np.array(v)) for k, v in group.items()} for group in arrays]

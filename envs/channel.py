@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import select
-import time
 from typing import Any
 
 _NOTHING, _OBJECT = b"\0", b"\1"
@@ -47,15 +46,6 @@ class Channel:
     def ready(self, seconds: float) -> bool:
         """Whether there is something to receive within so many seconds; the end of the other side is something, too."""
         return bool(self._poll.poll(1000 * seconds))
-
-    def spin(self, seconds: float) -> None:
-        """Waits so long at most without going to sleep: a process that went to sleep takes long to wake up.
-
-        Who else wants the core gets it.
-        """
-        deadline = time.perf_counter() + seconds
-        while not self._poll.poll(0) and time.perf_counter() < deadline:
-            os.sched_yield()
 
     def close(self) -> None:
         os.close(self.descriptor)

@@ -1,144 +1,59 @@
 """Worker processes that run engines, and that may die or hang without taking anybody with them.
 
-The workers are plain child processes of `python -c`, not `multiprocessing` ones: those import the user's
-main module again in every worker, which would load PyTorch there and needs an `if __name__ == "__main__"`
-guard in each script. Observations, actions and the like lie in shared memory (`envs.worlds.Buffers`); channels
-carry commands and replies.
+Observations, actions and the like lie in shared memory (`envs.worlds.Buffers`), and so does what is left to do of a
+step (`envs.board.Board`); channels carry everything that is rare.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
-import signal
-import socket
-import subprocess
-import sys
+import select
 import time
-import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from envs.benchmarks import Protocol
-from envs.channel import Channel
-from envs.shares import share
-from envs.worlds import Buffers, Engine, World, allocate
+from envs.board import Board, allocate_board
+from envs.process import Worker, WorkerError
+from envs.shares import queues, reach, share
+from envs.worker import Assignment, engine_class
+from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-_START = "import sys; from envs.pool import serve; serve(*map(int, sys.argv[1:]))"
-_SPIN = 150e-6  # seconds
-_SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": "131072",  # bytes: glibc gives back what compiling a model needed
-}
+_SPIN = 0.0  # seconds: waiting for the workers without going to sleep would take a core from them
+_LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
+_CHANCES = 3
 
 
-def make_engine(path: str, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> Engine:
-    """The engine of the class at `path` ("module:Class")."""
-    module, name = path.split(":")
-    engine: Engine = getattr(importlib.import_module(module), name)(worlds, protocol, buffers)
-    return engine
+@dataclass
+class Outcome:
+    """What happened in a step besides what the buffers say.
 
-
-def serve(channel_descriptor: int, buffer_descriptor: int, num_worlds: int) -> None:
-    """A worker: makes the engine that the first message describes, then does what each message says.
-
-    A message is a method's name and its arguments; the reply is whether it went well, and the result or the
-    traceback as text. The frequent ones are nothing: ("step",), and (True, []).
+    Attributes:
+        faults: the worlds that engines reset because of something.
+        lost: the worlds whose worker failed, by position, and why: they have yet to be reset.
+        replaced: why workers were replaced that no world was lost with.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    channel = Channel(channel_descriptor)
-    buffers = Buffers.attach(buffer_descriptor, num_worlds)
-    engine = None
-    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
-        while True:
-            channel.spin(_SPIN)
-            name, *arguments = channel.receive() or ("step",)
-            try:
-                result = None
-                if name == "make":
-                    path, worlds, protocol = arguments
-                    engine = make_engine(path, worlds, protocol, buffers)
-                else:
-                    result = getattr(engine, name)(*arguments)
-            except Exception:
-                channel.send((False, traceback.format_exc()))
-            else:
-                channel.send(None if result == [] else (True, result))
 
-
-class WorkerError(RuntimeError):
-    """A worker died, hung or raised; the message says which."""
-
-
-class Worker:
-    """One child process and the engine in it."""
-
-    def __init__(
-        self,
-        engine: str,
-        worlds: Sequence[World],
-        protocol: Protocol,
-        buffer_descriptor: int,
-        num_worlds: int,
-    ) -> None:
-        self.worlds = list(worlds)
-        ours, theirs = socket.socketpair()
-        self.channel = Channel(ours.detach())
-        descriptors = (theirs.fileno(), buffer_descriptor)
-        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, *map(str, descriptors), str(num_worlds)],
-            pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, **_SETTINGS, "PYTHONPATH": path},
-        )
-        theirs.close()
-        self.send("make", engine, self.worlds, protocol)
-
-    def send(self, name: str, *arguments: Any) -> None:
-        with contextlib.suppress(ConnectionError):  # `receive` will say that it died
-            self.channel.send(None if name == "step" else (name, *arguments))
-
-    def ready(self, seconds: float) -> bool:
-        """Whether there is something to receive, within so many seconds; a worker's death is something, too."""
-        return self.channel.ready(seconds)
-
-    def receive(self) -> Any:
-        """The result of the command sent last, when there is one.
-
-        Raises:
-            WorkerError: the worker died, or raised.
-        """
-        try:
-            reply: tuple[bool, Any] = self.channel.receive() or (True, [])
-        except (EOFError, ConnectionError):
-            code = self.process.wait()
-            cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise WorkerError(f"its worker process died ({cause})") from None
-        done, result = reply
-        if not done:
-            raise WorkerError(f"its worker process raised: {result.strip().splitlines()[-1]}") from None
-        return result
-
-    def stop(self) -> None:
-        self.channel.close()
-        self.process.kill()
-        self.process.wait()
+    faults: list[Fault] = field(default_factory=list)
+    lost: dict[int, str] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
 
 
 class Pool:
-    """Engines for all worlds, spread over worker processes.
+    """Engines for all worlds, in worker processes.
 
     Args:
         engine: where the engine's class is ("module:Class").
         num_workers: at most; 0 runs everything in this process, where nothing can be killed or timed out.
         timeout: seconds after which a worker that has not answered counts as hung. Starting one has
             `start_timeout`.
+        num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
+
+    Attributes:
+        shares: the worlds that each engine resets, saves and restores.
+        portable: whether the worlds survive their worker (see `envs.worlds.Engine`).
     """
 
     start_timeout = 300.0
@@ -150,24 +65,45 @@ class Pool:
         protocol: Protocol,
         num_workers: int,
         timeout: float,
+        num_goals: int = 0,
     ) -> None:
-        self.engine, self.protocol, self.timeout, self.num_worlds = engine, protocol, timeout, len(worlds)
-        self.descriptor = allocate(len(worlds))
-        self.buffers = Buffers.attach(self.descriptor, len(worlds))
+        self.engine, self.protocol, self.timeout, self.num_goals = engine, protocol, timeout, num_goals
+        self.shares = share(worlds, num_workers) if num_workers else [list(worlds)]
+        self.descriptors = [allocate_buffers(len(worlds), num_goals)]
+        self.buffers = Buffers.attach(self.descriptors[0], len(worlds), num_goals)
         self.local: Engine | None = None
         self.workers: list[Worker] = []
-        self._latest = 0
+        self.portable = True
         if num_workers == 0:
-            self.local = make_engine(engine, worlds, protocol, self.buffers)
+            self.local = engine_class(engine)(worlds, protocol, self.buffers)
+            self._everything = [world.position for world in worlds]
             return
-        self.workers = [self._start(part) for part in share(worlds, num_workers)]
-        failures = self._collect(range(len(self.workers)), self.start_timeout)[1]
+        self._queues = queues(self.shares)
+        self._positions = [world.position for queue in self._queues for world in queue]
+        sizes = [len(queue) for queue in self._queues]
+        self.descriptors.append(allocate_board(len(self.shares), sizes))
+        self.board = Board(self.descriptors[1], len(self.shares), sizes)
+        self.workers = [self._start(number) for number in range(len(self.shares))]
+        results, failures = self._collect(range(len(self.workers)), self.start_timeout)
         if failures:
             self.close()
             raise RuntimeError(f"An environment cannot be started: {next(iter(failures.values()))}.")
+        self.portable = all(results)
+        self._listen()
 
-    def _start(self, worlds: Sequence[World]) -> Worker:
-        return Worker(self.engine, worlds, self.protocol, self.descriptor, self.num_worlds)
+    def _start(self, number: int) -> Worker:
+        assignment = Assignment(self.engine, self.shares, number, self.protocol, self.num_goals)
+        return Worker(assignment, self.descriptors)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+        self.workers, self.local = [], None
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = []
+
+    # ---------------------------------------------------------------- messages
 
     def call(
         self, name: str, arguments: Sequence[tuple[Any, ...]] | None = None
@@ -183,48 +119,135 @@ class Pool:
         if self.local is not None:
             return [getattr(self.local, name)(*(arguments[0] if arguments else ()))], {}
         for i, worker in enumerate(self.workers):
-            worker.send(name, *(arguments[i] if arguments else ()))
+            worker.send((name, *(arguments[i] if arguments else ())))
+        self.board.ring()
         return self._collect(range(len(self.workers)), self.timeout)
 
     def restart(self, index: int) -> None:
-        """Replaces a worker by a new process with fresh worlds, which have yet to be reset.
+        """Replaces a worker by a new process; if the worlds are not portable, they have yet to be reset.
 
         Raises:
             RuntimeError: the new one does not come up either.
         """
-        worlds = self.workers[index].worlds
         self.workers[index].stop()
-        self.workers[index] = self._start(worlds)
+        self.board.wake(index)
+        self.workers[index] = self._start(index)
         failures = self._collect([index], self.start_timeout)[1]
+        self._listen()
         if failures:
             raise RuntimeError(f"A worker process cannot be restarted: {failures[index]}.")
 
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.stop()
-        self.workers, self.local = [], None
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def _collect(self, waiting: Iterable[int], timeout: float) -> tuple[list[Any], dict[int, str]]:
-        """Waits for one reply of each of these workers, at most `timeout` seconds in all.
-
-        It waits first for the one that was the last to answer before: while this process sleeps, the replies of the
-        others do not wake it, and it takes no core from those that are still at work.
-        """
-        results: dict[int, Any] = {}
+    def _collect(self, waiting: Sequence[int], timeout: float) -> tuple[list[Any], dict[int, str]]:
+        """Waits for one result of each of these workers, at most `timeout` seconds in all."""
+        results: list[Any] = []
         failures: dict[int, str] = {}
         deadline = time.monotonic() + timeout
-        for i in sorted(waiting, key=lambda i: i != self._latest):
-            worker = self.workers[i]
-            if not worker.ready(0.0):
-                self._latest = i
-                if not worker.ready(max(0.0, deadline - time.monotonic())):
-                    failures[i] = f"its worker process did not answer within {timeout:g} s"
-                    continue
+        for i in waiting:
             try:
-                results[i] = worker.receive()
+                result: tuple[Any, ...] = ()
+                while not result:
+                    if not self.workers[i].channel.ready(max(0.0, deadline - time.monotonic())):
+                        self.workers[i].process.kill()  # it shall not answer when nobody expects it
+                        raise WorkerError(f"its worker process did not answer within {timeout:g} s")
+                    result = self.workers[i].receive()
+                results.extend(result)
             except WorkerError as error:
                 failures[i] = str(error)
-        return [results[i] for i in sorted(results)], failures
+        return results, failures
+
+    # ---------------------------------------------------------------- steps
+
+    def step(self) -> Outcome:
+        """One step of every world.
+
+        Raises:
+            RuntimeError: a worker fails again and again, or a new one does not come up.
+        """
+        outcome = Outcome()
+        if self.local is not None:
+            outcome.faults = self.local.step(self._everything)
+            return outcome
+        self.board.open()
+        self._wake()
+        deadline = time.monotonic() + self.timeout
+        chances = dict.fromkeys(range(len(self.workers)), _CHANCES)
+        while not self.board.complete(_SPIN):
+            failures = self._hear(self._sleep(deadline), outcome)
+            if not failures and time.monotonic() >= deadline:
+                reason = f"its worker process did not answer within {self.timeout:g} s"
+                failures = dict.fromkeys(self._late(), reason)
+            for i, reason in failures.items():
+                chances[i] -= 1
+                if not chances[i]:
+                    raise RuntimeError(f"Worker processes keep failing: {reason}.")
+                self._replace(i, reason, outcome)
+                deadline = time.monotonic() + self.timeout
+        if self.buffers.invalid.any() or time.monotonic() > self._heard + _LOOK:
+            for i, reason in self._hear(self._speakers(0.0), outcome).items():
+                self._replace(i, reason, outcome)
+        return outcome
+
+    def _wake(self) -> None:
+        for i in self.board.sleepers():
+            self.workers[i].send()
+
+    def _sleep(self, deadline: float) -> list[int]:
+        """Sleeps until the step is complete or a worker says something; the workers that do."""
+        self.board.wait(True)
+        seconds = 0.0 if self.board.complete() else max(0.0, deadline - time.monotonic())
+        speakers = self._speakers(seconds if self.board.exact else min(seconds, 0.01))
+        self.board.wait(False)
+        return speakers
+
+    def _speakers(self, seconds: float) -> list[int]:
+        """The workers that have said something, within so many seconds."""
+        self._heard = time.monotonic()
+        return [self._numbers[descriptor] for descriptor, _ in self._poll.poll(1000 * seconds)]
+
+    def _listen(self) -> None:
+        """Prepares to listen to all workers there are."""
+        self._numbers = {worker.channel.descriptor: i for i, worker in enumerate(self.workers)}
+        self._poll = select.poll()
+        for descriptor in self._numbers:
+            self._poll.register(descriptor, select.POLLIN)
+        self._heard = time.monotonic()
+
+    def _hear(self, speakers: Sequence[int], outcome: Outcome) -> dict[int, str]:
+        """Takes in what workers said during a step; those that failed, and how."""
+        failures = {}
+        for i in speakers:
+            try:
+                while self.workers[i].channel.ready(0.0):
+                    for faults in self.workers[i].receive():
+                        outcome.faults.extend(faults)
+            except WorkerError as error:
+                failures[i] = str(error)
+        return failures
+
+    def _late(self) -> list[int]:
+        """The workers that hold up the step: those that are at work, and those that should be."""
+        free = set(self.board.free())
+        at_work = [i for i in range(len(self.workers)) if self.board.taken(i)]
+        return at_work or [i for i in range(len(self.workers)) if not free.isdisjoint(self._reached(i))]
+
+    def _reached(self, index: int) -> list[int]:
+        """The slots that a worker may claim."""
+        ends = list(accumulate(map(len, self._queues)))
+        return [
+            slot
+            for queue in reach(self.shares, index, self.portable)
+            for slot in range(ends[queue] - len(self._queues[queue]), ends[queue])
+        ]
+
+    def _replace(self, index: int, reason: str, outcome: Outcome) -> None:
+        """Replaces a worker that failed during a step: what it was at is lost, or all it had."""
+        self.workers[index].process.kill()
+        self.workers[index].process.wait()
+        slots = self.board.taken(index) if self.portable else self._reached(index)
+        self.board.give_up(slots)
+        outcome.lost |= {self._positions[slot]: reason for slot in slots}
+        if not slots:
+            outcome.replaced.append(reason)
+        self.restart(index)
+        self.board.reopen()
+        self._wake()

@@ -63,6 +63,8 @@ class ReferenceWorld:
 class ReferenceEngine:
     """Some of the worlds, one Meta-World environment each (see `envs.worlds.Engine`)."""
 
+    portable = False
+
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         keep_no_log()
         self.buffers = buffers
@@ -71,14 +73,15 @@ class ReferenceEngine:
             world.position: ReferenceWorld(world.task, protocol.reward_version) for world in worlds
         }
 
-    def reset(self, positions: NDArray[np.intp]) -> list[Fault]:
+    def reset(self, positions: Sequence[int]) -> list[Fault]:
         for position in positions:
             self.buffers.observations[position] = self.worlds[position].reset(self.buffers.goals[position])
         return []
 
-    def step(self) -> list[Fault]:
+    def step(self, positions: Sequence[int]) -> list[Fault]:
         buffers, faults = self.buffers, []
-        for position, world in self.worlds.items():
+        for position in positions:
+            world = self.worlds[position]
             try:
                 observation, reward, success = world.step(buffers.actions[position])
             except Exception as error:  # whatever Meta-World raises, the other worlds go on
@@ -93,10 +96,11 @@ class ReferenceEngine:
             buffers.invalid[position] = invalid
         return faults
 
-    def get_state(self) -> dict[int, NDArray[np.float64]]:
+    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
         """A vector per world: the number of actions, the goal, the actions (padded to the horizon)."""
         state = {}
-        for position, world in self.worlds.items():
+        for position in positions:
+            world = self.worlds[position]
             row = state[position] = np.zeros(1 + GOAL_SIZE + self.horizon * ACTION_SIZE)
             row[0] = len(world.actions)
             row[1 : 1 + GOAL_SIZE] = world.goal

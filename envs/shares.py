@@ -1,8 +1,9 @@
-"""How the worlds are shared among the worker processes, so that none keeps the others waiting."""
+"""How the worlds are shared among the worker processes, and whom a process helps that is done with its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from envs.worlds import World
 
@@ -45,6 +46,9 @@ _RELATIVE_COST = {
 _TASK_COST = 0.05
 """What a process spends on a task whatever the number of worlds."""
 
+_SPARE_TASKS = 4
+"""So many tasks besides its own can a process step: each takes memory, and more hardly make a step shorter."""
+
 
 def share(worlds: Sequence[World], count: int) -> list[list[World]]:
     """At most `count` shares of about equal cost, a task's worlds in as few of them as possible.
@@ -58,6 +62,36 @@ def share(worlds: Sequence[World], count: int) -> list[list[World]]:
         middle = (low + high) / 2
         low, high = (low, middle) if len(_cut(ordered, middle)) <= count else (middle, high)
     return _cut(ordered, high)
+
+
+def queues(shares: Sequence[Sequence[World]]) -> list[list[World]]:
+    """The worlds of each task in each share, one share after the other."""
+    return [list(group) for share in shares for _, group in groupby(share, key=lambda world: world.task)]
+
+
+def reach(shares: Sequence[Sequence[World]], number: int, portable: bool) -> list[int]:
+    """The queues that process `number` takes worlds from, in this order: its own, the costliest worlds first, since the
+    end is more level with cheap ones; then those nearest to it in the circle of all, of a few tasks.
+
+    Args:
+        portable: whether a process can step the worlds of other shares.
+    """
+    counts = [len(queues([share])) for share in shares]
+    start, total = sum(counts[:number]), sum(counts)
+    own = range(start, start + counts[number])
+    every = queues(shares)
+    chosen = sorted(own, key=lambda queue: -_cost(every[queue][0]))
+    if not portable:
+        return chosen
+    tasks = {every[queue][0].task for queue in own}
+    limit = len(tasks) + _SPARE_TASKS
+    for distance in range(1, total):
+        for queue in ((own[-1] + distance) % total, (own[0] - distance) % total):
+            task = every[queue][0].task
+            if queue not in chosen and (task in tasks or len(tasks) < limit):
+                chosen.append(queue)
+                tasks.add(task)
+    return chosen
 
 
 def _cost(world: World) -> float:

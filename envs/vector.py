@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs.benchmarks import Benchmark, Protocol
 from envs.goals import benchmark_goals
-from envs.pool import Pool
-from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Fault, World
+from envs.pool import Outcome, Pool
+from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, World
 
 GoalOrder = Literal["random", "sequential"]
 _MAX_HORIZON = 500
@@ -102,7 +102,12 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._seed(self.initial_seed)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._pool = Pool(
-            engine, self._worlds, protocol, cores if num_workers is None else num_workers, timeout
+            engine,
+            self._worlds,
+            protocol,
+            cores if num_workers is None else num_workers,
+            timeout,
+            num_goals=self.layout[0] * self.layout[1] * protocol.num_goals,
         )
 
     # ---------------------------------------------------------------- episodes
@@ -154,20 +159,20 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         actions.clip(-1.0, 1.0, out=buffers.actions)
         self._elapsed += 1
         np.greater_equal(self._elapsed, self.protocol.horizon, out=buffers.cut)
-        results, failures = self._pool.call("step")
-        self._report(results)
+        outcome = self._pool.step()
         invalid, truncations = buffers.invalid.copy(), buffers.cut | buffers.invalid
         rewards, successes = buffers.rewards.copy(), buffers.successes.copy()
         final_observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
-        if failures or any(truncations.tolist()):
-            lost = [world.position for i in failures for world in self._pool.workers[i].worlds]
+        if outcome.lost or any(truncations.tolist()):
+            lost = list(outcome.lost)
             truncations[lost] = False  # `_recover` counts the resets of those
             final_observations[truncations] = buffers.final_observations[truncations]
             final_observations[lost] = buffers.observations[lost]
             self._count_resets(np.flatnonzero(truncations))
-            self._recover(failures)
+            self._recover(outcome.lost)
             invalid[lost] = truncations[lost] = True
             rewards[lost], successes[lost] = 0.0, False
+        self._report(outcome)
         infos = {
             "success": successes,
             "final_obs": final_observations,
@@ -195,7 +200,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
     def state_dict(self) -> dict[str, Any]:
         """Everything that the future depends on: arrays and a list of integers."""
         _check(self._started, "reset() is expected before state_dict().")
-        results, failures = self._pool.call("get_state")
+        results, failures = self._pool.call("get_state", [(positions,) for positions in self._shares()])
         if failures:
             raise RuntimeError(f"The environments cannot be saved: {next(iter(failures.values()))}.")
         rows = {position: row for result in results for position, row in result.items()}
@@ -226,7 +231,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._elapsed[:] = np.asarray(state["elapsed"])
         self._set_next_goals(np.arange(self.num_envs))
         self._started = True
-        rows = [({world.position: worlds[world.position] for world in share},) for share in self._shares()]
+        rows = [({position: worlds[position] for position in positions},) for positions in self._shares()]
         failures = self._pool.call("set_state", rows)[1]
         if failures:
             raise RuntimeError(f"The environments cannot be restored: {next(iter(failures.values()))}.")
@@ -244,22 +249,21 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         ]
         self._resets[:] = 0
 
-    def _goal(self, world: World, number: int) -> NDArray[np.float64]:
-        """The goal of reset `number`: the number is part of the seed, so no generator needs saving."""
+    def _goal_index(self, world: World, number: int) -> int:
+        """Which goal reset `number` has: the number is part of the seed, so no generator needs saving."""
         num_goals, num_worlds = self.protocol.num_goals, self.layout[2]
         if self.goal_order == "sequential":
-            index = (number * num_worlds + world.index) % num_goals
-        else:
-            entropy = [world.seed, zlib.crc32(world.task.encode()), world.index, number]
-            index = int(np.random.default_rng(entropy).integers(num_goals))
-        s, t, _ = np.unravel_index(world.position, self.layout)
-        goal: NDArray[np.float64] = self._goals[s][t][index]
-        return goal
+            return (number * num_worlds + world.index) % num_goals
+        entropy = [world.seed, zlib.crc32(world.task.encode()), world.index, number]
+        return int(np.random.default_rng(entropy).integers(num_goals))
 
     def _set_next_goals(self, positions: NDArray[np.intp]) -> None:
-        for position in positions:
-            goal = self._goal(self._worlds[position], int(self._resets[position]))
-            self._pool.buffers.goals[position] = np.resize(goal, GOAL_SIZE)
+        buffers = self._pool.buffers
+        for position in positions.tolist():
+            s, t, _ = np.unravel_index(position, self.layout)
+            index = self._goal_index(self._worlds[position], int(self._resets[position]))
+            buffers.goals[position] = np.resize(self._goals[s][t][index], GOAL_SIZE)
+            buffers.goal_numbers[position] = (s * self.layout[1] + t) * self.protocol.num_goals + index
 
     def _count_resets(self, positions: NDArray[np.intp]) -> None:
         """The worlds at these positions have begun an episode: the goal of the next one is due."""
@@ -269,46 +273,44 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
 
     def _reset(self, positions: NDArray[np.intp]) -> None:
         self._set_next_goals(positions)
-        chosen = set(positions.tolist())
-        shares = [[world.position for world in share if world.position in chosen] for share in self._shares()]
-        results, failures = self._pool.call("reset", [(np.array(share, dtype=np.intp),) for share in shares])
-        self._report(results)
+        failures = self._call_reset(set(positions.tolist()))
         self._count_resets(positions)
-        self._recover(failures)
+        if failures:
+            self._report(Outcome(lost=failures))
+            self._recover(failures)
+
+    def _call_reset(self, positions: Collection[int]) -> dict[int, str]:
+        """Resets the worlds at these positions; for those that are lost because their worker failed, what happened."""
+        chosen = [[p for p in share if p in positions] for share in self._shares()]
+        failures = self._pool.call("reset", [(share,) for share in chosen])[1]
+        lost = chosen if self._pool.portable else self._shares()
+        for i in failures:
+            self._pool.restart(i)
+        return {position: reason for i, reason in failures.items() for position in lost[i]}
 
     # ---------------------------------------------------------------- faults
 
-    def _shares(self) -> list[list[World]]:
-        """The worlds of each engine."""
-        return [worker.worlds for worker in self._pool.workers] or [self._worlds]
+    def _shares(self) -> list[list[int]]:
+        """The positions of the worlds that each engine resets."""
+        return [[world.position for world in share] for share in self._pool.shares]
 
-    def _report(self, results: Sequence[list[Fault]]) -> None:
-        for fault in (fault for faults in results for fault in faults):
-            self._faults.append(f"{self._worlds[fault.position]}: {fault.reason}; the world was reset.")
+    def _report(self, outcome: Outcome) -> None:
+        reasons = [(fault.position, fault.reason) for fault in outcome.faults]
+        for position, reason in (*reasons, *outcome.lost.items()):
+            self._faults.append(f"{self._worlds[position]}: {reason}; the world was reset.")
+        self._faults.extend(f"no world was lost: {reason}; it was replaced." for reason in outcome.replaced)
 
-    def _recover(self, failures: Mapping[int, str]) -> None:
-        """Restarts the workers that failed and resets their worlds.
+    def _recover(self, lost: Collection[int]) -> None:
+        """Resets the worlds whose workers failed and were replaced.
 
         Raises:
             RuntimeError: a worker fails again at once.
         """
-        lost = [world.position for i in failures for world in self._pool.workers[i].worlds]
-        for i, reason in failures.items():
-            self._faults.extend(
-                f"{self._worlds[world.position]}: {reason}; the world was reset."
-                for world in self._pool.workers[i].worlds
-            )
-            self._pool.restart(i)
-        positions = np.array(lost, dtype=np.intp)
-        if failures:
-            arguments = [
-                (np.array([w.position for w in share] if i in failures else [], dtype=np.intp),)
-                for i, share in enumerate(self._shares())
-            ]
-            again = self._pool.call("reset", arguments)[1]
+        if lost:
+            again = self._call_reset(lost)
             if again:
                 raise RuntimeError(f"Worker processes keep failing: {next(iter(again.values()))}.")
-            self._count_resets(positions)
+            self._count_resets(np.array(list(lost), dtype=np.intp))
 
 
 def _check(condition: bool, sentence: str) -> None:

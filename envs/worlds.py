@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
@@ -18,6 +19,7 @@ from envs.benchmarks import Protocol
 OBSERVATION_SIZE = 39
 ACTION_SIZE = 4
 GOAL_SIZE = 6
+ROW_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -36,61 +38,76 @@ class World:
 
 @dataclass(frozen=True)
 class Buffers:
-    """Arrays over all N worlds in memory that the worker processes share; each worker uses its own rows.
+    """Arrays over all N worlds in memory that the worker processes share.
 
     Written by the vector environment: `actions` [N, 4]; `goals` [N, 6], where the next reset places things
-    (a goal of three numbers is padded); `cut` [N], whether the step about to be made is the last one of the
-    episode. Written by the engine: `observations` [N, 39], after a reset if there was one;
-    `final_observations` [N, 39], before it; `rewards`, `successes`, `invalid` [N] of the step just made.
+    (a goal of three numbers is padded), and `goal_numbers` [N], which of the M goals of all seeds and tasks that is;
+    `cut` [N], whether the step about to be made is the last one of the episode. Written by the engine: `observations`
+    [N, 39], after a reset if there was one; `final_observations` [N, 39], before it; `rewards`, `successes`, `invalid`
+    [N] of the step just made. For the engine's own use: `rows` [N, 128], what it knows of each world; `starts`
+    [M, 128], what it knows of each goal.
     """
 
     actions: NDArray[np.float64]
     goals: NDArray[np.float64]
-    cut: NDArray[np.bool_]
     observations: NDArray[np.float64]
     final_observations: NDArray[np.float64]
     rewards: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    starts: NDArray[np.float64]
+    goal_numbers: NDArray[np.int64]
     successes: NDArray[np.bool_]
     invalid: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
 
     @classmethod
-    def attach(cls, descriptor: int, num_worlds: int) -> Buffers:
-        """Maps the memory behind a file descriptor made by `allocate`."""
-        memory = mmap.mmap(descriptor, _num_bytes(num_worlds))
-        arrays, offset = {}, 0
-        for name, width, dtype in _LAYOUT:
-            count = num_worlds * width
-            flat = np.frombuffer(memory, dtype, count, offset)
-            arrays[name] = flat if name in _FLAT else flat.reshape(num_worlds, width)
+    def attach(cls, descriptor: int, num_worlds: int, num_goals: int) -> Buffers:
+        """Maps the memory behind a file descriptor made by `allocate_buffers`."""
+        memory = mmap.mmap(descriptor, _num_bytes(num_worlds, num_goals))
+        arrays: dict[str, Any] = {}
+        offset = 0
+        for name, shape, dtype in _layout(num_worlds, num_goals):
+            count = math.prod(shape)
+            arrays[name] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
             offset += count * np.dtype(dtype).itemsize
         return cls(**arrays)
 
 
-_LAYOUT: tuple[tuple[str, int, type[np.generic]], ...] = (
-    ("actions", ACTION_SIZE, np.float64),
-    ("goals", GOAL_SIZE, np.float64),
-    ("observations", OBSERVATION_SIZE, np.float64),
-    ("final_observations", OBSERVATION_SIZE, np.float64),
-    ("rewards", 1, np.float64),
-    ("successes", 1, np.bool_),
-    ("invalid", 1, np.bool_),
-    ("cut", 1, np.bool_),
-)
-_FLAT = ("rewards", "successes", "invalid", "cut")
+def allocate_buffers(num_worlds: int, num_goals: int) -> int:
+    """A file descriptor of memory for the buffers of so many worlds and goals; the caller closes it."""
+    return allocate(_num_bytes(num_worlds, num_goals))
 
 
-def _num_bytes(num_worlds: int) -> int:
-    return num_worlds * sum(width * np.dtype(dtype).itemsize for _, width, dtype in _LAYOUT)
+def _layout(num_worlds: int, num_goals: int) -> list[tuple[str, tuple[int, ...], Any]]:
+    """Name, shape and type of each array, those with the largest alignment first."""
+    return [
+        ("rows", (num_worlds, ROW_SIZE), np.float64),
+        ("starts", (num_goals, ROW_SIZE), np.float64),
+        ("actions", (num_worlds, ACTION_SIZE), np.float64),
+        ("goals", (num_worlds, GOAL_SIZE), np.float64),
+        ("observations", (num_worlds, OBSERVATION_SIZE), np.float64),
+        ("final_observations", (num_worlds, OBSERVATION_SIZE), np.float64),
+        ("rewards", (num_worlds,), np.float64),
+        ("goal_numbers", (num_worlds,), np.int64),
+        ("successes", (num_worlds,), np.bool_),
+        ("invalid", (num_worlds,), np.bool_),
+        ("cut", (num_worlds,), np.bool_),
+    ]
 
 
-def allocate(num_worlds: int) -> int:
-    """A file descriptor of anonymous memory for the buffers of `num_worlds` worlds; the caller closes it."""
+def _num_bytes(num_worlds: int, num_goals: int) -> int:
+    arrays = _layout(num_worlds, num_goals)
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in arrays)
+
+
+def allocate(num_bytes: int) -> int:
+    """A file descriptor of anonymous memory, all zeros; the caller closes it."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("metaworld")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, _num_bytes(num_worlds))
+    os.ftruncate(descriptor, num_bytes)
     return descriptor
 
 
@@ -107,18 +124,24 @@ class Engine(Interface):
 
     A fault in one world must not disturb the others: `step` resets that world, sets its `invalid` flag and
     reports.
+
+    Attributes:
+        portable: whether all that is known of a world lies in the buffers, so that any engine that was made for its
+            task can step it. Otherwise a world stays in the process that it was reset in.
     """
+
+    portable: bool
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None: ...
 
-    def reset(self, positions: NDArray[np.intp]) -> list[Fault]:
+    def reset(self, positions: Sequence[int]) -> list[Fault]:
         """Starts new episodes in the worlds at these positions."""
 
-    def step(self) -> list[Fault]:
-        """One step of every world; those that are cut, and those with a fault, start a new episode."""
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        """One step of these worlds; those that are cut, and those with a fault, start a new episode."""
 
-    def get_state(self) -> dict[int, NDArray[np.float64]]:
-        """All that the future of each world depends on, as a vector per position."""
+    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+        """All that the future of these worlds depends on, as a vector per position."""
 
     def set_state(self, state: dict[int, NDArray[np.float64]]) -> None:
         """Takes back what `get_state` gave: from there on, the worlds go on bit-equal."""

@@ -11,16 +11,17 @@ from envs.batched.observation import clip_bounds, complete, frame
 from envs.batched.simulation import locate
 from envs.batched.task import Task
 
-RESULTS = ("frames", "times", "observations", "rewards", "successes", "diverged", "finite")
+RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
 
 
 def judgement(task: Task, reward_version: str) -> Callable[[Arrays], dict[str, Array]]:
     """The function that judges a step of the task.
 
-    It takes, by name, "sensors" (rows of sensor data, [n, ...]), "actions" [n, 4], "frames" (those before the step,
-    [n, 18]), "times" (likewise, [n]), and the fields of the episode; and gives "frames" and "times" after the step, the
-    "observations" [n, 39], "rewards", "successes", "diverged" and "finite" [n], and the fields that the task
-    remembers.
+    It takes, by name, "sensors" (rows of sensor data, [n, ...]), "actions" [n, 4], "frames", "observations" and "times"
+    of the step before ([n, 18], [n, 39] and [n]), and the fields of the episode; and gives "frames" and "observations"
+    after the step, "rewards", "successes", "diverged" and "invalid" [n], and the fields that the task remembers. A
+    world is invalid if its simulation diverged or its observation or reward is not finite; then its observation is the
+    one before the step, its reward 0, and it has no success.
     """
     columns = locate(task.all_readings)
     reward = task.reward_v1 if reward_version == "v1" else task.reward_v2
@@ -38,14 +39,15 @@ def judgement(task: Task, reward_version: str) -> Callable[[Arrays], dict[str, A
         observations = xp.minimum(observations, vector(observations, *high))
         # One NaN or infinite number makes the sum one, and NaN of its difference from itself.
         total = reduce(operator.add, (observations[:, i] for i in range(observations.shape[1])), rewards)
+        diverged = sensors[:, 0] <= inputs["times"]
+        invalid = diverged | (total - total != 0)
         return {
             "frames": frames,
-            "times": sensors[:, 0],
-            "observations": observations,
-            "rewards": rewards,
-            "successes": successes,
-            "diverged": sensors[:, 0] <= inputs["times"],
-            "finite": total - total == 0,
+            "observations": xp.where(invalid[:, None], inputs["observations"], observations),
+            "rewards": xp.where(invalid, vector(rewards, 0.0), rewards),
+            "successes": successes & ~invalid,
+            "diverged": diverged,
+            "invalid": invalid,
             **changed,
         }
 

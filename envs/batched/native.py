@@ -1,6 +1,6 @@
 """Compiles a function of arrays to machine code: one call does what takes NumPy a call for each operation.
 
-The function is traced (`envs.batched.trace`), and its operations become LLVM's, in a loop over the worlds. They keep to
+The function is traced (`envs.batched.trace`), and its operations become LLVM's, for one world. They keep to
 IEEE 754: nothing is reordered, and no product and sum are fused, so the results are NumPy's to the last bit, save for
 exp, log, sin and cos, which come from the C library.
 """
@@ -8,17 +8,15 @@ exp, log, sin and cos, which come from the C library.
 from __future__ import annotations
 
 import ctypes
-import math
 import struct
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.batched.trace import Program, Traced, trace
+from envs.machine_code import compile_code
 
 _INSTRUCTIONS = {
     "add": "fadd double {}, {}",
@@ -44,7 +42,7 @@ _INSTRUCTIONS = {
     "where": "select i1 {}, {type} {}, {type} {}",
 }
 _TYPES = {np.dtype(np.float64): "double", np.dtype(np.bool_): "i1"}
-_LOOP = """
+_CODE = """
 declare double @llvm.fabs.f64(double)
 declare double @llvm.sqrt.f64(double)
 declare double @exp(double)
@@ -52,18 +50,8 @@ declare double @log(double)
 declare double @sin(double)
 declare double @cos(double)
 
-define void @kernel(i64 %n, {parameters}) {{
-entry:
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%next, %world]
-  %more = icmp slt i64 %i, %n
-  br i1 %more, label %world, label %end
-world:
+define void @kernel(i64 %i) {{
   {body}
-  %next = add i64 %i, 1
-  br label %head
-end:
   ret void
 }}
 """
@@ -73,40 +61,42 @@ Function = Callable[[Mapping[str, Traced]], Mapping[str, Traced]]
 
 
 class Kernel:
-    """A function of arrays, compiled for the arrays that it is to read and to write; to call it is one pass over them.
+    """A function of arrays, compiled for the arrays that it is to read and to write: a call with i does row i of them.
 
     Args:
         function: takes and gives arrays [n, ...] by name.
-        inputs, outputs: those arrays, C-contiguous; inputs are float64. What is in an output is overwritten by each
-            call; an output may also be an input, which then changes in place.
+        inputs, outputs: those arrays; rows are C-contiguous, but may lie anywhere. Inputs are float64. What is in row i
+            of an output is overwritten by each call; an output may also be an input, which then changes in place.
     """
 
     def __init__(self, function: Function, inputs: Arrays, outputs: Arrays) -> None:
         arrays = [*inputs.values(), *outputs.values()]
-        assert all(array.flags.c_contiguous and len(array) == len(arrays[0]) for array in arrays)
+        assert all(array[0].flags.c_contiguous and len(array) == len(arrays[0]) for array in arrays)
         program, results = trace(function, {name: array.shape[1:] for name, array in inputs.items()})
         assert all(results[name].shape[1:] == array.shape[1:] for name, array in outputs.items())
-        self._engine = _compile(_write(program, results, inputs, outputs))
+        self._engine = compile_code(_write(program, results, inputs, outputs))
         self._arrays = arrays  # their memory and the engine's are there as long as the kernel may be called
-        prototype = ctypes.CFUNCTYPE(None, ctypes.c_int64, *[ctypes.c_void_p] * len(arrays))
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in arrays]
-        compiled = prototype(self._engine.get_function_address("kernel"))
-        self._call = partial(compiled, ctypes.c_int64(len(arrays[0])), *pointers)
+        # It takes no time, so it keeps Python's lock, which is quicker.
+        self._call = ctypes.PYFUNCTYPE(None, ctypes.c_int64)(self._engine.get_function_address("kernel"))
 
-    def __call__(self) -> None:
-        self._call()
+    def __call__(self, i: int) -> None:
+        self._call(i)
 
 
 def _write(program: Program, results: Mapping[str, Traced], inputs: Arrays, outputs: Arrays) -> str:
-    """The program in LLVM's language, in a loop over the worlds. It reads all of a world before it writes."""
-    parameters = [f"ptr %in.{name}" for name in inputs] + [f"ptr %out.{name}" for name in outputs]
+    """The program in LLVM's language, for row i. It reads everything before it writes."""
     lines: list[str] = []
+    for kind, arrays in (("in", inputs), ("out", outputs)):
+        for name, array in arrays.items():
+            lines.append(f"%{kind}.{name}.offset = mul i64 %i, {array.strides[0]}")
+            start = f"ptr inttoptr (i64 {array.ctypes.data} to ptr)"
+            lines.append(f"%{kind}.{name} = getelementptr i8, {start}, i64 %{kind}.{name}.offset")
     values: list[str] = []  # what the result of each operation is called
     for number, (name, arguments, dtype) in enumerate(program.operations):
         values.append(_constant(arguments[0], dtype) if name == "constant" else f"%v{number}")
         if name == "input":
             array, element = arguments
-            lines.append(f"%p{number} = {_element('double', f'%in.{array}', inputs[array], element)}")
+            lines.append(f"%p{number} = getelementptr double, ptr %in.{array}, i64 {element}")
             lines.append(f"%v{number} = load double, ptr %p{number}")
         elif name != "constant":
             operands = [values[argument] for argument in arguments]
@@ -118,33 +108,12 @@ def _write(program: Program, results: Mapping[str, Traced], inputs: Arrays, outp
             if kind == "i8":
                 lines.append(f"{target}.byte = zext i1 {value} to i8")
                 value = f"{target}.byte"
-            lines.append(f"{target} = {_element(kind, f'%out.{name}', array, element)}")
+            lines.append(f"{target} = getelementptr {kind}, ptr %out.{name}, i64 {element}")
             lines.append(f"store {kind} {value}, ptr {target}")
-    return _LOOP.format(parameters=", ".join(parameters), body="\n  ".join(lines))
-
-
-def _element(kind: str, name: str, array: NDArray[Any], element: int) -> str:
-    """The address of an element in the row of world i."""
-    width = math.prod(array.shape[1:])
-    return f"getelementptr [{width} x {kind}], ptr {name}, i64 %i, i64 {element}"
+    return _CODE.format(body="\n  ".join(lines))
 
 
 def _constant(value: Any, dtype: np.dtype[Any]) -> str:
     if dtype == np.bool_:
         return "true" if value else "false"
     return f"0x{struct.pack('>d', value).hex().upper()}"
-
-
-def _compile(code: str) -> llvm.ExecutionEngine:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=1
-    )
-    module = llvm.parse_assembly(code)
-    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, target)
-    engine.finalize_object()
-    return engine

@@ -1,8 +1,7 @@
 """MuJoCo for the worlds of one task: exactly what Meta-World does with it, without the Python around it.
 
-A worker process has one model per task, and one `MjData` per world. As a vector, to save it and to begin
-an episode with it, a world is MuJoCo's integration state with the solver's warm start, and a few places that
-a reset moved in the model.
+A process has one model and one `MjData` per task. What a world is lies in a vector: MuJoCo's integration state with the
+solver's warm start, and the places of what a reset moved in the model. It is loaded before a step and stored after it.
 """
 
 from __future__ import annotations
@@ -108,20 +107,18 @@ def build_model(task: Task) -> mujoco.MjModel:
 
 
 class Simulation:
-    """The worlds of a task. `advance` moves them all on; everything else is for `Task.reset`, on a world apart.
-
-    Args:
-        count: how many worlds, n.
+    """The worlds of a task: `load`, `advance` and `store` move one of them on; everything else is for `Task.reset`, on
+    a world apart.
 
     Attributes:
         size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
             and sites that the task's resets move.
-        hands, fingers, times: where the hand of each world is to be [n, 3], the controls of its fingers [n, 2], and its
-            time at the last step [n]; all are changed in place, so they may be parts of larger arrays.
-        sensors: what they said after the last step, a row per world.
+        time, hand, fingers: where in the vector are its time, where its hand is to be [3], and the controls of its
+            fingers [2].
+        sensors: what they said after the last step [1, ...].
     """
 
-    def __init__(self, task: Task, count: int) -> None:
+    def __init__(self, task: Task) -> None:
         self.task = task
         self.model = model = build_model(task)
         self.data = mujoco.MjData(model)  # the world apart
@@ -132,14 +129,12 @@ class Simulation:
         self._body_places = model.body_pos[self._bodies].copy()
         self._site_places = model.site_pos[self._sites].copy()
         self.size = self.physics_size + 3 * len(self._moved)
-        self._worlds = [mujoco.MjData(model) for _ in range(count)]
-        # Views of what `advance` writes and reads: to make one takes longer than to use it.
-        self._views = [(data, data.mocap_pos[0], data.ctrl, data.sensordata) for data in self._worlds]
-        self.hands = np.zeros((count, 3))
-        self.fingers = np.zeros((count, 2))
-        self.times = np.zeros(count)
-        self.sensors = np.zeros((count, model.nsensordata))
-        self._places = np.zeros((count, len(self._moved), 3))
+        self.time, self.hand, self.fingers = (
+            self._part(kind) for kind in (_STATE.mjSTATE_TIME, _STATE.mjSTATE_MOCAP_POS, _STATE.mjSTATE_CTRL)
+        )
+        self._moving = mujoco.MjData(model)
+        self.sensors = self._moving.sensordata[None]
+        self._options, self._flags = model.opt, model.opt.disableflags
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
         self._columns = locate(task.all_readings)
         self._joints = {
@@ -158,44 +153,37 @@ class Simulation:
         self._settle()
         self._settled = copy.copy(self.data)
 
-    # ---------------------------------------------------------------- many worlds
+    def _part(self, kind: mujoco.mjtState) -> slice:
+        """Where in a world's vector one kind of state is."""
+        start = mujoco.mj_stateSize(self.model, _SPECIFICATION & (int(kind) - 1))
+        return slice(start, start + mujoco.mj_stateSize(self.model, int(kind)))
+
+    # ---------------------------------------------------------------- a step of any world
+
+    def load(self, state: NDArray[np.float64]) -> None:
+        """Makes the world that moves what a vector [size] says."""
+        mujoco.mj_setState(self.model, self._moving, state[: self.physics_size], _SPECIFICATION)
+        if self._moved:
+            for where, place in zip(self._moved, state[self.physics_size :].reshape(-1, 3), strict=True):
+                where[:] = place
 
     def advance(self) -> None:
-        """The physics of a step: five of MuJoCo's towards `hands`, and the forward kinematics of the last state."""
-        model, options, moved = self.model, self.model.opt, self._moved
-        hands, fingers, sensors = self.hands, self.fingers, self.sensors
-        flags = options.disableflags
-        for i, (data, hand, control, source) in enumerate(self._views):
-            if moved:
-                for place, where in zip(self._places[i], moved, strict=True):
-                    where[:] = place
-            hand[:] = hands[i]
-            control[:] = fingers[i]
-            options.disableflags = flags | _NO_SENSORS
-            mujoco.mj_step(model, data, FRAME_SKIP)
-            options.disableflags = flags
-            mujoco.mj_forward(model, data)
-            if self._gripped:
-                self._feel(data)
-            sensors[i] = source
+        """The physics of a step: five of MuJoCo's towards `hand`, and the forward kinematics of the last state."""
+        model, data, options = self.model, self._moving, self._options
+        options.disableflags = self._flags | _NO_SENSORS
+        mujoco.mj_step(model, data, FRAME_SKIP)
+        options.disableflags = self._flags
+        mujoco.mj_forward(model, data)
+        if self._gripped:
+            self._feel(data)
+
+    def store(self, state: NDArray[np.float64]) -> None:
+        """Writes the world that moved into its vector [size]."""
+        mujoco.mj_getState(self.model, self._moving, state[: self.physics_size], _SPECIFICATION)
 
     def read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
         """The readings by name, as views of rows of sensor data."""
         return {name: sensors[:, column] for name, column in self._columns.items()}
-
-    def state(self, index: int) -> NDArray[np.float64]:
-        """A world as a vector [size]."""
-        state = np.empty(self.size)
-        mujoco.mj_getState(self.model, self._worlds[index], state[: self.physics_size], _SPECIFICATION)
-        state[self.physics_size :] = self._places[index].ravel()
-        return state
-
-    def set_state(self, index: int, state: NDArray[np.float64]) -> None:
-        """Makes a world what the vector says: from there on it goes on bit-equal."""
-        data = self._worlds[index]
-        mujoco.mj_setState(self.model, data, state[: self.physics_size], _SPECIFICATION)
-        self.hands[index], self.times[index] = data.mocap_pos[0], data.time
-        self._places[index] = state[self.physics_size :].reshape(-1, 3)
 
     def _feel(self, data: mujoco.MjData) -> None:
         """Fills in what is gripped: what both pads touch with a force (of the first row of each contact)."""

@@ -1,177 +1,143 @@
-"""All worlds of a process: what a step of theirs takes besides the physics is compiled."""
+"""The worlds of one task, which lie in the buffers: what a step of one takes besides the physics is compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import accumulate
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.batched.arrays import Array
-from envs.batched.judgement import RESULTS, judgement
+from envs.batched.judgement import judgement
 from envs.batched.native import Kernel
 from envs.batched.observation import FRAME_SIZE, complete, frame
 from envs.batched.simulation import Simulation, aim, squeeze
 from envs.batched.task import load_task
 from envs.goals import RESET_SPACES
-from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Arrays over n worlds that are changed in place.
-
-    Attributes:
-        actions: of the step being made [n, 4].
-        hands: where the hands are to be [n, 3].
-        fingers: the controls of the fingers [n, 2].
-        times: of the simulation [n].
-        frames: the current frame, which the next observation shows as the previous one [n, 18].
-        observations: of the last step [n, 39]; and likewise `rewards` and `successes` [n].
-        diverged: whether the simulation did, in that step [n].
-        finite: whether observation and reward are [n].
-    """
-
-    actions: NDArray[np.float64]
-    hands: NDArray[np.float64]
-    fingers: NDArray[np.float64]
-    times: NDArray[np.float64]
-    frames: NDArray[np.float64]
-    observations: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    successes: NDArray[np.bool_]
-    diverged: NDArray[np.bool_]
-    finite: NDArray[np.bool_]
-
-    @classmethod
-    def zeros(cls, count: int) -> Rows:
-        return cls(
-            actions=np.zeros((count, ACTION_SIZE)),
-            hands=np.zeros((count, 3)),
-            fingers=np.zeros((count, 2)),
-            times=np.zeros(count),
-            frames=np.zeros((count, FRAME_SIZE)),
-            observations=np.zeros((count, OBSERVATION_SIZE)),
-            rewards=np.zeros(count),
-            successes=np.zeros(count, dtype=np.bool_),
-            diverged=np.zeros(count, dtype=np.bool_),
-            finite=np.zeros(count, dtype=np.bool_),
-        )
-
-    def __getitem__(self, rows: slice) -> Rows:
-        return Rows(**{name: array[rows] for name, array in vars(self).items()})
+from envs.worlds import GOAL_SIZE, ROW_SIZE, Buffers
 
 
 class TaskWorlds:
-    """The n worlds of one task, as arrays.
+    """The worlds of one task that are in the buffers, at any of the N positions.
 
-    Args:
-        rows: their arrays, which may be parts of larger ones.
+    A world's row (`Buffers.rows`) holds the goal of its last reset, the vector of its simulation, its current frame,
+    which the next observation shows as the previous one, and what the rewards need to know of the episode.
 
     Attributes:
-        goals: the goal of each world's last reset [n, 6].
-        fields: what the rewards need to know of the episode, by name [n, ...].
-        judge: computes the rows of a step from what the sensors say; there is one from the first reset on.
+        size: how much of a row is used.
+        states: the vectors of the simulations [N, ...], as a view of the rows; likewise `frames` [N, 18].
+        fields: what the rewards need to know, by name [N, ...], likewise.
+        diverged: whether the simulation did in the step that was last made [N].
+        judge: computes from what the sensors say what follows from a step.
     """
 
-    judge: Kernel
-
-    def __init__(self, name: str, reward_version: str, rows: Rows) -> None:
-        self.name, self.rows = name, rows
+    def __init__(self, name: str, reward_version: str, buffers: Buffers) -> None:
+        self.name, self.buffers = name, buffers
         self.task = load_task(name)
-        self.simulation = Simulation(self.task, len(rows.hands))
-        simulation = self.simulation
-        simulation.hands, simulation.fingers, simulation.times = rows.hands, rows.fingers, rows.times
-        self.goal_size = len(RESET_SPACES[name].low)
-        self.goals = np.zeros((len(rows.hands), GOAL_SIZE))
-        self.fields: dict[str, NDArray[np.float64]] = {}
-        self._reward_version = reward_version
-        self._starts: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Array]]] = {}
+        self.simulation = Simulation(self.task)
+        self.diverged = np.zeros(len(buffers.rows), dtype=np.bool_)
+        space = RESET_SPACES[name]
+        self._goal_size = len(space.low)
+        self._split(self._begin(np.resize(space.low, GOAL_SIZE))[2])
+        self._aim = self._compile_aim()
+        self.judge = self._compile_judge(reward_version)
 
-    def reset(self, index: int, goal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A new episode in one world; returns its first observation, the only one that is not clipped [39]."""
-        state, first, fields = self._start(goal)
-        if not self.fields:
-            self.fields = {name: np.zeros((len(self.goals), *value.shape)) for name, value in fields.items()}
-            self.judge = self._compile()
-        self.goals[index] = goal
-        self.simulation.set_state(index, state)
-        self.rows.frames[index] = first
-        for name, value in fields.items():
-            self.fields[name][index] = value
-        return np.concatenate([first, first, fields["target"]])
+    def _split(self, fields: dict[str, Array]) -> None:
+        """Gives each part of a row its columns."""
+        rows, start = self.buffers.rows, GOAL_SIZE
+        shapes = {"states": (self.simulation.size,), "frames": (FRAME_SIZE,)}
+        views: dict[str, NDArray[np.float64]] = {}
+        for name, shape in [*shapes.items(), *((name, value.shape) for name, value in fields.items())]:
+            end = start + math.prod(shape)
+            views[name] = rows[:, start:end].reshape(len(rows), *shape)
+            assert np.shares_memory(views[name], rows)
+            start = end
+        assert start <= ROW_SIZE
+        self.size = start
+        self.states, self.frames = views.pop("states"), views.pop("frames")
+        self.fields = views
+        self._states = list(self.states)  # to make a view takes longer than to use it
 
-    def _start(
+    # ---------------------------------------------------------------- one world
+
+    def reset(self, position: int) -> NDArray[np.float64]:
+        """A new episode at the goal that is due; returns its first observation, the only one that is not clipped."""
+        goal = self.buffers.goals[position]
+        start = self.buffers.starts[self.buffers.goal_numbers[position]]
+        if not np.array_equal(start[:GOAL_SIZE], goal):
+            start[GOAL_SIZE : self.size] = self._start(goal)
+            start[:GOAL_SIZE] = (
+                goal  # last: others may look for it, and if they make it again, it is the same
+            )
+        self.buffers.rows[position] = start
+        first = self.frames[position]
+        return np.concatenate([first, first, self.fields["target"][position]])
+
+    def step(self, position: int) -> None:
+        """One step, with the actions that are in the buffers."""
+        self.move(position)
+        self.judge(position)
+        self.simulation.store(self._states[position])
+
+    def move(self, position: int) -> None:
+        """The physics of a step; the sensors say what came of it."""
+        self._aim(position)
+        self.simulation.load(self._states[position])
+        self.simulation.advance()
+
+    # ---------------------------------------------------------------- the start of an episode
+
+    def _start(self, goal: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a row holds besides the goal. It depends on nothing else, so it is computed once per goal: it takes as
+        long as a hundred steps."""
+        state, first, fields = self._begin(goal)
+        return np.concatenate([state, first, *(value.ravel() for value in fields.values())])
+
+    def _begin(
         self, goal: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Array]]:
-        """What an episode at this goal begins with. It depends on nothing else, so it is computed once per goal."""
-        key = goal.tobytes()
-        if key not in self._starts:
-            state, readings, fields = self.simulation.reset(goal[: self.goal_size])
-            self._starts[key] = state, frame(complete(readings, self.task))[0], fields
-        return self._starts[key]
+        state, readings, fields = self.simulation.reset(goal[: self._goal_size])
+        return state, frame(complete(readings, self.task))[0], fields
 
-    def _compile(self) -> Kernel:
-        rows = vars(self.rows)
-        before = {name: rows[name] for name in ("actions", "frames", "times")}
-        after = {name: rows[name] for name in RESULTS}
+    # ---------------------------------------------------------------- machine code
+
+    def _compile_aim(self) -> Kernel:
+        """Moves the hand's target and the fingers' controls in the vector of a simulation."""
+        task, simulation = self.task, self.simulation
+        hands, fingers = self.states[:, simulation.hand], self.states[:, simulation.fingers]
+        low, high = np.array(task.hand_low), np.array(task.hand_high)
         return Kernel(
-            judgement(self.task, self._reward_version),
-            {"sensors": self.simulation.sensors, **before, **self.fields},
-            {**after, **{name: self.fields[name] for name in self.task.remembered}},
-        )
-
-
-class Worlds:
-    """The N worlds of several tasks, task by task.
-
-    Args:
-        counts: how many worlds of each task.
-
-    Attributes:
-        rows: their arrays [N, ...].
-        groups: the worlds of each task.
-    """
-
-    def __init__(self, counts: Mapping[str, int], reward_version: str) -> None:
-        ends = list(accumulate(counts.values()))
-        self.count = ends[-1]
-        self.rows = Rows.zeros(self.count)
-        parts = [slice(end - count, end) for end, count in zip(ends, counts.values(), strict=True)]
-        self.groups = [
-            TaskWorlds(name, reward_version, self.rows[part])
-            for name, part in zip(counts, parts, strict=True)
-        ]
-        self._places = [(group, i) for group in self.groups for i in range(counts[group.name])]
-        tasks = [group.task for group, _ in self._places]
-        low, high = np.array([task.hand_low for task in tasks]), np.array([task.hand_high for task in tasks])
-        rows = self.rows
-        self._aim = Kernel(
             lambda row: {
-                "hands": aim(row["hands"], row["actions"], row["low"], row["high"]),
+                "hands": aim(row["hands"], row["actions"], low, high),
                 "fingers": squeeze(row["actions"]),
             },
-            {"hands": rows.hands, "actions": rows.actions, "low": low, "high": high},
-            {"hands": rows.hands, "fingers": rows.fingers},
+            {"hands": hands, "actions": self.buffers.actions},
+            {"hands": hands, "fingers": fingers},
         )
 
-    def place(self, index: int) -> tuple[TaskWorlds, int]:
-        """The group that a world belongs to, and which of the group it is."""
-        return self._places[index]
-
-    def reset(self, index: int, goal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A new episode in one world; returns its first observation [39]."""
-        group, i = self._places[index]
-        return group.reset(i, goal)
-
-    def step(self, actions: NDArray[np.float64]) -> Rows:
-        """One environment step of all worlds, with actions [N, 4] clipped to [-1, 1]; the next one overwrites what
-        it returns."""
-        self.rows.actions[:] = actions
-        self._aim()
-        for group in self.groups:
-            group.simulation.advance()
-            group.judge()
-        return self.rows
+    def _compile_judge(self, reward_version: str) -> Kernel:
+        """Reads the sensors, of whichever world moved last, and writes a row and the buffers."""
+        buffers, sensors = self.buffers, self.simulation.sensors
+        before = {
+            "actions": buffers.actions,
+            "frames": self.frames,
+            "observations": buffers.observations,
+            "times": self.states[:, self.simulation.time.start],
+        }
+        after: dict[str, NDArray[np.float64] | NDArray[np.bool_]] = {
+            "frames": self.frames,
+            "observations": buffers.observations,
+            "rewards": buffers.rewards,
+            "successes": buffers.successes,
+            "diverged": self.diverged,
+            "invalid": buffers.invalid,
+        }
+        return Kernel(
+            judgement(self.task, reward_version),
+            {
+                "sensors": np.broadcast_to(sensors, (len(buffers.rows), sensors.shape[1])),
+                **before,
+                **self.fields,
+            },
+            {**after, **{name: self.fields[name] for name in self.task.remembered}},
+        )

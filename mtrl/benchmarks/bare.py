@@ -41,6 +41,8 @@ class BarePhysics:
     lack what is only looked at, which makes them about a tenth quicker than Meta-World's.
     """
 
+    portable = False
+
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         num_worlds = len(buffers.rewards)
         tasks = dict.fromkeys(world.task for world in worlds)
@@ -66,7 +68,7 @@ class _Worlds:
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_worlds: int) -> None:
         task = load_task(worlds[0].task)
-        simulation = Simulation(task, 0)
+        simulation = Simulation(task)
         self.model = simulation.model
         self.moved = [self.model.body(name).pos for name in task.moved_bodies]
         self.moved += [self.model.site(name).pos for name in task.moved_sites]

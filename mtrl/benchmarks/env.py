@@ -22,9 +22,8 @@ import numpy as np
 
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
-from envs.pool import Worker
-from envs.shares import share
-from envs.worlds import World, allocate
+from envs.pool import Pool
+from envs.worlds import World
 from mtrl.benchmarks.bare import phases, random_actions
 
 Measure = Callable[[float], float]
@@ -199,24 +198,16 @@ class _Bare:
         per_task = worlds // len(benchmark.tasks)
         every = [World(i, benchmark.tasks[i // per_task], 1, i % per_task) for i in range(worlds)]
         rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
-        self.descriptor = allocate(worlds)
-        engine = "mtrl.benchmarks.bare:BarePhysics"
-        self.workers = [
-            Worker(engine, part, rules, self.descriptor, worlds) for part in share(every, max(workers, 1))
-        ]
-        for worker in self.workers:
-            worker.receive()
+        self.pool = Pool("mtrl.benchmarks.bare:BarePhysics", every, rules, max(workers, 1), timeout=600.0)
 
     def measure(self, seconds: float) -> float:
-        for worker in self.workers:
-            worker.send("run", seconds)
-        rates: list[float] = [worker.receive() for worker in self.workers]
-        return sum(rates)
+        rates, failures = self.pool.call("run", [(seconds,)] * len(self.pool.workers))
+        if failures:
+            raise RuntimeError(f"Bare MuJoCo cannot be timed: {next(iter(failures.values()))}.")
+        return float(sum(rates))
 
     def close(self) -> None:
-        for worker in self.workers:
-            worker.stop()
-        os.close(self.descriptor)
+        self.pool.close()
 
 
 def _rate(step: Callable[[], Any], worlds: int, seconds: float) -> float:

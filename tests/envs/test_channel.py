@@ -40,15 +40,3 @@ def test_ready_waits_for_a_message_or_the_end(ends) -> None:
         other.receive()
     with pytest.raises(BrokenPipeError):
         other.send()
-
-
-def test_spinning_ends_with_a_message_or_with_the_time(ends) -> None:
-    one, other = ends
-    began = time.monotonic()
-    other.spin(0.05)
-    assert time.monotonic() - began >= 0.05
-    one.send()
-    began = time.monotonic()
-    other.spin(10)
-    assert time.monotonic() - began < 5
-    assert other.receive() is None

@@ -221,11 +221,9 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     if engine == "reference":
         local.worlds[1].environment.data.qvel[:] = velocity
     else:
-        (simulation,) = (g.simulation for g in local.worlds.groups if g.name == "window-close-v3")
-        nq, nv = simulation.model.nq, simulation.model.nv
-        state = simulation.state(0)
-        state[1 + nq : 1 + nq + nv] = velocity
-        simulation.set_state(0, state)
+        group = local.groups["window-close-v3"]
+        nq, nv = group.simulation.model.nq, group.simulation.model.nv
+        group.states[1, 1 + nq : 1 + nq + nv] = velocity
     observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, True, False]
     assert rewards[1] == 0

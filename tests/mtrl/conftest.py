@@ -46,6 +46,8 @@ SMALL_RUN = {
 class FakeEngine:
     """An `envs.worlds.Engine`: a point that the action moves, rewarded for being near the goal."""
 
+    portable = False
+
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         self.positions = np.array([world.position for world in worlds])
         self.buffers = buffers
@@ -53,14 +55,14 @@ class FakeEngine:
         self.goals = np.zeros((buffers.rewards.size, 3))
         self.steps = 0
 
-    def reset(self, positions: NDArray[np.intp]) -> list[Fault]:
+    def reset(self, positions: Sequence[int]) -> list[Fault]:
         self.goals[positions] = self.buffers.goals[positions, :3]
         self.points[positions] = 0.5 * np.tanh(self.goals[positions, ::-1])
         self._observe()
         return []
 
-    def step(self) -> list[Fault]:
-        b, rows = self.buffers, self.positions
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        b, rows = self.buffers, np.array(positions)
         self.steps += 1
         actions = b.actions[rows]
         self.points[rows] += 0.2 * np.sin(actions[:, :3]) + 0.05 * actions[:, 3:] * self.points[rows]
@@ -78,8 +80,8 @@ class FakeEngine:
         self.buffers.observations[self.positions, :3] = self.points[self.positions]
         self.buffers.observations[self.positions, -3:] = self.goals[self.positions]
 
-    def get_state(self) -> dict[int, NDArray[np.float64]]:
-        return {int(p): np.concatenate([self.points[p], self.goals[p]]) for p in self.positions}
+    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+        return {p: np.concatenate([self.points[p], self.goals[p]]) for p in positions}
 
     def set_state(self, state: dict[int, NDArray[np.float64]]) -> None:
         for position, row in state.items():

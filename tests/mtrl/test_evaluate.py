@@ -1,6 +1,6 @@
 """Episodes are counted, ordered and judged right, whatever number of worlds shares them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -139,8 +139,8 @@ def test_one_goal_of_the_protocol_is_met_in_every_episode(fake: Callable) -> Non
 class BreakingEngine(FakeEngine):
     """The world of seed 3's first task breaks in the third step of the second episode."""
 
-    def step(self) -> list[Fault]:
-        super().step()
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        super().step(positions)
         if self.steps != TINY.horizon + 3:
             return []
         self.buffers.invalid[0], self.buffers.rewards[0] = True, np.nan

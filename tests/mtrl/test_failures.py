@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ class NanEngine(FakeEngine):
 
     at, array, value = 25, "observations", np.nan
 
-    def step(self) -> list[Fault]:
-        faults = super().step()
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        faults = super().step(positions)
         if self.steps == self.at:
             getattr(self.buffers, self.array)[1] = self.value
             if self.array == "observations":

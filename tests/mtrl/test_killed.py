@@ -10,7 +10,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -76,11 +76,11 @@ class PlainEngine(FakeEngine):
 class TwiceSignalled(FakeEngine):
     """Ctrl-C, and again before the step is over."""
 
-    def step(self) -> list[Fault]:
+    def step(self, positions: Sequence[int]) -> list[Fault]:
         if self.steps == 20:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return super().step()
+        return super().step(positions)
 
 
 def run_child(
@@ -161,10 +161,10 @@ class SignalledEngine(FakeEngine):
         type(self).engines += 1
         self.sends = self.engines == self.instance
 
-    def step(self) -> list[Fault]:
+    def step(self, positions: Sequence[int]) -> list[Fault]:
         if self.sends and self.steps == self.at:
             os.kill(os.getpid(), self.number)
-        return super().step()
+        return super().step(positions)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,10 @@ class StoppingEngine(FakeEngine):
 
     stop_at = 0
 
-    def step(self) -> list[Fault]:
+    def step(self, positions: Sequence[int]) -> list[Fault]:
         if self.steps + 1 == self.stop_at:
             raise KeyboardInterrupt
-        return super().step()
+        return super().step(positions)
 
 
 @pytest.fixture

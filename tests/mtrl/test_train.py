@@ -1,6 +1,6 @@
 """The training loop: what is stored, what repeats, what depends on what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +72,8 @@ def test_the_transition_at_an_episodes_end_leads_to_its_own_last_observation(
 class FaultyEngine(FakeEngine):
     """The first world breaks in its fourth step: its numbers are garbage, and it is reset."""
 
-    def step(self) -> list[Fault]:
-        super().step()
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        super().step(positions)
         if self.steps != 4:
             return []
         b = self.buffers

@@ -6,6 +6,7 @@ For one task: `python -m tests.envs.batched.parity drawer-close` (see `--help`).
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -16,11 +17,11 @@ from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
 from envs.batched import simulation
-from envs.batched.worlds import TaskWorlds, Worlds
+from envs.batched.worlds import TaskWorlds
 from envs.benchmarks import get_benchmark, task_name
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceWorld
-from envs.worlds import GOAL_SIZE
+from envs.worlds import GOAL_SIZE, Buffers, allocate_buffers
 
 Driver = Literal["scripted", "random"]
 
@@ -58,13 +59,13 @@ def compare(
     """
     differences = Differences()
     references, batched = _worlds(task, reward_version, num_worlds)
-    (group,) = batched.groups
+    buffers = batched.buffers
     policies = [ENV_POLICY_MAP[task]() for _ in range(num_worlds)]
     generator = np.random.default_rng(0)
     for episode in goals.reshape(-1, num_worlds, goals.shape[1]):
         padded = [np.resize(goal, GOAL_SIZE) for goal in episode]
         expected = np.stack([world.reset(goal) for world, goal in zip(references, padded, strict=True)])
-        first = np.stack([batched.reset(i, goal) for i, goal in enumerate(padded)])
+        first = np.stack([reset(batched, i, goal) for i, goal in enumerate(padded)])
         differences.first_observation = max(differences.first_observation, _largest(first - expected))
         solved = np.zeros((2, num_worlds), dtype=np.bool_)
         for _ in range(num_steps):
@@ -74,29 +75,46 @@ def compare(
                 actions = np.clip(actions, -1, 1).astype(np.float64)
             if synchronise:
                 for i, world in enumerate(references):
-                    group.simulation.set_state(i, _state(group, world))
-                    batched.rows.frames[i] = world.environment._prev_obs
+                    batched.states[i] = _state(batched, world)
+                    batched.frames[i] = world.environment._prev_obs
             steps = [world.step(action) for world, action in zip(references, actions, strict=True)]
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
             successes = np.array([s[2] for s in steps])
-            rows = batched.step(actions)
-            assert not rows.diverged.any()
+            buffers.actions[:] = actions
+            for i in range(num_worlds):
+                batched.step(i)
+            assert not buffers.invalid.any()
             for i, world in enumerate(references):
-                drift = _largest(group.simulation.state(i) - _state(group, world))
+                drift = _largest(batched.states[i] - _state(batched, world))
                 differences.physics = max(differences.physics, drift)
-            error = np.abs(rows.rewards - rewards) / (np.abs(rewards) + 1e-3)
-            differences.observation = max(differences.observation, _largest(rows.observations - expected))
+            error = np.abs(buffers.rewards - rewards) / (np.abs(rewards) + 1e-3)
+            differences.observation = max(differences.observation, _largest(buffers.observations - expected))
             differences.reward = max(differences.reward, _largest(error))
-            differences.successes += int((successes != rows.successes).sum())
-            solved |= np.stack([successes, rows.successes])
+            differences.successes += int((successes != buffers.successes).sum())
+            solved |= np.stack([successes, buffers.successes])
         differences.reference_solved += int(solved[0].sum())
         differences.batched_solved += int(solved[1].sum())
     return differences
 
 
 @lru_cache(maxsize=4)  # to make them takes as long as hundreds of steps
-def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], Worlds]:
-    return [ReferenceWorld(task, reward_version) for _ in range(count)], Worlds({task: count}, reward_version)
+def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], TaskWorlds]:
+    references = [ReferenceWorld(task, reward_version) for _ in range(count)]
+    return references, TaskWorlds(task, reward_version, make_buffers(count))
+
+
+def make_buffers(num_worlds: int, num_goals: int = 1) -> Buffers:
+    """Buffers of this process alone."""
+    descriptor = allocate_buffers(num_worlds, num_goals)
+    buffers = Buffers.attach(descriptor, num_worlds, num_goals)
+    os.close(descriptor)
+    return buffers
+
+
+def reset(worlds: TaskWorlds, position: int, goal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A new episode at a goal [6]; the first observation."""
+    worlds.buffers.goals[position] = goal
+    return worlds.reset(position)
 
 
 def _largest(values: NDArray[np.float64]) -> float:
@@ -114,15 +132,15 @@ def _state(batched: TaskWorlds, reference: ReferenceWorld) -> NDArray[np.float64
     return np.concatenate([physics, *places])
 
 
-def step(worlds: simulation.Simulation, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The readings after a step of all worlds of a task, with actions [n, 4]."""
-    box = np.array(worlds.task.hand_low), np.array(worlds.task.hand_high)
-    worlds.hands[:], worlds.fingers[:] = (
-        simulation.aim(worlds.hands, actions, *box),
-        simulation.squeeze(actions),
-    )
-    worlds.advance()
-    return worlds.read(worlds.sensors)
+def step(worlds: TaskWorlds, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The readings after a step of all worlds of a task, with actions [n, 4]; nothing is made of them."""
+    worlds.buffers.actions[:] = actions
+    sensors = []
+    for i in range(len(actions)):
+        worlds.move(i)
+        worlds.simulation.store(worlds.states[i])
+        sensors.append(worlds.simulation.sensors.copy())
+    return worlds.simulation.read(np.concatenate(sensors))
 
 
 def goals_of(task: str, count: int, seed: int = 0) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from envs.batched.native import Kernel
 from envs.batched.simulation import Simulation
 from envs.batched.task import available_tasks, load_task
 from envs.batched.trace import trace
-from tests.envs.batched.parity import goals_of, step
+from tests.envs.batched.parity import goals_of
 from tests.envs.batched.test_reward_branches import make_scene
 
 NUM_SCENES = 300
@@ -21,12 +21,12 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
     and some broken by NaN, infinities or zeros; the first is what the simulation shows after a step."""
     generator = np.random.default_rng(0)
     task = load_task(name)
-    simulation = Simulation(task, 1)
+    simulation = Simulation(task)
     goal = goals_of(name, 1)[0]
     state, _, fields = simulation.reset(goal)
-    simulation.set_state(0, state)
-    simulated = step(simulation, np.zeros((1, 4)))
-    current = {key: value[0].copy() for key, value in simulated.items()}
+    simulation.load(state)
+    simulation.advance()
+    current = {key: value[0].copy() for key, value in simulation.read(simulation.sensors).items()}
     sensors = np.repeat(simulation.sensors, NUM_SCENES, axis=0)
     places = simulation.read(sensors)
     for i in range(1, NUM_SCENES):
@@ -40,6 +40,7 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
         "sensors": sensors,
         "actions": generator.uniform(-1, 1, (NUM_SCENES, 4)).round(1),
         "frames": generator.normal(size=(NUM_SCENES, 18)),
+        "observations": generator.normal(size=(NUM_SCENES, 39)),
         "times": generator.choice([0.0, sensors[0, 0], 1.0], NUM_SCENES),
         **{key: np.repeat(np.asarray(value)[None], NUM_SCENES, axis=0) for key, value in fields.items()},
     }
@@ -55,7 +56,9 @@ def test_compiled_steps_are_numpys(name: str) -> None:
             expected = {key: np.array(value) for key, value in function(inputs).items()}
         assert set(expected) == {*RESULTS, *task.remembered}
         results = {key: np.empty_like(value) for key, value in expected.items()}
-        Kernel(function, inputs, results)()
+        kernel = Kernel(function, inputs, results)
+        for i in range(NUM_SCENES):
+            kernel(i)
         program, _ = trace(function, {key: value.shape[1:] for key, value in inputs.items()})
         exact = FROM_C.isdisjoint(operation.name for operation in program.operations)
         for key, value in expected.items():
@@ -64,7 +67,11 @@ def test_compiled_steps_are_numpys(name: str) -> None:
             else:
                 np.testing.assert_allclose(results[key], value, rtol=1e-14, atol=1e-12, err_msg=key)
         assert expected["successes"].dtype == np.bool_
-        assert 0 < expected["finite"].sum() < NUM_SCENES
-        assert 0 < expected["diverged"].sum() < NUM_SCENES
+        assert 0 < expected["diverged"].sum() < expected["invalid"].sum() < NUM_SCENES
+        invalid = expected["invalid"]
+        assert np.isfinite(expected["observations"]).all()
+        np.testing.assert_array_equal(expected["observations"][invalid], inputs["observations"][invalid])
+        assert not expected["rewards"][invalid].any()
+        assert not expected["successes"][invalid].any()
     for key, value in before.items():
         np.testing.assert_array_equal(inputs[key], value)

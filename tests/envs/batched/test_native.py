@@ -32,7 +32,9 @@ def run(function, x: np.ndarray) -> np.ndarray:
     """The function of x [n, ...], compiled."""
     with np.errstate(all="ignore"):
         result = np.empty_like(np.ascontiguousarray(function({"x": x})["y"]))
-    Kernel(function, {"x": x}, {"y": result})()
+    kernel = Kernel(function, {"x": x}, {"y": result})
+    for i in range(len(x)):
+        kernel(i)
     return result
 
 
@@ -132,10 +134,26 @@ def test_an_input_may_be_changed_in_place_and_is_read_anew_in_each_call() -> Non
     kernel = Kernel(
         lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, {"x": x}, {"x": x, "flags": flags}
     )
-    kernel()
+    kernel(0)
+    np.testing.assert_array_equal(x, [[2.0, 1.0], [3.0, 5.0]])
+    kernel(1)
     np.testing.assert_array_equal(x, [[2.0, 1.0], [5.0, 3.0]])
     np.testing.assert_array_equal(flags, [False, True])
     x[0] = 7.0
-    kernel()
+    kernel(0)
+    kernel(1)
     np.testing.assert_array_equal(x, [[7.0, 7.0], [3.0, 5.0]])
     np.testing.assert_array_equal(flags, [True, True])
+
+
+def test_rows_may_lie_anywhere() -> None:
+    table = np.arange(24.0).reshape(4, 6)
+    same = np.broadcast_to(np.array([[100.0]]), (4, 1))
+    kernel = Kernel(
+        lambda a: {"y": a["x"] + a["same"], "z": a["w"]},
+        {"x": table[:, 1:3], "same": same, "w": table[:, 5]},
+        {"y": table[:, 3:5], "z": table[:, 0]},
+    )
+    kernel(2)
+    np.testing.assert_array_equal(table[2], [17.0, 13.0, 14.0, 113.0, 114.0, 17.0])
+    np.testing.assert_array_equal(table[[0, 1, 3]], np.arange(24.0).reshape(4, 6)[[0, 1, 3]])

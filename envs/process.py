@@ -1,0 +1,87 @@
+"""A worker process as its parent sees it.
+
+The workers are plain child processes of `python -c`, not `multiprocessing` ones: those import the user's
+main module again in every worker, which would load PyTorch there and needs an `if __name__ == "__main__"`
+guard in each script.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from envs.channel import Channel
+from envs.worker import Assignment
+
+_START = "import sys; from envs.worker import serve; serve(*map(int, sys.argv[1:]))"
+_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",  # bytes: glibc gives back what compiling a model needed
+}
+
+
+class WorkerError(RuntimeError):
+    """A worker died, hung or raised; the message says which."""
+
+
+class Worker:
+    """One child process and the engine in it, which is being made when this returns.
+
+    Args:
+        descriptors: of the memory of the buffers and of the board.
+
+    Attributes:
+        worlds: its share.
+    """
+
+    def __init__(self, assignment: Assignment, descriptors: Sequence[int]) -> None:
+        self.worlds = list(assignment.shares[assignment.number])
+        ours, theirs = socket.socketpair()
+        self.channel = Channel(ours.detach())
+        passed = (theirs.fileno(), *descriptors)
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, *map(str, passed)],
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **_SETTINGS, "PYTHONPATH": path},
+        )
+        theirs.close()
+        self.send(assignment)
+
+    def send(self, message: Any = None) -> None:
+        """Sends a message, or nothing, which wakes it."""
+        with contextlib.suppress(ConnectionError):  # `receive` will say that it died
+            self.channel.send(message)
+
+    def receive(self) -> tuple[Any, ...]:
+        """The next result that it sends, alone in a tuple, which is empty if it sends nothing.
+
+        Raises:
+            WorkerError: the worker died, or raised.
+        """
+        try:
+            reply: tuple[bool, Any] | None = self.channel.receive()
+        except (EOFError, ConnectionError):
+            code = self.process.wait()
+            cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise WorkerError(f"its worker process died ({cause})") from None
+        if reply is None:
+            return ()
+        done, result = reply
+        if not done:
+            raise WorkerError(f"its worker process raised: {result.strip().splitlines()[-1]}") from None
+        return (result,)
+
+    def stop(self) -> None:
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()

@@ -1,0 +1,114 @@
+"""A worker process: it claims worlds and steps them, and between steps does what messages say."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.benchmarks import Protocol
+from envs.board import Board
+from envs.channel import Channel
+from envs.shares import queues, reach
+from envs.worlds import Buffers, Engine, World
+
+_SPIN = 200e-6  # seconds
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is told first.
+
+    Attributes:
+        engine: where the engine's class is ("module:Class").
+        shares: the worlds, as they are shared among the workers.
+        number: which of the workers it is.
+        num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
+    """
+
+    engine: str
+    shares: Sequence[Sequence[World]]
+    number: int
+    protocol: Protocol
+    num_goals: int
+
+
+def engine_class(path: str) -> type[Engine]:
+    """The class at `path` ("module:Class")."""
+    module, name = path.split(":")
+    engine: type[Engine] = getattr(importlib.import_module(module), name)
+    return engine
+
+
+def serve(channel_descriptor: int, buffer_descriptor: int, board_descriptor: int) -> None:
+    """The process's life. Its first message is an `Assignment`; the reply says whether its engine is portable.
+
+    Later ones are a method's name and its arguments. A reply is whether it went well, and the result or the traceback
+    as text. Faults of a step are sent likewise, before the world counts as done. Nothing, sent by either side, only
+    wakes the other.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    channel = Channel(channel_descriptor)
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        try:
+            _Worker(channel, buffer_descriptor, board_descriptor).run()
+        except Exception as error:
+            if isinstance(error, EOFError | ConnectionError):
+                raise
+            channel.send((False, traceback.format_exc()))
+
+
+class _Worker:
+    def __init__(self, channel: Channel, buffer_descriptor: int, board_descriptor: int) -> None:
+        task: Assignment = channel.receive()
+        self.channel, self.number = channel, task.number
+        shared = queues(task.shares)
+        engine = engine_class(task.engine)
+        reached = reach(task.shares, task.number, engine.portable)
+        buffers = Buffers.attach(buffer_descriptor, sum(map(len, shared)), task.num_goals)
+        self.engine = engine([world for i in reached for world in shared[i]], task.protocol, buffers)
+        self.board = Board(board_descriptor, len(task.shares), [len(queue) for queue in shared])
+        self.claimer = self.board.claimer(task.number, reached)
+        self.positions = [[world.position] for queue in shared for world in queue]  # of each slot
+        channel.send((True, engine.portable))
+
+    def run(self) -> None:
+        while True:
+            bell = self.board.bell()
+            self._step()
+            if self.channel.ready(0.0):
+                self._answer()
+            elif not self.board.rings(bell, _SPIN):
+                self._sleep(bell)
+
+    def _step(self) -> None:
+        """Steps worlds until none is left."""
+        claim, finish, step, positions = (
+            self.claimer.claim,
+            self.claimer.finish,
+            self.engine.step,
+            self.positions,
+        )
+        while (slot := claim()) >= 0:
+            faults = step(positions[slot])
+            if faults:
+                self.channel.send((True, faults))
+            if finish(slot):
+                self.channel.send()
+
+    def _answer(self) -> None:
+        message: tuple[Any, ...] | None = self.channel.receive()
+        if message is not None:
+            name, *arguments = message
+            self.channel.send((True, getattr(self.engine, name)(*arguments)))
+
+    def _sleep(self, bell: int) -> None:
+        if self.board.doze(self.number, bell):
+            self.channel.ready(_DAY)
+        self.board.wake(self.number)

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 
 from envs.benchmarks import get_benchmark
-from envs.shares import _TASK_COST, _cost, share
+from envs.shares import _SPARE_TASKS, _TASK_COST, _cost, queues, reach, share
 from envs.worlds import World
 
 
@@ -42,3 +42,25 @@ def test_worlds_of_a_task_stay_together() -> None:
 
 def test_as_many_shares_as_worlds_at_most() -> None:
     assert len(share(make_worlds("MT10"), 16)) == 10
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+@pytest.mark.parametrize(("benchmark", "worlds_per_task"), [("MT3", 1), ("MT10", 10), ("MT50", 3)])
+def test_a_process_reaches_its_own_worlds_first_and_then_those_of_few_tasks(
+    benchmark: str, worlds_per_task: int, count: int
+) -> None:
+    shares = share(make_worlds(benchmark, 2, worlds_per_task), count)
+    every = queues(shares)
+    assert [world for queue in every for world in queue] == [world for part in shares for world in part]
+    assert all(len({world.task for world in queue}) == 1 for queue in every)
+    for number, part in enumerate(shares):
+        own, reached = reach(shares, number, portable=False), reach(shares, number, portable=True)
+        assert sorted(world.position for i in own for world in every[i]) == sorted(w.position for w in part)
+        costs = [_cost(every[i][0]) for i in own]
+        assert costs == sorted(costs, reverse=True)
+        assert reached[: len(own)] == own
+        assert len(reached) == len(set(reached))
+        tasks = {every[i][0].task for i in reached}
+        limit = len({world.task for world in part}) + _SPARE_TASKS
+        assert len(tasks) == min(limit, len({world.task for queue in every for world in queue}))
+        assert set(reached) == {i for i, queue in enumerate(every) if queue[0].task in tasks}

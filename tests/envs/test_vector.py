@@ -1,9 +1,6 @@
 """The vector environment's conventions, whatever the engine. Meta-World itself is the reference."""
 
-import os
 import pickle
-import signal
-import time
 
 import gymnasium
 import numpy as np
@@ -163,43 +160,6 @@ def test_the_number_of_workers_changes_nothing(make, engine, num_workers) -> Non
         a, b = one.step(action), other.step(action)
         for x, y in zip((*a[:4], *a[4].values()), (*b[:4], *b[4].values()), strict=True):
             np.testing.assert_array_equal(x, y)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_dead_worker_is_replaced(make, engine) -> None:
-    env = make(THREE, seeds=(0,), num_workers=2, engine=engine)
-    env.reset()
-    before = env.step(np.zeros((3, 4)))[0]
-    assert env.faults() == []
-    lost = [world.position for world in env._pool.workers[0].worlds]
-    kept = [position for position in range(3) if position not in lost]
-    env._pool.workers[0].process.kill()
-    observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
-    assert infos["invalid"][lost].all()
-    assert truncations[lost].all()
-    assert not infos["invalid"][kept].any()
-    assert not rewards[lost].any()
-    np.testing.assert_array_equal(infos["final_obs"][lost], before[lost])
-    faults = env.faults()
-    assert len(faults) == len(lost)
-    assert "drawer-close-v3, world 0, seed 0: its worker process died (signal 9)" in faults[0]
-    assert env.faults() == []
-    following = env.step(np.zeros((3, 4)))
-    assert not following[4]["invalid"].any()
-    assert not np.array_equal(following[0], observation)
-
-
-def test_a_hung_worker_is_replaced_in_time(make) -> None:
-    env = make(THREE, num_workers=2)
-    env._pool.timeout = 0.5
-    env.reset()
-    os.kill(env._pool.workers[1].process.pid, signal.SIGSTOP)
-    start = time.monotonic()
-    infos = env.step(np.zeros((3, 4)))[-1]
-    assert time.monotonic() - start < 30
-    assert infos["invalid"].any()
-    assert "did not answer within 0.5 s" in env.faults()[0]
-    assert not env.step(np.zeros((3, 4)))[-1]["invalid"].any()
 
 
 def test_workers_end_with_the_environment(make) -> None:

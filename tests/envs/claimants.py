@@ -1,0 +1,31 @@
+"""A process for the tests of the board that claims slots, at times slowly."""
+
+import random
+import sys
+import time
+
+from envs.board import Board
+
+
+def claim(descriptor: int, num_workers: int, sizes: list[int], worker: int, seconds: float) -> None:
+    """Claims slots with random delays, from its own queue first, and prints those it did."""
+    board = Board(descriptor, num_workers, sizes)
+    queues = [(worker + i) % len(sizes) for i in range(len(sizes))]
+    claimer = board.claimer(worker, queues)
+    generator = random.Random(worker)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        bell = board.bell()
+        while (slot := claimer.claim()) >= 0:
+            if generator.random() < 0.05:
+                time.sleep(generator.random() * 2e-3)
+            sys.stdout.write(f"{slot}\n")
+            claimer.finish(slot)
+        if generator.random() < 0.2:
+            time.sleep(generator.random() * 2e-3)  # late for the next step
+        board.rings(bell, 0.01)
+
+
+if __name__ == "__main__":
+    descriptor, num_workers, worker = map(int, sys.argv[1:4])
+    claim(descriptor, num_workers, [int(size) for size in sys.argv[5].split(",")], worker, float(sys.argv[4]))

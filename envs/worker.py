@@ -89,14 +89,9 @@ class _Worker:
 
     def _step(self) -> None:
         """Steps worlds until none is left."""
-        claim, finish, step, positions = (
-            self.claimer.claim,
-            self.claimer.finish,
-            self.engine.step,
-            self.positions,
-        )
+        claim, finish, positions = self.claimer.claim, self.claimer.finish, self.positions
         while (slot := claim()) >= 0:
-            faults = step(positions[slot])
+            faults = self.engine.step(positions[slot])
             if faults:
                 self.channel.send((True, faults))
             if finish(slot):

@@ -93,6 +93,7 @@ class TaskOptimizer:
             with a balancer weights [S, T] and gramian [S, T, T].
         """
         metrics: dict[str, Tensor] = {}
+        owned_factor = 1.0
         if self.balancer is None:
             weights = losses.new_full(losses.shape, 1.0 / self.num_tasks)
             gradient = summed_gradients(losses, weights, {**shared, **owned})
@@ -102,11 +103,12 @@ class TaskOptimizer:
         else:
             gradients = self._task_gradients(losses, shared, owned, representation)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
-            shared_gradient, owned_gradient = balanced.direction, gradients.owned / self.num_tasks
+            shared_gradient, owned_gradient = balanced.direction, gradients.owned
+            owned_factor = 1.0 / self.num_tasks
             metrics["weights"] = balanced.weights
             metrics["gramian"] = balanced.gramian
         metrics["grad_norm"], metrics["nonfinite"] = self._apply(
-            losses.detach(), shared_gradient, owned_gradient
+            losses.detach(), shared_gradient, owned_gradient, owned_factor
         )
         if self.balancer is not None and self.balancer.observes_update:
             with torch.no_grad():
@@ -130,11 +132,15 @@ class TaskOptimizer:
 
     @torch.no_grad()
     def _apply(
-        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor
+        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor, owned_factor: float
     ) -> tuple[Tensor, Tensor]:
-        """Clips, steps where everything is finite, and returns the gradients' norms [S] and what is not finite [S]."""
-        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_gradient)
-        self.adam_owned.step(owned_gradient, keep, scale)
+        """Clips, steps where everything is finite, and returns the gradients' norms [S] and what is not finite [S].
+
+        Args:
+            owned_factor: of the owned gradient [S, Q]; it costs no pass of its own.
+        """
+        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_gradient, owned_factor)
+        self.adam_owned.step(owned_gradient, keep, owned_factor * scale)
         if self.adam_shared is not None:
             self.adam_shared.step(shared_gradient, keep, scale)
         else:
@@ -143,10 +149,10 @@ class TaskOptimizer:
         return norm, nonfinite
 
     def _measure(
-        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor
+        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor, owned_factor: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
-        squared_norm = shared_gradient.square().sum(-1) + owned_gradient.square().sum(-1)
+        squared_norm = shared_gradient.square().sum(-1) + owned_factor**2 * owned_gradient.square().sum(-1)
         keep = torch.isfinite(squared_norm + losses.sum(-1)).to(losses.dtype)
         norm = squared_norm.sqrt()
         scale = torch.ones_like(norm).unsqueeze(-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -36,6 +36,13 @@ from mtrl.balancers.random import Random
 from mtrl.generators import Generators
 
 NUM_CRITICS = 2
+#: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
+_AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
+    "max_autotune_gemm": True,
+    "max_autotune_prune_choices_based_on_shared_mem": True,
+    "autotune_num_choices_displayed": 0,
+    "max_autotune_report_choices_stats": False,
+}
 Parameters = Mapping[str, Tensor]
 Precision = Literal["float32", "bfloat16"]
 
@@ -280,8 +287,12 @@ class SAC:
             if optimizer.balancer is not None:
                 optimizer.balancer.diagnose = wanted
 
-    def compile(self) -> None:
-        """Compiles the parts between matrix products into fused kernels: a small update is bound by their number."""
+    def compile(self, *, autotune: bool = False) -> None:
+        """Compiles the parts between matrix products into fused kernels: a small update is bound by their number.
+
+        Args:
+            autotune: also time kernels for each matrix product on first use, those that apply bias and ReLU among them.
+        """
         # Every agent of a process is one more version of these functions: beyond the limit they would run uncompiled.
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
         names = ["_target", "_critic_loss", "_actor_loss", "_follow"]
@@ -290,8 +301,9 @@ class SAC:
             names.append("_values")
         if not self.actor_optimizer.reads_representation:
             names.append("_policy")
+        options = _AUTOTUNED if autotune else None
         for name in names:
-            setattr(self, name, torch.compile(getattr(self, name), dynamic=False))
+            setattr(self, name, torch.compile(getattr(self, name), dynamic=False, options=options))
         self.critic_optimizer.compile()
         self.actor_optimizer.compile()
 

@@ -92,7 +92,8 @@ class TrainConfig:
         checkpoint: checkpoints.
         log_interval: environment steps per task between two lines of training metrics.
         device: auto takes a GPU if there is one.
-        compile: on a GPU, fuse what lies between the matrix products; costs half a minute at the start.
+        compile: on a GPU, fuse what lies between the matrix products; costs half a minute at the start. `autotune` also
+            times kernels for the products: a minute and a half more, for long runs of many seeds.
         precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
             balancer in float32.
         sync: on a GPU, strictly alternate collection and learning instead of overlapping them.
@@ -119,7 +120,7 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log_interval: int = 1_000
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: bool = True
+    compile: bool | Literal["autotune"] = True
     precision: Precision = "float32"
     sync: bool = False
     engine: Literal["batched", "reference"] = "batched"

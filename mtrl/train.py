@@ -77,7 +77,7 @@ class Trainer:
             device=self.agent.device,
         )
         if self.agent.device.type == "cuda" and config.compile:
-            self.agent.compile()
+            self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
         self.policy = SamplingPolicy(self.agent, (*self.layout, self.observation.shape[1]))
         self.random_actions = Generators(config.seeds, "random actions")

@@ -31,7 +31,7 @@ from mtrl.metrics import UpdateMetrics
 from mtrl.names import get_object, import_path
 from mtrl.replay import Replay
 
-Mode = Literal["eager", "captured", "compiled"]
+Mode = Literal["eager", "captured", "compiled", "autotuned"]
 CAPACITY = 10_000  # of the replay, in transitions per task
 
 
@@ -42,8 +42,8 @@ class LearnerBenchmark:
     Args:
         balancer: balancers by name, and `plain` (gradient of the mean loss), `loop` (LS by one backward
             pass per task) and `single_file` (plain SAC written with torch.nn).
-        modes: eager, captured (one CUDA graph) and compiled (captured, losses through torch.compile); a
-            CPU has eager.
+        modes: eager, captured (one CUDA graph), compiled (captured, losses through torch.compile) and autotuned
+            (compiled, with kernels timed for each matrix product); a CPU has eager.
         num_seeds: agents trained side by side, one figure for each entry.
         num_tasks: T.
         batch_size: transitions of every task in an update.
@@ -113,7 +113,7 @@ def main(config: LearnerBenchmark) -> None:
         peaks: dict[tuple[str, str], int] = {}
         for mode in modes:
             for method in config.balancer:
-                if method == "single_file" and (num_seeds > 1 or mode == "compiled"):
+                if method == "single_file" and (num_seeds > 1 or mode in ("compiled", "autotuned")):
                     continue
                 make = partial(_variant, config, method, mode, num_seeds, device)
                 variants[mode, method], peaks[mode, method] = _warmed_up(make, device)
@@ -166,8 +166,8 @@ def _variant(
         return Captured(sac.update, [])
     agent, replay = _agent(config, method, num_seeds, device)
     metrics = UpdateMetrics()
-    if mode == "compiled":
-        agent.compile()
+    if mode in ("compiled", "autotuned"):
+        agent.compile(autotune=mode == "autotuned")
         replay.compile()
 
     def update() -> None:

@@ -61,18 +61,28 @@ def test_a_compiled_update_is_the_same(
     if path == "a GPU's on the CPU":
         monkeypatch.setattr(layers, "_on_cpu", lambda tensor: False)
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
-    plain, compiled = agent(balancer, device), agent(balancer, device)
+    compiled = agent(balancer, device)
     with monkeypatch.context() as patch:
         if path != "cuda":
             patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
         compiled.compile()
+    assert_same_updates(agent(balancer, device), compiled, batches)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_autotuned_update_is_the_same(batches: list[Batch]) -> None:
+    compiled = agent("AlignedMTL", "cuda")
+    compiled.compile(autotune=True)
+    assert_same_updates(agent("AlignedMTL", "cuda"), compiled, batches)
+
+
+def assert_same_updates(plain: SAC, compiled: SAC, batches: list[Batch]) -> None:
     for batch in batches:
-        batch = Batch(*(tensor.to(device) for tensor in batch))
+        batch = Batch(*(tensor.to(plain.device) for tensor in batch))
         plain.update(batch)
         compiled.update(batch)
-    tolerance = (
-        1e-3 if path == "cuda" else 1e-6
-    )  # fused kernels round differently, and Adam divides by small numbers
+    # Fused kernels round differently, and Adam divides by small numbers.
+    tolerance = 1e-3 if plain.device.type == "cuda" else 1e-6
     for ours, theirs in ((plain.critic, compiled.critic), (plain.actor, compiled.actor)):
         for name, parameter in ours.named_parameters():
             difference = (theirs.get_parameter(name) - parameter).norm()

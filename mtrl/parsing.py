@@ -109,6 +109,8 @@ def _explain_value(message: str) -> ValueError:
     if value:
         choices = value[2] and "one of " + value[2].replace("'", "")
         expected = choices or _TYPES.get(value[1], "a list such as [1, 2]")
+        if not choices and (others := re.search(r"Expected a typing\.Literal\[(.*?)\]", message)):
+            expected += " or " + others[1].replace("'", "")
         return ValueError(f"{name} must be {expected}, got {value[3].strip() or 'nothing'}.")
     reason = re.split(r"Errors: (?:- )?", message)[-1].split(" - ")[0].split('": ')[-1].rstrip(".")
     return ValueError(f"{name}: {reason}." if name else f"{reason}.")

@@ -177,6 +177,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "preference of wrong length": (["--balancer.preference", "[0.5, 0.5]"], ["preference of 3 numbers", "got 2"]),
     "word for a width": (["--network.width", "wide"], ["network.width must be an integer, got wide."]),
     "word for a switch": (["--sync", "maybe"], ["sync must be true or false, got maybe."]),
+    "word for a choice": (["--compile", "fast"], ["compile must be true or false or autotune, got fast."]),
     "preference that is no list": (["--balancer.preference", "1,2,3"], ["balancer.preference must be a list"]),
     "word in a preference": (["--balancer.preference", "[1, x]"], ["balancer.preference must be a number, got x."]),
     "negative preference": (["--balancer.preference", "[1, -1, 1]"], ["non-negative"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from envs.benchmarks import Benchmark, Protocol
+from envs.cores import available_cores
 from envs.goals import benchmark_goals
 from envs.pool import Outcome, Pool
 from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, World
@@ -100,12 +100,11 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._faults: list[str] = []
         self._started = False
         self._seed(self.initial_seed)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._pool = Pool(
             engine,
             self._worlds,
             protocol,
-            cores if num_workers is None else num_workers,
+            available_cores() if num_workers is None else num_workers,
             timeout,
             num_goals=self.layout[0] * self.layout[1] * protocol.num_goals,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import torch
 from agents.networks import Architecture, MultiHead
 from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
+from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
 
 Seeds = list[int]
@@ -158,7 +158,7 @@ class TrainConfig:
             checkpoint=checkpoint,
             random_steps=_default(self.random_steps, preset.random_steps),
             device=resolve_device(self.device),
-            num_workers=_default(self.num_workers, os.cpu_count() or 1),
+            num_workers=_default(self.num_workers, available_cores()),
             run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
         )
         resolved._check()
@@ -260,7 +260,7 @@ def stamp(config: TrainConfig) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "hardware": {
             "processor": platform.machine(),
-            "cores": os.cpu_count(),
+            "cores": available_cores(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
             "threads": torch.get_num_threads(),
         },

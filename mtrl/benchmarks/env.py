@@ -22,6 +22,7 @@ import numpy as np
 
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
+from envs.cores import available_cores
 from envs.pool import Pool
 from envs.worlds import World
 from mtrl.benchmarks.bare import phases, random_actions
@@ -93,7 +94,7 @@ def main(config: EnvBenchmark) -> None:
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
-    workers = min(_cores() if config.workers is None else config.workers, worlds)
+    workers = min(available_cores() if config.workers is None else config.workers, worlds)
     engine = _Engine(benchmark, horizon, worlds, workers)
     asynchronous = _Async(benchmark, horizon, processes)
     bare = _Bare(benchmark, horizon, worlds, workers)
@@ -219,10 +220,6 @@ def _rate(step: Callable[[], Any], worlds: int, seconds: float) -> float:
     return count * worlds / elapsed
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _machine() -> dict[str, Any]:
     """What the figures depend on, and how busy the machine was already."""
     names = ("numpy", "mujoco", "metaworld", "gymnasium")
@@ -230,7 +227,7 @@ def _machine() -> dict[str, Any]:
     models = re.findall(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     return {
         "processor": models[0] if models else platform.processor(),
-        "cores": _cores(),
+        "cores": available_cores(),
         "load_average": os.getloadavg()[0],
         "started": time.strftime("%Y-%m-%d %H:%M"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
@@ -240,7 +237,7 @@ def _machine() -> dict[str, Any]:
 def _async_processes(config: EnvBenchmark, benchmark: Benchmark, worlds: int) -> int:
     """As many as worlds, but no more than the cap, rounded down to whole copies of the benchmark."""
     num_tasks = len(benchmark.tasks)
-    cap = 8 * _cores() if config.async_processes is None else config.async_processes
+    cap = 8 * available_cores() if config.async_processes is None else config.async_processes
     return min(worlds, max(cap // num_tasks, 1) * num_tasks)
 
 
@@ -274,7 +271,7 @@ def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> str:
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     title = (
-        f"{config.benchmark}, {_cores()} cores: environment steps per second, medians of {config.repetitions} x "
+        f"{config.benchmark}, {available_cores()} cores: environment steps per second, medians of {config.repetitions} x "
         f"{config.seconds:g} s."
     )
     caption = (

@@ -6,12 +6,12 @@ This is a sweep of one method: the packs are runs in RUN_DIR/runs, each of which
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from envs.cores import available_cores
 from mtrl.lock import locked
 from mtrl.run import refuse_existing
 from mtrl.signals import Interrupted
@@ -50,7 +50,7 @@ def train_on_devices(devices: str, options: dict[str, Any]) -> int:
         seeds=seeds,
         seeds_per_run=-(-len(seeds) // count),
         sweep_dir=str(run_dir),
-        cores_per_run=max(1, len(os.sched_getaffinity(0)) // count),
+        cores_per_run=max(1, available_cores() // count),
     )
     methods(sweep)  # what cannot be trained is refused before anything is written
     run_dir.mkdir(parents=True)

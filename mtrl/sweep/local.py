@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from envs.cores import available_cores
 from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
@@ -31,7 +32,7 @@ def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
         return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus for _ in range(int(1 / config.gpus_per_run))]
     if device == "cuda":
         raise ValueError("The sweep's device is cuda, and no GPU was found on this machine: use device: cpu.")
-    cores = config.cores or len(os.sched_getaffinity(0))
+    cores = config.cores or available_cores()
     if cores < config.cores_per_run:
         raise ValueError(
             f"A run takes {config.cores_per_run} cores (cores_per_run), and the sweep has {cores}."

@@ -271,8 +271,8 @@ def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> str:
         )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     title = (
-        f"{config.benchmark}, {available_cores()} cores: environment steps per second, medians of {config.repetitions} x "
-        f"{config.seconds:g} s."
+        f"{config.benchmark}, {available_cores()} cores: environment steps per second, medians of "
+        f"{config.repetitions} x {config.seconds:g} s."
     )
     caption = (
         "async (n): gymnasium's AsyncVectorEnv with n processes, one per world; bare: MuJoCo alone, in as many "

@@ -92,7 +92,8 @@ class Board:
 
     def sleepers(self) -> list[int]:
         """The workers that sleep; each is told once, and will not see what was rung unless somebody wakes it."""
-        return [i for i in self._sleepers.nonzero()[0].tolist() if self.wake(i)]
+        # A copy, since NumPy does not find the places of what changes meanwhile.
+        return [i for i, asleep in enumerate(self._sleepers.tolist()) if asleep and self.wake(i)]
 
     def complete(self, seconds: float = 0.0) -> bool:
         """Whether all slots are done, within so many seconds, which are spent without going to sleep."""

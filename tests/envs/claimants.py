@@ -1,4 +1,4 @@
-"""A process for the tests of the board that claims slots, at times slowly."""
+"""Processes for the tests of the board."""
 
 import random
 import sys
@@ -24,6 +24,16 @@ def claim(descriptor: int, num_workers: int, sizes: list[int], worker: int, seco
         if generator.random() < 0.2:
             time.sleep(generator.random() * 2e-3)  # late for the next step
         board.rings(bell, 0.01)
+
+
+def toggle(descriptor: int) -> None:
+    """Goes to sleep and wakes up in the name of 16 workers, all the time."""
+    board = Board(descriptor, 16, (3, 1, 4))
+    while True:
+        for worker in range(16):
+            board.doze(worker, 0)
+        for worker in range(16):
+            board.wake(worker)
 
 
 if __name__ == "__main__":

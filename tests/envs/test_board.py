@@ -143,6 +143,23 @@ def test_who_goes_to_sleep_is_told_of_a_bell_before_and_woken_after(board: Board
     assert board.sleepers() == []  # each is told once
 
 
+def test_sleepers_may_come_and_go_while_they_are_looked_for() -> None:
+    command = "import sys; from tests.envs.claimants import toggle; toggle(*map(int, sys.argv[1:]))"
+    descriptor = allocate_board(16, SIZES)
+    board = Board(descriptor, 16, SIZES)
+    process = subprocess.Popen([sys.executable, "-c", command, str(descriptor)], pass_fds=[descriptor])
+    told = set()
+    deadline = time.monotonic() + 20
+    while len(told) < 16:
+        told |= set(board.sleepers())
+        assert time.monotonic() < deadline
+    for _ in range(20_000):
+        board.sleepers()
+    process.kill()
+    process.wait()
+    os.close(descriptor)
+
+
 def test_nobody_sleeps_through_a_bell(board: Board) -> None:
     """A worker that sleeps as soon as it can, and one that rings as soon as it was heard."""
     ours, theirs = (Channel(end.detach()) for end in socket.socketpair())

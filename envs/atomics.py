@@ -27,6 +27,11 @@ define i64 @exchange(ptr %word, i64 %value) {{
   ret i64 %old
 }}
 
+define void @fence() {{
+  fence seq_cst
+  ret void
+}}
+
 ; What the caller reads afterwards is read after the addition.
 define i64 @add(ptr %word, i64 %value) {{
   %old = atomicrmw add ptr %word, i64 %value seq_cst
@@ -123,6 +128,7 @@ _WORD, _PLACE = ctypes.c_int64, ctypes.c_void_p
 load = _function("load", _WORD, _PLACE)
 store = _function("store", None, _PLACE, _WORD)
 exchange = _function("exchange", _WORD, _PLACE, _WORD)
+fence = _function("fence", None)
 add = _function("add", _WORD, _PLACE, _WORD)
 exceeds = _function("exceeds", ctypes.c_bool, _PLACE, _WORD, _WORD, blocks=True)
 claim = _function("claim", _WORD, _PLACE, _WORD, _PLACE, _PLACE, _PLACE, _WORD)

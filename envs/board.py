@@ -41,11 +41,11 @@ class Board:
         lines = 3 + num_workers + len(queue_sizes)
         places = (words.ctypes.data + 8 * _LINE * np.arange(lines)).tolist()
         self._bell, self._done, self._waiting = places[:3]
-        self._asleep, self._heads = places[3 : 3 + num_workers], places[3 + num_workers :]
-        self._sleepers = words[3 * _LINE : (3 + num_workers) * _LINE : _LINE]
+        self._asleep = places[3 : 3 + num_workers]
+        self._sleepers, self._heads = np.split(words[3 * _LINE : lines * _LINE : _LINE], [num_workers])
         self._slots = words[lines * _LINE :]
         self._ends = np.cumsum(np.array(queue_sizes, np.int64))
-        self._starts = (self._ends - queue_sizes).tolist()
+        self._starts = self._ends - queue_sizes
         self.exact = True
 
     # ---------------------------------------------------------------- for a worker
@@ -83,8 +83,8 @@ class Board:
 
     def reopen(self) -> None:
         """Lets workers look again for slots that are free."""
-        for head, start in zip(self._heads, self._starts, strict=True):
-            atomics.store(head, start)
+        atomics.fence()  # who sees a queue begin again shall see its slots free
+        self._heads[:] = self._starts
         self.ring()
 
     def ring(self) -> None:
@@ -129,7 +129,14 @@ class Claimer:
         self._board, self._mark = board, worker + 1
         slots = board._slots.ctypes.data
         ends = board._ends.ctypes.data
-        self._claim = (self._queues.ctypes.data, len(queues), board._heads[0], ends, slots, self._mark)
+        self._claim = (
+            self._queues.ctypes.data,
+            len(queues),
+            board._heads.ctypes.data,
+            ends,
+            slots,
+            self._mark,
+        )
         self._finish = (board._done, board.num_slots, board._waiting)
 
     def claim(self) -> int:

@@ -150,14 +150,16 @@ def test_sleepers_may_come_and_go_while_they_are_looked_for() -> None:
     process = subprocess.Popen([sys.executable, "-c", command, str(descriptor)], pass_fds=[descriptor])
     told = set()
     deadline = time.monotonic() + 20
-    while len(told) < 16:
-        told |= set(board.sleepers())
-        assert time.monotonic() < deadline
-    for _ in range(20_000):
-        board.sleepers()
-    process.kill()
-    process.wait()
-    os.close(descriptor)
+    try:
+        while len(told) < 16:
+            told |= set(board.sleepers())
+            assert time.monotonic() < deadline
+        for _ in range(20_000):
+            board.sleepers()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(descriptor)
 
 
 def test_nobody_sleeps_through_a_bell(board: Board) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 
 from envs.benchmarks import Protocol
 from envs.board import Board, allocate_board
+from envs.cores import available_cores
 from envs.process import Worker, WorkerError
 from envs.shares import queues, reach, share
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-_SPIN = 0.0  # seconds: waiting for the workers without going to sleep would take a core from them
+_SPIN = 5e-3  # seconds of waiting for a step without going to sleep, where that takes no core from the workers
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
 _CHANCES = 3
 
@@ -78,6 +79,7 @@ class Pool:
             self.local = engine_class(engine)(worlds, protocol, self.buffers)
             self._everything = [world.position for world in worlds]
             return
+        self._spin = _SPIN if len(self.shares) < available_cores() else 0.0
         self._queues = queues(self.shares)
         self._positions = [world.position for queue in self._queues for world in queue]
         sizes = [len(queue) for queue in self._queues]
@@ -171,7 +173,7 @@ class Pool:
         self._wake()
         deadline = time.monotonic() + self.timeout
         chances = dict.fromkeys(range(len(self.workers)), _CHANCES)
-        while not self.board.complete(_SPIN):
+        while not self.board.complete(self._spin):
             failures = self._hear(self._sleep(deadline), outcome)
             if not failures and time.monotonic() >= deadline:
                 reason = f"its worker process did not answer within {self.timeout:g} s"

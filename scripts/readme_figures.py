@@ -14,7 +14,7 @@ from mtrl.report.groups import group_runs
 from mtrl.report.runs import find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = {"quickstart": "quickstart", "mt10": "mt10_multi_head_aligned_mtl", "mt3": "mt3"}
+RUNS = {"quickstart": "quickstart", "mt10": "mt10", "mt3": "mt3"}
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def main() -> None:
     for name, results in RUNS.items():
         groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
         save(learning_curves(groups), name)
-        if len(groups) > 1:
+        if name == "mt3":
             save(condition_numbers(groups), f"{name}_condition_number")
 
 

@@ -22,9 +22,7 @@ from envs.shares import queues, reach, share
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-_SPIN = (
-    5e-3  # seconds of waiting for a step without going to sleep, where that takes no core from the workers
-)
+_SPIN = 5e-3  # seconds that a step is waited for without going to sleep, where no worker needs the core
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
 _CHANCES = 3
 

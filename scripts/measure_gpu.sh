@@ -29,12 +29,15 @@ for part in "$@"; do
     tests) run tests pytest -q tests/agents tests/mtrl/test_train_gpu.py tests/mtrl/test_philox.py tests/mtrl/test_generators.py \
       tests/mtrl/balancers/test_cuda.py tests/mtrl/balancers/test_kernels.py ;;
     learner) run learner learner learner_s1 --modes eager,captured,compiled --balancer "$methods" ;;
-    seeds) run seeds learner learner_seeds --modes compiled --num_seeds 5,10 --balancer plain,LS,AlignedMTL,NashMTL ;;
+    seeds) run seeds learner learner_seeds --modes compiled,autotuned --num_seeds 5,10 --balancer plain,AlignedMTL ;;
     balancers) run balancers learner learner_balancers --modes captured --balancer "$gramian_methods" ;;
     bfloat16) run bfloat16 learner learner_bfloat16 --modes compiled --precision bfloat16 --num_seeds 1,10 \
       --balancer plain,LS,AlignedMTL ;;
-    networks) run networks learner learner_multi_head --modes compiled --network multi_head --balancer plain,LS,AlignedMTL ;;
-    env) OMP_NUM_THREADS=1 run env mtrl benchmark env --seconds 0.8 --output "$output/env.json" ;;
+    networks) run networks learner learner_multi_head --modes compiled,autotuned --network multi_head --num_seeds 1,5 \
+      --balancer plain,AlignedMTL ;;
+    env) # also with a core left to the process that waits for the workers
+      OMP_NUM_THREADS=1 run env mtrl benchmark env --seconds 0.8 --output "$output/env.json"
+      OMP_NUM_THREADS=1 run env_15 mtrl benchmark env --seconds 0.8 --workers $(($(nproc) - 1)) --output "$output/env_15.json" ;;
     curve) # beside `networks` and `env`: what of the slower one's rate is left end to end
       run aligned train aligned
       run ls train ls --balancer LS ;;

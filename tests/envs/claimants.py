@@ -7,15 +7,15 @@ import time
 from envs.board import Board
 
 
-def claim(descriptor: int, num_workers: int, sizes: list[int], worker: int, seconds: float) -> None:
-    """Claims slots with random delays, from its own queue first, and prints those it did."""
+def claim(descriptor: int, num_workers: int, sizes: list[int], worker: int, steps: int) -> None:
+    """Says that it is there, claims slots of so many steps with random delays, its own queue's first, and prints them."""
     board = Board(descriptor, num_workers, sizes)
     queues = [(worker + i) % len(sizes) for i in range(len(sizes))]
     claimer = board.claimer(worker, queues)
     generator = random.Random(worker)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        bell = board.bell()
+    print("ready", flush=True)
+    deadline = time.monotonic() + 60
+    while (bell := board.bell()) <= steps and time.monotonic() < deadline:
         while (slot := claimer.claim()) >= 0:
             if generator.random() < 0.05:
                 time.sleep(generator.random() * 2e-3)
@@ -38,4 +38,4 @@ def toggle(descriptor: int) -> None:
 
 if __name__ == "__main__":
     descriptor, num_workers, worker = map(int, sys.argv[1:4])
-    claim(descriptor, num_workers, [int(size) for size in sys.argv[5].split(",")], worker, float(sys.argv[4]))
+    claim(descriptor, num_workers, [int(size) for size in sys.argv[5].split(",")], worker, int(sys.argv[4]))

@@ -8,7 +8,7 @@ from envs.board import Board
 
 
 def claim(descriptor: int, num_workers: int, sizes: list[int], worker: int, steps: int) -> None:
-    """Says that it is there, claims slots of so many steps with random delays, its own queue's first, and prints them."""
+    """Says it is there, claims slots of so many steps with random delays, from its own queue first, and prints them."""
     board = Board(descriptor, num_workers, sizes)
     queues = [(worker + i) % len(sizes) for i in range(len(sizes))]
     claimer = board.claimer(worker, queues)

@@ -8,7 +8,6 @@ other.
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import sys
@@ -26,6 +25,7 @@ from torch import Tensor
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.random import Random
 from mtrl.benchmarks.loops import LOOPS
+from mtrl.benchmarks.output import write_report
 from mtrl.capture import WARM_UP_CALLS, Captured
 from mtrl.names import get_object, import_path
 
@@ -246,10 +246,6 @@ def main(config: BalancerBenchmarkConfig) -> None:
     timings = run(config)
     for device in dict.fromkeys(t.device for t in timings):
         Console().print(table(timings, device))
-    if config.output is not None:
-        hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
-        stamp = {"torch": torch.__version__, "threads": torch.get_num_threads(), "hardware": hardware}
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-        report = {"config": settings, "environment": stamp, "timings": [asdict(t) for t in timings]}
-        config.output.parent.mkdir(parents=True, exist_ok=True)
-        config.output.write_text(json.dumps(report, indent=1))
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    stamp = {"torch": torch.__version__, "threads": torch.get_num_threads(), "hardware": hardware}
+    write_report(config, {"environment": stamp, "timings": [asdict(t) for t in timings]})

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtrl import checkpoint
+from mtrl.benchmarks.output import write_report
 from mtrl.parsing import parse, train_config, train_parser
 from mtrl.train import Trainer
 
@@ -55,10 +55,7 @@ def main(benchmark: CheckpointBenchmark) -> None:
         replay = "full" if r["replay"] else "left out"
         table.add_row(r["config"], str(r["seeds"]), replay, f"{r['megabytes']:.1f}", *seconds)
     Console().print(table)
-    if benchmark.output is not None:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(benchmark).items()}
-        benchmark.output.parent.mkdir(parents=True, exist_ok=True)
-        benchmark.output.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+    write_report(benchmark, {"results": results})
 
 
 def measure(config_path: str, directory: Path, repetitions: int) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -11,7 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
@@ -26,6 +25,7 @@ from envs.cores import available_cores
 from envs.pool import Pool
 from envs.worlds import World
 from mtrl.benchmarks.bare import phases, random_actions
+from mtrl.benchmarks.output import write_report
 
 Measure = Callable[[float], float]
 """Runs for about so many seconds and gives environment steps per second."""
@@ -84,11 +84,7 @@ def main(config: EnvBenchmark) -> None:
             print(f"Timing {worlds} worlds at horizon {horizon}.", file=sys.stderr, flush=True)
             results.append(_compare(config, benchmark, horizon, worlds))
     print(_table(results, config))
-    if config.output is not None:
-        config.output.parent.mkdir(parents=True, exist_ok=True)
-        settings = {**asdict(config), "output": str(config.output)}
-        report = {"settings": settings, "machine": machine, "results": results}
-        config.output.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(config, {"machine": machine, "results": results})
 
 
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:

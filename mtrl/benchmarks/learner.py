@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from agents.sac import SAC, Precision, SACConfig
 from envs.benchmarks import get_benchmark
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
+from mtrl.benchmarks.output import write_report
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.capture import Captured
 from mtrl.config import TrainConfig, resolve_device
@@ -70,7 +70,7 @@ class LearnerBenchmark:
     repetitions: int = 5
     updates: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    output: str | None = None
+    output: Path | None = None
 
 
 class LoopOptimizer(TaskOptimizer):
@@ -146,12 +146,7 @@ def main(config: LearnerBenchmark) -> None:
     console = Console(width=max(100, Console().width))
     console.print(_table(results, config, device))
     console.print(_note(rates, config, device), soft_wrap=True, highlight=False)
-    if config.output is not None:
-        settings = {k: v for k, v in asdict(config).items() if k not in ("network", "output")}
-        settings |= {"network": str(config.network), "device_name": _device_name(device)}
-        Path(config.output).write_text(
-            json.dumps({"settings": settings, "rates": asdict(rates), "results": results}, indent=1) + "\n"
-        )
+    write_report(config, {"device_name": _device_name(device), "rates": asdict(rates), "results": results})
 
 
 def _variant(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from mtrl.benchmarks.output import write_report
 from mtrl.config import TrainConfig
 from mtrl.logger import Logger
 from mtrl.parsing import dump, parse, train_config, train_parser
@@ -56,10 +56,7 @@ def main(benchmark: LoggingBenchmark) -> None:
         seconds = (f"{r['training_seconds']:.2f}", f"{r['logging_seconds']:.4f}")
         table.add_row(r["config"], *counts, *seconds, share)
     Console().print(table)
-    if benchmark.output is not None:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(benchmark).items()}
-        benchmark.output.parent.mkdir(parents=True, exist_ok=True)
-        benchmark.output.write_text(json.dumps({"settings": settings, "results": results}, indent=1) + "\n")
+    write_report(benchmark, {"results": results})
 
 
 def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:

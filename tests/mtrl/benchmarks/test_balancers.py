@@ -52,7 +52,7 @@ def test_every_method_is_timed_against_its_contenders(tmp_path, capsys) -> None:
         assert timing["captured"] is None
         assert timing["capturable"] is None
     assert all(t["torchjd"] > 0.0 for t in timings if t["method"] in ("PCGrad", "AlignedMTL", "IMTLG"))
-    assert report["config"]["seeds"] == 2
+    assert report["settings"]["seeds"] == 2
     assert "AlignedMTL" in capsys.readouterr().out
 
 

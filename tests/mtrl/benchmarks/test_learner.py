@@ -7,7 +7,7 @@ from mtrl.cli import main
 
 
 def test_every_variant_is_timed_against_its_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "learner.json"
+    output = tmp_path / "new" / "learner.json"
     arguments = [
         "--device",
         "cpu",

@@ -39,6 +39,7 @@ NUM_CRITICS = 2
 #: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
 _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
     "max_autotune_gemm": True,
+    "max_autotune_gemm_backends": "ATEN,TRITON",
     "max_autotune_prune_choices_based_on_shared_mem": True,
     "autotune_num_choices_displayed": 0,
     "max_autotune_report_choices_stats": False,

@@ -69,11 +69,19 @@ def test_a_compiled_update_is_the_same(
     assert_same_updates(agent(balancer, device), compiled, batches)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_an_autotuned_update_is_the_same(batches: list[Batch]) -> None:
-    compiled = agent("AlignedMTL", "cuda")
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.slow),
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+        ),
+    ],
+)
+def test_an_autotuned_update_is_the_same(device: str, batches: list[Batch]) -> None:
+    compiled = agent("AlignedMTL", device)
     compiled.compile(autotune=True)
-    assert_same_updates(agent("AlignedMTL", "cuda"), compiled, batches)
+    assert_same_updates(agent("AlignedMTL", device), compiled, batches)
 
 
 def assert_same_updates(plain: SAC, compiled: SAC, batches: list[Batch]) -> None:

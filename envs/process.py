@@ -36,13 +36,9 @@ class Worker:
 
     Args:
         descriptors: of the memory of the buffers and of the board.
-
-    Attributes:
-        worlds: its share.
     """
 
     def __init__(self, assignment: Assignment, descriptors: Sequence[int]) -> None:
-        self.worlds = list(assignment.shares[assignment.number])
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours.detach())
         passed = (theirs.fileno(), *descriptors)

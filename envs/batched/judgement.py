@@ -11,8 +11,6 @@ from envs.batched.observation import clip_bounds, complete, frame
 from envs.batched.simulation import locate
 from envs.batched.task import Task
 
-RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
-
 
 def judgement(task: Task, reward_version: str) -> Callable[[Arrays], dict[str, Array]]:
     """The function that judges a step of the task.

@@ -117,7 +117,7 @@ def test_a_worker_that_does_not_answer_is_replaced_at_the_next_reset(troubled) -
 def test_worlds_of_the_reference_engine_go_with_their_worker(troubled) -> None:
     env = troubled(engine="reference")
     before = env.step(act())[0]
-    lost = [world.position for world in env._pool.workers[0].worlds]
+    lost = [world.position for world in env._pool.shares[0]]
     kept = [i for i in range(6) if i not in lost]
     env._pool.workers[0].process.kill()
     observation, rewards, _, truncations, infos = env.step(act())
@@ -137,7 +137,7 @@ def test_worlds_of_the_reference_engine_go_with_their_worker(troubled) -> None:
 @pytest.mark.parametrize("trouble", [HANG, RAISE])
 def test_a_worker_of_the_reference_engine_that_fails_in_a_step(troubled, trouble) -> None:
     env = troubled(engine="reference")
-    lost = [world.position for world in env._pool.workers[1].worlds]
+    lost = [world.position for world in env._pool.shares[1]]
     infos = env.step(act(**{f"p{lost[0]}": trouble}))[-1]
     assert np.flatnonzero(infos["invalid"]).tolist() == sorted(lost)
     assert SENTENCES[trouble] in env.faults()[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs.batched.judgement import RESULTS, judgement
+from envs.batched.judgement import judgement
 from envs.batched.native import Kernel
 from envs.batched.simulation import Simulation
 from envs.batched.task import available_tasks, load_task
@@ -12,6 +12,7 @@ from envs.batched.trace import trace
 from tests.envs.batched.parity import goals_of
 from tests.envs.batched.test_reward_branches import make_scene
 
+RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
 NUM_SCENES = 300
 FROM_C = {"exp", "log", "sin", "cos"}  # the last bit of these differs
 

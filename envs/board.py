@@ -2,7 +2,8 @@
 
 A step is begun by opening all worlds and ringing a bell. Worker processes claim one world after the other, and the step
 is over when all are done, whoever did them. A worker that comes late finds nothing to claim, or a world of the next
-step: a claim is good for whichever step is open, so nothing can be out of date.
+step: a claim is good for whichever step is open, so nothing can be out of date. The worlds of a queue that took the
+longest in an earlier step come first, so that the workers end at about the same time.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from envs import atomics
+from envs import atomics, claims
 from envs.worlds import allocate
 
 _LINE = 16  # words: two lines of a cache, which some processors fetch together
 _PAUSES = 100  # of the processor, some microseconds: then whoever wants the core gets it
 _DONE = -1
+_COST_BITS = 50  # enough for eleven days in nanoseconds
 
 
 class Board:
@@ -43,16 +45,31 @@ class Board:
         self._bell, self._done, self._waiting = places[:3]
         self._asleep = places[3 : 3 + num_workers]
         self._sleepers, self._heads = np.split(words[3 * _LINE : lines * _LINE : _LINE], [num_workers])
-        self._slots = words[lines * _LINE :]
+        self._slots, self._order, self._costs = words[lines * _LINE :].reshape(3, self.num_slots)
         self._ends = np.cumsum(np.array(queue_sizes, np.int64))
         self._starts = self._ends - queue_sizes
+        self._queue_ranks = np.repeat(np.arange(len(queue_sizes)) << _COST_BITS, queue_sizes)
+        self._next_order = np.arange(self.num_slots)
         self.exact = True
 
     # ---------------------------------------------------------------- for a worker
 
-    def claimer(self, worker: int, queues: Sequence[int]) -> Claimer:
-        """Claims for a worker from these queues, in this order."""
-        return Claimer(self, worker, queues)
+    def claimer(
+        self,
+        worker: int,
+        queues: Sequence[int],
+        num_own: int | None = None,
+        steps: Mapping[int, tuple[int, int]] | None = None,
+    ) -> Claimer:
+        """Claims for a worker.
+
+        Args:
+            queues: where from. Of several that are not empty, from the one whose next slot took the longest.
+            num_own: from so many of them first (default: all), from the others only when those are empty.
+            steps: for slots that machine code can do: the address of a function and its argument, 64 bits; the function
+                says (one bit) whether something is left to do.
+        """
+        return Claimer(self, worker, queues, len(queues) if num_own is None else num_own, steps or {})
 
     def bell(self) -> int:
         """How often it has rung."""
@@ -79,7 +96,12 @@ class Board:
         self.exact = True
         atomics.store(self._done, 0)
         self._slots[:] = 0
+        self._order[:] = self._next_order
         self.reopen()
+
+    def sort(self) -> None:
+        """Prepares the order of the next step, by what the slots cost in the last one."""
+        self._next_order = np.argsort(self._queue_ranks - self._costs, kind="stable")
 
     def reopen(self) -> None:
         """Lets workers look again for slots that are free."""
@@ -122,31 +144,48 @@ class Board:
 
 
 class Claimer:
-    """One slot after the other, for a worker."""
+    """One slot after the other, for a worker (see `Board.claimer`)."""
 
-    def __init__(self, board: Board, worker: int, queues: Sequence[int]) -> None:
-        self._queues = np.array(queues, np.int64)
-        self._board, self._mark = board, worker + 1
-        slots = board._slots.ctypes.data
-        ends = board._ends.ctypes.data
-        self._claim = (
-            self._queues.ctypes.data,
-            len(queues),
-            board._heads.ctypes.data,
-            ends,
-            slots,
-            self._mark,
+    def __init__(
+        self,
+        board: Board,
+        worker: int,
+        queues: Sequence[int],
+        num_own: int,
+        steps: Mapping[int, tuple[int, int]],
+    ) -> None:
+        compiled = np.array([steps.get(slot, (0, 0)) for slot in range(board.num_slots)], np.int64).T.copy()
+        self._arrays = (np.array(queues, np.int64), compiled, board)  # whose addresses follow
+        self._fields = claims.Fields(
+            mark=worker + 1,
+            queues=self._arrays[0].ctypes.data,
+            own=num_own,
+            count=len(queues),
+            heads=board._heads.ctypes.data,
+            ends=board._ends.ctypes.data,
+            order=board._order.ctypes.data,
+            slots=board._slots.ctypes.data,
+            costs=board._costs.ctypes.data,
+            done=board._done,
+            total=board.num_slots,
+            waiting=board._waiting,
+            steps=compiled[0].ctypes.data,
+            arguments=compiled[1].ctypes.data,
         )
-        self._finish = (board._done, board.num_slots, board._waiting)
 
     def claim(self) -> int:
-        """A slot that is now this worker's, or -1 if none is free."""
-        slot: int = atomics.claim(*self._claim)
+        """Does what machine code can do.
+
+        Returns:
+            A slot that is this worker's now and still to be done; `claims.NONE` if none is left; `claims.LAST` if
+            somebody sleeps, besides, who waits for the step to end.
+        """
+        slot: int = claims.claim(self._fields)
         return slot
 
     def finish(self, slot: int) -> bool:
         """It is done. Whether that was the last one, and somebody sleeps who waits for it."""
-        return bool(atomics.finish(self._claim[4], slot, -self._mark, *self._finish))
+        return bool(claims.finish(self._fields, slot))
 
 
 def allocate_board(num_workers: int, queue_sizes: Sequence[int]) -> int:
@@ -157,7 +196,7 @@ def allocate_board(num_workers: int, queue_sizes: Sequence[int]) -> int:
 
 
 def _num_bytes(num_workers: int, queue_sizes: Sequence[int]) -> int:
-    return 8 * (_LINE * (3 + num_workers + len(queue_sizes)) + sum(queue_sizes))
+    return 8 * (_LINE * (3 + num_workers + len(queue_sizes)) + 3 * sum(queue_sizes))
 
 
 def _exceeds(word: int, value: int, seconds: float) -> bool:

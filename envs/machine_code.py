@@ -24,3 +24,8 @@ def compile_code(code: str) -> llvm.ExecutionEngine:
     engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
     return engine
+
+
+def pointer(address: int) -> str:
+    """An address in LLVM's language."""
+    return f"inttoptr (i64 {address} to ptr)"

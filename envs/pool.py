@@ -22,7 +22,11 @@ from envs.shares import queues, reach, share
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-_SPIN = 5e-3  # seconds that a step is waited for without going to sleep, where no worker needs the core
+_PATIENCE = 5e-3  # seconds that a step is waited for without going to sleep, where no worker needs the core
+_SPIN, _LONG_SPIN = (
+    200e-6,
+    2e-3,
+)  # seconds that a worker waits likewise: where it has a core of its own, longer
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
 _CHANCES = 3
 
@@ -79,7 +83,7 @@ class Pool:
             self.local = engine_class(engine)(worlds, protocol, self.buffers)
             self._everything = [world.position for world in worlds]
             return
-        self._spin = _SPIN if len(self.shares) < available_cores() else 0.0
+        self._spare_core = len(self.shares) < available_cores()
         self._queues = queues(self.shares)
         self._positions = [world.position for queue in self._queues for world in queue]
         sizes = [len(queue) for queue in self._queues]
@@ -94,7 +98,8 @@ class Pool:
         self._listen()
 
     def _start(self, number: int) -> Worker:
-        assignment = Assignment(self.engine, self.shares, number, self.protocol, self.num_goals)
+        spin = _LONG_SPIN if self._spare_core else _SPIN
+        assignment = Assignment(self.engine, self.shares, number, self.protocol, self.num_goals, spin)
         return Worker(assignment, self.descriptors)
 
     def close(self) -> None:
@@ -171,9 +176,10 @@ class Pool:
             return outcome
         self.board.open()
         self._wake()
+        self.board.sort()  # while the workers work
         deadline = time.monotonic() + self.timeout
         chances = dict.fromkeys(range(len(self.workers)), _CHANCES)
-        while not self.board.complete(self._spin):
+        while not self.board.complete(_PATIENCE if self._spare_core else 0.0):
             failures = self._hear(self._sleep(deadline), outcome)
             if not failures and time.monotonic() >= deadline:
                 reason = f"its worker process did not answer within {self.timeout:g} s"

@@ -63,7 +63,7 @@ class ReferenceWorld:
 class ReferenceEngine:
     """Some of the worlds, one Meta-World environment each (see `envs.worlds.Engine`)."""
 
-    portable = False
+    portable, compiled = False, None
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         keep_no_log()

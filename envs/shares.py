@@ -70,8 +70,8 @@ def queues(shares: Sequence[Sequence[World]]) -> list[list[World]]:
 
 
 def reach(shares: Sequence[Sequence[World]], number: int, portable: bool) -> list[int]:
-    """The queues that process `number` takes worlds from, in this order: its own, the costliest worlds first, since the
-    end is more level with cheap ones; then those nearest to it in the circle of all, of a few tasks.
+    """The queues that process `number` takes worlds from: its own, then those nearest to it in the circle of all, of a
+    few tasks.
 
     Args:
         portable: whether a process can step the worlds of other shares.
@@ -80,7 +80,7 @@ def reach(shares: Sequence[Sequence[World]], number: int, portable: bool) -> lis
     start, total = sum(counts[:number]), sum(counts)
     own = range(start, start + counts[number])
     every = queues(shares)
-    chosen = sorted(own, key=lambda queue: -_cost(every[queue][0]))
+    chosen = list(own)
     if not portable:
         return chosen
     tasks = {every[queue][0].task for queue in own}

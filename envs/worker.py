@@ -8,15 +8,16 @@ import signal
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from envs.benchmarks import Protocol
 from envs.board import Board
 from envs.channel import Channel
+from envs.claims import LAST
 from envs.shares import queues, reach
 from envs.worlds import Buffers, Engine, World
 
-_SPIN = 200e-6  # seconds
 _DAY = 86400.0
 
 
@@ -29,6 +30,7 @@ class Assignment:
         shares: the worlds, as they are shared among the workers.
         number: which of the workers it is.
         num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
+        spin: seconds that it waits for the next step without going to sleep.
     """
 
     engine: str
@@ -36,6 +38,7 @@ class Assignment:
     number: int
     protocol: Protocol
     num_goals: int
+    spin: float
 
 
 def engine_class(path: str) -> type[Engine]:
@@ -67,16 +70,29 @@ def serve(channel_descriptor: int, buffer_descriptor: int, board_descriptor: int
 class _Worker:
     def __init__(self, channel: Channel, buffer_descriptor: int, board_descriptor: int) -> None:
         task: Assignment = channel.receive()
-        self.channel, self.number = channel, task.number
+        self.channel, self.number, self.spin = channel, task.number, task.spin
         shared = queues(task.shares)
         engine = engine_class(task.engine)
         reached = reach(task.shares, task.number, engine.portable)
         buffers = Buffers.attach(buffer_descriptor, sum(map(len, shared)), task.num_goals)
         self.engine = engine([world for i in reached for world in shared[i]], task.protocol, buffers)
+        self.compiled = self.engine.compiled
         self.board = Board(board_descriptor, len(task.shares), [len(queue) for queue in shared])
-        self.claimer = self.board.claimer(task.number, reached)
-        self.positions = [[world.position] for queue in shared for world in queue]  # of each slot
+        self.positions = [world.position for queue in shared for world in queue]  # of the slots
+        num_own = len(queues([task.shares[task.number]]))
+        self.claimer = self.board.claimer(
+            task.number, reached, num_own, self._compiled_steps(shared, reached)
+        )
         channel.send((True, engine.portable))
+
+    def _compiled_steps(
+        self, shared: Sequence[Sequence[World]], reached: Sequence[int]
+    ) -> dict[int, tuple[int, int]]:
+        if self.compiled is None:
+            return {}
+        first = [0, *accumulate(map(len, shared))]
+        slots = [slot for queue in reached for slot in range(first[queue], first[queue + 1])]
+        return {slot: (self.compiled.address(self.positions[slot]), self.positions[slot]) for slot in slots}
 
     def run(self) -> None:
         while True:
@@ -84,18 +100,20 @@ class _Worker:
             self._step()
             if self.channel.ready(0.0):
                 self._answer()
-            elif not self.board.rings(bell, _SPIN):
+            elif not self.board.rings(bell, self.spin):
                 self._sleep(bell)
 
     def _step(self) -> None:
         """Steps worlds until none is left."""
-        claim, finish, positions = self.claimer.claim, self.claimer.finish, self.positions
-        while (slot := claim()) >= 0:
-            faults = self.engine.step(positions[slot])
+        while (slot := self.claimer.claim()) >= 0:
+            position = self.positions[slot]
+            faults = self.compiled.conclude(position) if self.compiled else self.engine.step([position])
             if faults:
                 self.channel.send((True, faults))
-            if finish(slot):
+            if self.claimer.finish(slot):
                 self.channel.send()
+        if slot == LAST:
+            self.channel.send()
 
     def _answer(self) -> None:
         message: tuple[Any, ...] | None = self.channel.receive()

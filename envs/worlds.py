@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from typing import Protocol as Interface
@@ -119,6 +119,19 @@ class Fault(NamedTuple):
     reason: str
 
 
+class Compiled(NamedTuple):
+    """Steps that machine code makes.
+
+    Attributes:
+        address: of the function that makes a step of the world at a position: it takes the position, 64 bits, and says,
+            one bit, whether the world has had a fault or its episode is over.
+        conclude: to be called with the position then.
+    """
+
+    address: Callable[[int], int]
+    conclude: Callable[[int], list[Fault]]
+
+
 class Engine(Interface):
     """Simulates some of the worlds; the vector environment has one engine per worker process.
 
@@ -128,9 +141,13 @@ class Engine(Interface):
     Attributes:
         portable: whether all that is known of a world lies in the buffers, so that any engine that was made for its
             task can step it. Otherwise a world stays in the process that it was reset in.
+        compiled: None if steps are made by `step` alone.
     """
 
     portable: bool
+
+    @property
+    def compiled(self) -> Compiled | None: ...
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None: ...
 

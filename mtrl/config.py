@@ -15,7 +15,7 @@ import torch
 from agents.networks import Architecture, MultiHead
 from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
-from envs.cores import available_cores
+from envs.cores import available_cores, default_workers
 from mtrl.balancers import AlignedMTL, Balancer
 
 Seeds = list[int]
@@ -158,7 +158,7 @@ class TrainConfig:
             checkpoint=checkpoint,
             random_steps=_default(self.random_steps, preset.random_steps),
             device=resolve_device(self.device),
-            num_workers=_default(self.num_workers, available_cores()),
+            num_workers=_default(self.num_workers, default_workers()),
             run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
         )
         resolved._check()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.batched.trace import Program, Traced, trace
-from envs.machine_code import compile_code
+from envs.machine_code import compile_code, pointer
 
 _INSTRUCTIONS = {
     "add": "fadd double {}, {}",
@@ -67,6 +67,9 @@ class Kernel:
         function: takes and gives arrays [n, ...] by name.
         inputs, outputs: those arrays; rows are C-contiguous, but may lie anywhere. Inputs are float64. What is in row i
             of an output is overwritten by each call; an output may also be an input, which then changes in place.
+
+    Attributes:
+        address: of the machine code, a function of 64 bits.
     """
 
     def __init__(self, function: Function, inputs: Arrays, outputs: Arrays) -> None:
@@ -76,8 +79,9 @@ class Kernel:
         assert all(results[name].shape[1:] == array.shape[1:] for name, array in outputs.items())
         self._engine = compile_code(_write(program, results, inputs, outputs))
         self._arrays = arrays  # their memory and the engine's are there as long as the kernel may be called
+        self.address = self._engine.get_function_address("kernel")
         # It takes no time, so it keeps Python's lock, which is quicker.
-        self._call = ctypes.PYFUNCTYPE(None, ctypes.c_int64)(self._engine.get_function_address("kernel"))
+        self._call = ctypes.PYFUNCTYPE(None, ctypes.c_int64)(self.address)
 
     def __call__(self, i: int) -> None:
         self._call(i)
@@ -89,8 +93,8 @@ def _write(program: Program, results: Mapping[str, Traced], inputs: Arrays, outp
     for kind, arrays in (("in", inputs), ("out", outputs)):
         for name, array in arrays.items():
             lines.append(f"%{kind}.{name}.offset = mul i64 %i, {array.strides[0]}")
-            start = f"ptr inttoptr (i64 {array.ctypes.data} to ptr)"
-            lines.append(f"%{kind}.{name} = getelementptr i8, {start}, i64 %{kind}.{name}.offset")
+            start = pointer(array.ctypes.data)
+            lines.append(f"%{kind}.{name} = getelementptr i8, ptr {start}, i64 %{kind}.{name}.offset")
     values: list[str] = []  # what the result of each operation is called
     for number, (name, arguments, dtype) in enumerate(program.operations):
         values.append(_constant(arguments[0], dtype) if name == "constant" else f"%v{number}")

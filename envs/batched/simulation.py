@@ -24,7 +24,7 @@ ACTION_SCALE = 1.0 / 100
 _HAND_QUATERNION = (1.0, 0.0, 1.0, 0.0)
 
 _STATE = mujoco.mjtState
-_SPECIFICATION = int(
+SPECIFICATION = int(
     _STATE.mjSTATE_FULLPHYSICS
     | _STATE.mjSTATE_WARMSTART
     | _STATE.mjSTATE_CTRL
@@ -46,10 +46,9 @@ _SENSORS = {
         mujoco.mjtSensor.mjSENS_FRAMEZAXIS,
     ),
     "joint": (mujoco.mjtSensor.mjSENS_JOINTPOS,),
-    "grip": (mujoco.mjtSensor.mjSENS_USER,),  # filled in by `Simulation._feel`
+    "grip": (mujoco.mjtSensor.mjSENS_USER,),  # filled in by `Simulation.feel`
 }
 _WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "joint": 1, "grip": 1}
-_NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
 _PADS = ("leftpad_geom", "rightpad_geom")
 
 Columns = dict[str, slice | int]
@@ -107,34 +106,35 @@ def build_model(task: Task) -> mujoco.MjModel:
 
 
 class Simulation:
-    """The worlds of a task: `load`, `advance` and `store` move one of them on; everything else is for `Task.reset`, on
-    a world apart.
+    """The model of a task, a world that steps are made in (`envs.batched.step`), and one apart for `Task.reset`.
 
     Attributes:
         size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
             and sites that the task's resets move.
         time, hand, fingers: where in the vector are its time, where its hand is to be [3], and the controls of its
             fingers [2].
+        moved: the places [3] in the model of what the resets move.
+        moving: the world that is loaded from a vector before a step, and stored after it.
         sensors: what they said after the last step [1, ...].
+        feels: whether some sensors are filled in by `feel`.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.model = model = build_model(task)
         self.data = mujoco.MjData(model)  # the world apart
-        self.physics_size = mujoco.mj_stateSize(model, _SPECIFICATION)
+        self.physics_size = mujoco.mj_stateSize(model, SPECIFICATION)
         self._bodies = [model.body(name).id for name in task.moved_bodies]
         self._sites = [model.site(name).id for name in task.moved_sites]
-        self._moved = [model.body_pos[i] for i in self._bodies] + [model.site_pos[i] for i in self._sites]
+        self.moved = [model.body_pos[i] for i in self._bodies] + [model.site_pos[i] for i in self._sites]
         self._body_places = model.body_pos[self._bodies].copy()
         self._site_places = model.site_pos[self._sites].copy()
-        self.size = self.physics_size + 3 * len(self._moved)
+        self.size = self.physics_size + 3 * len(self.moved)
         self.time, self.hand, self.fingers = (
             self._part(kind) for kind in (_STATE.mjSTATE_TIME, _STATE.mjSTATE_MOCAP_POS, _STATE.mjSTATE_CTRL)
         )
-        self._moving = mujoco.MjData(model)
-        self.sensors = self._moving.sensordata[None]
-        self._options, self._flags = model.opt, model.opt.disableflags
+        self.moving = mujoco.MjData(model)
+        self.sensors = self.moving.sensordata[None]
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
         self._columns = locate(task.all_readings)
         self._joints = {
@@ -148,6 +148,7 @@ class Simulation:
             for name, reading in task.all_readings.items()
             if reading.kind == "grip"
         }
+        self.feels = bool(self._gripped)
         # What the first of Meta-World's two passes of a reset finds: a new environment whose hand has
         # settled.
         self._settle()
@@ -155,38 +156,18 @@ class Simulation:
 
     def _part(self, kind: mujoco.mjtState) -> slice:
         """Where in a world's vector one kind of state is."""
-        start = mujoco.mj_stateSize(self.model, _SPECIFICATION & (int(kind) - 1))
+        start = mujoco.mj_stateSize(self.model, SPECIFICATION & (int(kind) - 1))
         return slice(start, start + mujoco.mj_stateSize(self.model, int(kind)))
 
-    # ---------------------------------------------------------------- a step of any world
-
-    def load(self, state: NDArray[np.float64]) -> None:
-        """Makes the world that moves what a vector [size] says."""
-        mujoco.mj_setState(self.model, self._moving, state[: self.physics_size], _SPECIFICATION)
-        if self._moved:
-            for where, place in zip(self._moved, state[self.physics_size :].reshape(-1, 3), strict=True):
-                where[:] = place
-
-    def advance(self) -> None:
-        """The physics of a step: five of MuJoCo's towards `hand`, and the forward kinematics of the last state."""
-        model, data, options = self.model, self._moving, self._options
-        options.disableflags = self._flags | _NO_SENSORS
-        mujoco.mj_step(model, data, FRAME_SKIP)
-        options.disableflags = self._flags
-        mujoco.mj_forward(model, data)
-        if self._gripped:
-            self._feel(data)
-
-    def store(self, state: NDArray[np.float64]) -> None:
-        """Writes the world that moved into its vector [size]."""
-        mujoco.mj_getState(self.model, self._moving, state[: self.physics_size], _SPECIFICATION)
+    # ---------------------------------------------------------------- what the sensors say
 
     def read(self, sensors: NDArray[np.float64]) -> dict[str, Array]:
         """The readings by name, as views of rows of sensor data."""
         return {name: sensors[:, column] for name, column in self._columns.items()}
 
-    def _feel(self, data: mujoco.MjData) -> None:
+    def feel(self) -> None:
         """Fills in what is gripped: what both pads touch with a force (of the first row of each contact)."""
+        data = self.moving
         geoms, rows = data.contact.geom, data.contact.efc_address
         forces = data.efc_force[rows]
         for geom, column in self._gripped.items():
@@ -221,8 +202,8 @@ class Simulation:
             name: np.asarray(value, np.float64) for name, value in self.task.reset(self, goal.copy()).items()
         }
         state = np.empty(self.size)
-        mujoco.mj_getState(model, data, state[: self.physics_size], _SPECIFICATION)
-        state[self.physics_size :] = np.concatenate([np.empty(0), *self._moved])
+        mujoco.mj_getState(model, data, state[: self.physics_size], SPECIFICATION)
+        state[self.physics_size :] = np.concatenate([np.empty(0), *self.moved])
         sensors = data.sensordata[None].copy()
         for name, address in self._joints.items():  # Meta-World reads joints from qpos, which is never stale
             sensors[0, self._columns[name]] = data.qpos[address]

@@ -12,6 +12,7 @@ from envs.batched.judgement import judgement
 from envs.batched.native import Kernel
 from envs.batched.observation import FRAME_SIZE, complete, frame
 from envs.batched.simulation import Simulation, aim, squeeze
+from envs.batched.step import Step
 from envs.batched.task import load_task
 from envs.goals import RESET_SPACES
 from envs.worlds import GOAL_SIZE, ROW_SIZE, Buffers
@@ -28,7 +29,8 @@ class TaskWorlds:
         states: the vectors of the simulations [N, ...], as a view of the rows; likewise `frames` [N, 18].
         fields: what the rewards need to know, by name [N, ...], likewise.
         diverged: whether the simulation did in the step that was last made [N].
-        judge: computes from what the sensors say what follows from a step.
+        step: makes one, with the actions that are in the buffers (see `envs.batched.step`).
+        judge: its last part, which computes from what the sensors say what follows.
     """
 
     def __init__(self, name: str, reward_version: str, buffers: Buffers) -> None:
@@ -39,8 +41,8 @@ class TaskWorlds:
         space = RESET_SPACES[name]
         self._goal_size = len(space.low)
         self._split(self._begin(np.resize(space.low, GOAL_SIZE))[2])
-        self._aim = self._compile_aim()
         self.judge = self._compile_judge(reward_version)
+        self.step = Step(self.simulation, self.states, buffers, self._compile_aim(), self.judge)
 
     def _split(self, fields: dict[str, Array]) -> None:
         """Gives each part of a row its columns."""
@@ -56,7 +58,6 @@ class TaskWorlds:
         self.size = start
         self.states, self.frames = views.pop("states"), views.pop("frames")
         self.fields = views
-        self._states = list(self.states)  # to make a view takes longer than to use it
 
     # ---------------------------------------------------------------- one world
 
@@ -72,18 +73,6 @@ class TaskWorlds:
         self.buffers.rows[position] = start
         first = self.frames[position]
         return np.concatenate([first, first, self.fields["target"][position]])
-
-    def step(self, position: int) -> None:
-        """One step, with the actions that are in the buffers."""
-        self.move(position)
-        self.judge(position)
-        self.simulation.store(self._states[position])
-
-    def move(self, position: int) -> None:
-        """The physics of a step; the sensors say what came of it."""
-        self._aim(position)
-        self.simulation.load(self._states[position])
-        self.simulation.advance()
 
     # ---------------------------------------------------------------- the start of an episode
 

@@ -41,7 +41,7 @@ class BarePhysics:
     lack what is only looked at, which makes them about a tenth quicker than Meta-World's.
     """
 
-    portable = False
+    portable, compiled = False, None
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         num_worlds = len(buffers.rewards)

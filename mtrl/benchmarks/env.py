@@ -21,7 +21,7 @@ import numpy as np
 
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
-from envs.cores import available_cores
+from envs.cores import available_cores, default_workers
 from envs.pool import Pool
 from envs.worlds import World
 from mtrl.benchmarks.bare import phases, random_actions
@@ -42,7 +42,7 @@ class EnvBenchmark:
         benchmark: the tasks.
         worlds: numbers of worlds, multiples of the number of tasks.
         horizons: lengths of an episode, at most 500.
-        workers: processes of the engine and of bare MuJoCo; null: one per core.
+        workers: processes of the engine and of bare MuJoCo; null: the engine's default, and one per core.
         async_processes: the most processes that AsyncVectorEnv gets, one for each of its worlds; null: eight
             per core. With more worlds its rate is that with this many.
         seconds: how long each timing takes.
@@ -90,10 +90,11 @@ def main(config: EnvBenchmark) -> None:
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
-    workers = min(available_cores() if config.workers is None else config.workers, worlds)
+    workers = min(default_workers() if config.workers is None else config.workers, worlds)
+    bare_processes = min(available_cores() if config.workers is None else config.workers, worlds)
     engine = _Engine(benchmark, horizon, worlds, workers)
     asynchronous = _Async(benchmark, horizon, processes)
-    bare = _Bare(benchmark, horizon, worlds, workers)
+    bare = _Bare(benchmark, horizon, worlds, max(bare_processes, 1))
     contenders: dict[str, Measure] = {
         "batched": engine.measure,
         "async": asynchronous.measure,
@@ -115,6 +116,7 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
         "worlds": worlds,
         "horizon": horizon,
         "workers": workers,
+        "bare_processes": bare_processes,
         "async_processes": processes,
         "steps_per_second": {name: statistics.median(values) for name, values in rates.items()},
         "ratio_to_async": _ratio(rates["batched"], rates["async"]),
@@ -191,11 +193,11 @@ class _Async:
 class _Bare:
     """MuJoCo alone: each process steps its share of the worlds and waits for nobody."""
 
-    def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, workers: int) -> None:
+    def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, processes: int) -> None:
         per_task = worlds // len(benchmark.tasks)
         every = [World(i, benchmark.tasks[i // per_task], 1, i % per_task) for i in range(worlds)]
         rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
-        self.pool = Pool("mtrl.benchmarks.bare:BarePhysics", every, rules, max(workers, 1), timeout=600.0)
+        self.pool = Pool("mtrl.benchmarks.bare:BarePhysics", every, rules, processes, timeout=600.0)
 
     def measure(self, seconds: float) -> float:
         rates, failures = self.pool.call("run", [(seconds,)] * len(self.pool.workers))

@@ -11,6 +11,8 @@ DIE, HANG, RAISE, WAIT = 0.125, 0.25, 0.375, 0.5
 
 
 class _Troubled:
+    compiled = None  # so that `step` is called
+
     def step(self, positions):
         for position in positions:
             trouble = self.buffers.actions[position, 3]

@@ -1,5 +1,6 @@
 """Every world once per step, whoever is late, and nobody sleeps through a bell."""
 
+import ctypes
 import os
 import socket
 import subprocess
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import atomics
-from envs.board import Board, allocate_board
+from envs import atomics, claims
+from envs.board import Board, Claimer, allocate_board
 from envs.channel import Channel
 
 SIZES = (3, 1, 4)
@@ -49,6 +50,67 @@ def test_slots_are_claimed_in_the_order_of_the_queues(board: Board) -> None:
         assert slot == 3
         assert other.finish(slot)  # the last one, and somebody waits
         assert board.complete()
+
+
+def finish_all(claimer: Claimer) -> list[int]:
+    """The slots that the claimer is given, in turn; each is done before the next."""
+    slots = []
+    while (slot := claimer.claim()) >= 0:
+        slots.append(slot)
+        claimer.finish(slot)
+    assert slot == claims.NONE
+    return slots
+
+
+def test_own_queues_come_first_and_of_several_the_one_whose_next_slot_took_longest(board: Board) -> None:
+    board._costs[:] = [2, 9, 4, 8, 3, 3, 7, 1]
+    for own, expected in ((3, [1, 3, 6, 2, 4, 5, 0, 7]), (1, [6, 4, 5, 7, 1, 3, 2, 0])):
+        board._costs[:] = [2, 9, 4, 8, 3, 3, 7, 1]
+        board.sort()
+        board.open()
+        claimer = board.claimer(0, [2, 0, 1], own)
+        taken = []
+        while (slot := claimer.claim()) >= 0:
+            taken.append(slot)
+        assert taken == expected
+        assert board.free() == []
+
+
+def test_what_a_slot_took_is_measured(board: Board) -> None:
+    claimer = board.claimer(0, [0, 1, 2])
+    board.open()
+    while (slot := claimer.claim()) >= 0:
+        time.sleep(0.02 if slot == 5 else 0.0)
+        claimer.finish(slot)
+    assert board._costs[5] >= 20e6
+    board.sort()
+    board.open()
+    assert claimer.claim() == 5
+
+
+def test_machine_code_does_slots_and_leaves_what_it_cannot_finish(board: Board) -> None:
+    done = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_int64)
+    def step(argument: int) -> bool:
+        done.append(argument)
+        return argument == 106
+
+    address = ctypes.cast(step, ctypes.c_void_p).value
+    steps = {
+        slot: (address, 100 + slot) for slot in range(8) if slot != 3
+    }  # slot 3 is the caller's from the beginning
+    claimer = board.claimer(0, [0, 1, 2], steps=steps)
+    board.open()
+    assert finish_all(claimer) == [3, 6]
+    assert sorted(done) == [100, 101, 102, 104, 105, 106, 107]
+    assert board.complete()
+    board.open()
+    board.wait(True)
+    assert [claimer.claim(), claimer.finish(3)] == [3, False]
+    assert [claimer.claim(), claimer.finish(6)] == [6, False]
+    assert claimer.claim() == claims.LAST  # slot 7 was the last one
+    assert board.complete()
 
 
 def test_what_a_lost_worker_had_is_given_up_and_the_rest_is_claimed_by_others(board: Board) -> None:

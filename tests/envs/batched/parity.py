@@ -126,20 +126,22 @@ def _state(batched: TaskWorlds, reference: ReferenceWorld) -> NDArray[np.float64
     """The reference's simulation state and the places of things, as the vector of a batched world."""
     environment, ours = reference.environment, batched.simulation
     physics = np.empty(ours.physics_size)
-    mujoco.mj_getState(environment.model, environment.data, physics, simulation._SPECIFICATION)
+    mujoco.mj_getState(environment.model, environment.data, physics, simulation.SPECIFICATION)
     places = [environment.model.body(name).pos for name in ours.task.moved_bodies]
     places += [environment.model.site(name).pos for name in ours.task.moved_sites]
     return np.concatenate([physics, *places])
 
 
 def step(worlds: TaskWorlds, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """The readings after a step of all worlds of a task, with actions [n, 4]; nothing is made of them."""
+    """The readings after a step of all worlds of a task, with actions [n, 4]; nothing is remembered of it."""
     worlds.buffers.actions[:] = actions
+    before = {name: field.copy() for name, field in worlds.fields.items()}
     sensors = []
     for i in range(len(actions)):
-        worlds.move(i)
-        worlds.simulation.store(worlds.states[i])
+        worlds.step(i)
         sensors.append(worlds.simulation.sensors.copy())
+    for name, field in before.items():
+        worlds.fields[name][:] = field
     return worlds.simulation.read(np.concatenate(sensors))
 
 

@@ -6,10 +6,11 @@ from numpy.typing import NDArray
 
 from envs.batched.judgement import judgement
 from envs.batched.native import Kernel
-from envs.batched.simulation import Simulation
 from envs.batched.task import available_tasks, load_task
 from envs.batched.trace import trace
-from tests.envs.batched.parity import goals_of
+from envs.batched.worlds import TaskWorlds
+from envs.worlds import GOAL_SIZE
+from tests.envs.batched.parity import goals_of, make_buffers, reset
 from tests.envs.batched.test_reward_branches import make_scene
 
 RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
@@ -22,11 +23,11 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
     and some broken by NaN, infinities or zeros; the first is what the simulation shows after a step."""
     generator = np.random.default_rng(0)
     task = load_task(name)
-    simulation = Simulation(task)
-    goal = goals_of(name, 1)[0]
-    state, _, fields = simulation.reset(goal)
-    simulation.load(state)
-    simulation.advance()
+    worlds = TaskWorlds(name, "v2", make_buffers(1))
+    simulation = worlds.simulation
+    reset(worlds, 0, np.resize(goals_of(name, 1)[0], GOAL_SIZE))
+    fields = {key: value[0].copy() for key, value in worlds.fields.items()}
+    worlds.step(0)
     current = {key: value[0].copy() for key, value in simulation.read(simulation.sensors).items()}
     sensors = np.repeat(simulation.sensors, NUM_SCENES, axis=0)
     places = simulation.read(sensors)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,11 @@ from mtrl.capture import Captured
 class SamplingPolicy:
     """The agent's stochastic policy for a fixed number of worlds; on a GPU one graph replay and two small copies.
 
+    What is queued after `start` runs on the GPU while `finish` waits and while the actions are used: between updates
+    it need not wait for the host.
+
     Args:
-        agent: whose current parameters act.
+        agent: whose parameters act, as they are when the queue comes to it.
         shape: of the observations, [S, T, W, O].
     """
 
@@ -21,14 +26,33 @@ class SamplingPolicy:
         self._agent = agent
         self._observation = torch.zeros(shape, device=agent.device)
         self._actions = torch.zeros(*shape[:3], agent.action_size, device=agent.device)
-        captured = agent.device.type == "cuda"
-        self._run = Captured(self._act, agent.exploration.generators) if captured else self._act
+        self._event: torch.cuda.Event | None = None
+        self._run: Callable[[], None] = self._act
+        self._given, self._taken = self._observation, self._actions
+        if agent.device.type == "cuda":
+            self._run = Captured(self._act, agent.exploration.generators)
+            self._event = torch.cuda.Event()
+            # Only page-locked memory is copied without the host's waiting for all that is queued.
+            self._given, self._taken = (
+                torch.zeros_like(x, device="cpu").pin_memory() for x in (self._given, self._taken)
+            )
 
-    def __call__(self, observation: Tensor) -> Tensor:
-        """Actions [S, T, W, A] on the CPU for observations [S, T, W, O] on the CPU."""
-        self._observation.copy_(observation)
+    def start(self, observation: Tensor) -> None:
+        """Begins to act on observations [S, T, W, O] on the CPU; the actions before have been fetched."""
+        self._given.copy_(observation)
+        if self._event is None:
+            self._run()
+            return
+        self._observation.copy_(self._given, non_blocking=True)
         self._run()
-        return self._actions.cpu().clone()
+        self._taken.copy_(self._actions, non_blocking=True)
+        self._event.record()
+
+    def finish(self) -> Tensor:
+        """The actions [S, T, W, A] on the CPU."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._taken.clone()
 
     def _act(self) -> None:
         self._actions.copy_(self._agent.act(self._observation, deterministic=False))

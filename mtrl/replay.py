@@ -47,6 +47,9 @@ class Replay:
         self._seed_index = torch.arange(shape[0], device=device)[:, None, None]
         self._task_index = torch.arange(num_tasks, device=device)[None, :, None]
         self._counting = torch.arange(capacity, device=device)
+        self._staging = torch.empty(0)
+        if self.storage.device.type == "cuda":
+            self._copied = torch.cuda.Event()
 
     @property
     def size(self) -> Tensor:
@@ -55,16 +58,14 @@ class Replay:
 
     def add(self, batch: Batch, valid: NDArray[np.bool_]) -> None:
         """Adds W transitions to every ring (`Batch` with B = W), except those that are not valid, [S, T, W]."""
-        rows = torch.cat(
-            [
-                batch.observation,
-                batch.action,
-                batch.reward.unsqueeze(-1),
-                batch.next_observation,
-                batch.terminated.unsqueeze(-1),
-            ],
-            dim=-1,
-        ).to(self.storage.device, non_blocking=True)
+        columns = (
+            batch.observation,
+            batch.action,
+            batch.reward.unsqueeze(-1),
+            batch.next_observation,
+            batch.terminated.unsqueeze(-1),
+        )
+        rows = self._to_device(torch.cat(columns, dim=-1))
         if valid.all():
             position = (self.added.unsqueeze(-1) + self._counting[: rows.shape[2]]) % self.capacity
             self.storage[self._seed_index, self._task_index, position] = rows
@@ -75,6 +76,18 @@ class Replay:
         seed, task, _ = kept.nonzero(as_tuple=True)
         self.storage[seed, task, position[kept]] = rows[kept]
         self.added += kept.sum(-1)
+
+    def _to_device(self, rows: Tensor) -> Tensor:
+        """On a GPU from page-locked memory: a copy from elsewhere waits for all that is queued."""
+        if self.storage.device.type != "cuda":
+            return rows.to(self.storage.device)
+        self._copied.synchronize()  # the copy before this one is done
+        if self._staging.shape != rows.shape:
+            self._staging = torch.empty_like(rows).pin_memory()
+        self._staging.copy_(rows)
+        on_device = self._staging.to(self.storage.device, non_blocking=True)
+        self._copied.record()
+        return on_device
 
     def sample(self, batch_size: int) -> Batch:
         """B transitions of every task, drawn uniformly with replacement from what each ring holds."""

@@ -122,11 +122,11 @@ class Trainer:
                 self.save(again=True)
             while self.step < config.total_steps:
                 before = self.step
-                actions = self.act()
+                self.start_acting()
                 learning = self.step > self.learns_from
                 if learning and self.overlap:
                     self.learn()
-                self.collect(actions)
+                self.collect(self.actions())
                 done = self.step >= config.total_steps
                 logged = _passed(before, self.step, config.log_interval) or done
                 if learning and not self.overlap:
@@ -146,12 +146,21 @@ class Trainer:
         self.env.close()
         self.evaluation_env.close()
 
-    def act(self) -> Tensor:
+    def start_acting(self) -> None:
+        """Begins to compute actions; on a GPU they are queued, and what is queued next does not wait for the host."""
+        if not self._acts_at_random:
+            self.policy.start(to_tensor(self.observation, self.layout))
+
+    def actions(self) -> Tensor:
         """Actions [S, T, W, A] on the CPU: uniform at first, then the policy's."""
-        assert self.config.random_steps is not None
-        if self.step < self.config.random_steps:
+        if self._acts_at_random:
             return 2 * self.random_actions.rand(*self.layout[1:], self.agent.action_size) - 1
-        return self._finite_actions(self.policy(to_tensor(self.observation, self.layout)))
+        return self._finite_actions(self.policy.finish())
+
+    @property
+    def _acts_at_random(self) -> bool:
+        assert self.config.random_steps is not None
+        return self.step < self.config.random_steps
 
     def collect(self, actions: Tensor) -> None:
         """Steps every world once and stores the transitions."""

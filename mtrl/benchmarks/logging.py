@@ -114,7 +114,8 @@ def _time(
     for interval in range(intervals + 1):
         first, times = trainer.step, [time.perf_counter()]
         while trainer.step < first + steps:
-            trainer.collect(trainer.act())
+            trainer.start_acting()
+            trainer.collect(trainer.actions())
             trainer.agent.diagnose(trainer.step >= first + steps)
             trainer.learn()
         times.append(time.perf_counter())

@@ -33,7 +33,8 @@ def make_config(run_dir: Path, **options: object) -> TrainConfig:
 
 def collect(trainer: Trainer, steps: int) -> None:
     for _ in range(steps):
-        trainer.collect(trainer.act())
+        trainer.start_acting()
+        trainer.collect(trainer.actions())
 
 
 def curves(directory: Path) -> dict[str, list[tuple[int, float]]]:
@@ -114,13 +115,14 @@ def test_actions_are_uniform_at_first_and_then_the_policys(fake: Callable, tmp_p
     trainer = Trainer(config, tmp_path / "run")
     generator = trainer.random_actions.generators[0].clone_state()
     for _ in range(2):
-        actions = trainer.act()
+        trainer.start_acting()
+        actions = trainer.actions()
         expected = 2 * torch.rand(3, 2, 4, generator=generator) - 1
         assert torch.equal(actions[0], expected)
         trainer.collect(actions)
     assert trainer.step == 4
     before = trainer.random_actions.generators[0].get_state()
-    trainer.act()
+    trainer.start_acting()
     assert torch.equal(before, trainer.random_actions.generators[0].get_state())
     trainer.close()
 

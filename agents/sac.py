@@ -406,6 +406,17 @@ class SAC:
         self.noise.load_state_dict(state["noise"])
         self.exploration.load_state_dict(state["exploration"])
 
+    def policy_state(self) -> dict[str, dict[str, Tensor]]:
+        """What `load_policy` takes, copied to the CPU."""
+        parameters = {"critic": self.critic_optimizer.parameters, "actor": self.actor_optimizer.parameters}
+        return {
+            name: {
+                "shared": part.shared.detach().to("cpu", copy=True),
+                "owned": part.owned.detach().to("cpu", copy=True),
+            }
+            for name, part in parameters.items()
+        }
+
     @torch.no_grad()
     def load_policy(self, state: Mapping[str, Any]) -> None:
         """Only what acting needs: actor and critic (which holds a tied encoder)."""

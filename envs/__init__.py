@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from envs.batched.task import check_available
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
@@ -17,6 +17,7 @@ __all__ = [
     "Benchmark",
     "Protocol",
     "VectorEnv",
+    "arguments",
     "get_benchmark",
     "get_protocol",
     "make",
@@ -29,6 +30,20 @@ _ENGINES = {
 
 
 def make(
+    benchmark: Benchmark | str, protocol: Protocol | str, seeds: Sequence[int], **options: Any
+) -> VectorEnv:
+    """Seeds x tasks x worlds of a benchmark, as one vector environment (see `VectorEnv`).
+
+    Args:
+        options: as of `arguments`.
+
+    Raises:
+        ValueError: a name is unknown, a size is not positive, or the batched engine does not have a task.
+    """
+    return VectorEnv(**arguments(benchmark, protocol, seeds, **options))
+
+
+def arguments(
     benchmark: Benchmark | str,
     protocol: Protocol | str,
     seeds: Sequence[int],
@@ -37,15 +52,15 @@ def make(
     worlds_per_task: int = 1,
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
-) -> VectorEnv:
-    """Seeds x tasks x worlds of a benchmark, as one vector environment (see `VectorEnv`).
+) -> dict[str, Any]:
+    """What `make` gives to `VectorEnv`: another process can make the same one of it.
 
     Args:
         engine: "batched" simulates what Meta-World does, bit for bit, several times faster; "reference" is
             Meta-World itself.
 
     Raises:
-        ValueError: a name is unknown, a size is not positive, or the batched engine does not have a task.
+        ValueError: a name is unknown, or the batched engine does not have a task.
     """
     if engine not in _ENGINES:
         raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(_ENGINES)}.")
@@ -53,15 +68,15 @@ def make(
     if engine == "batched":
         for task in benchmark.tasks:
             check_available(task)
-    return VectorEnv(
-        benchmark,
-        get_protocol(protocol) if isinstance(protocol, str) else protocol,
-        seeds,
-        _ENGINES[engine],
-        worlds_per_task,
-        goal_order,
-        num_workers,
-    )
+    return {
+        "benchmark": benchmark,
+        "protocol": get_protocol(protocol) if isinstance(protocol, str) else protocol,
+        "seeds": seeds,
+        "engine": _ENGINES[engine],
+        "worlds_per_task": worlds_per_task,
+        "goal_order": goal_order,
+        "num_workers": num_workers,
+    }
 
 
 register()

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from envs.channel import Channel
-from envs.worker import Assignment
 
-_START = "import sys; from envs.worker import serve; serve(*map(int, sys.argv[1:]))"
+_START = "import sys; from {} import serve; serve(*map(int, sys.argv[1:]))"
 _SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -32,19 +31,21 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """One child process and the engine in it, which is being made when this returns.
+    """One child process, which is starting when this returns.
 
     Args:
-        descriptors: of the memory of the buffers and of the board.
+        assignment: its first message.
+        descriptors: of files that it is given besides the end of its channel.
+        module: whose `serve`, called with the descriptors, is its life.
     """
 
-    def __init__(self, assignment: Assignment, descriptors: Sequence[int]) -> None:
+    def __init__(self, assignment: Any, descriptors: Sequence[int] = (), module: str = "envs.worker") -> None:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours.detach())
         passed = (theirs.fileno(), *descriptors)
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, *map(str, passed)],
+            [sys.executable, "-P", "-c", _START.format(module), *map(str, passed)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

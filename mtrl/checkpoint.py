@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +189,10 @@ def best_step(directory: Path) -> int | None:
     return best
 
 
-def prune(directory: Path) -> None:
-    """Deletes all checkpoints but the newest two and the best, and what a killed process left half-written."""
-    keep = {*steps(directory)[-KEPT:], best_step(directory)}
+def prune(directory: Path, keep: Collection[int | None] = ()) -> None:
+    """Deletes all checkpoints but the newest two, the best and those to be kept besides, and what a killed process left
+    half-written."""
+    keep = {*steps(directory)[-KEPT:], best_step(directory), *keep}
     for step in steps(directory):
         if step not in keep:
             shutil.rmtree(directory / f"step_{step:010d}")

@@ -77,19 +77,20 @@ class EpisodeTracker:
             setattr(self, name, np.array(value))
 
 
-def make_evaluation_env(
+def evaluation_env_arguments(
     config: TrainConfig,
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
     engine: Literal["batched", "reference"],
-) -> envs.VectorEnv:
-    """Environments to judge in: goals in order, drawn from `evaluation.seed` and the same for every trained seed.
+) -> dict[str, Any]:
+    """The arguments of the `VectorEnv` to judge in: goals in order, drawn from `evaluation.seed` and the same for every
+    trained seed.
 
     Where the protocol fixes one goal per seed for the run, it is that goal that is judged.
     """
     protocol = config.get_protocol()
     goal_seeds = list(seeds) if protocol.num_goals == 1 else [evaluation.seed] * len(seeds)
-    return envs.make(
+    return envs.arguments(
         config.get_benchmark(),
         protocol,
         goal_seeds,
@@ -98,6 +99,16 @@ def make_evaluation_env(
         goal_order="sequential",
         num_workers=config.num_workers,
     )
+
+
+def make_evaluation_env(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    evaluation: EvaluationConfig,
+    engine: Literal["batched", "reference"],
+) -> envs.VectorEnv:
+    """Environments to judge in (see `evaluation_env_arguments`)."""
+    return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))
 
 
 def run_episodes(env: envs.VectorEnv, policy: Policy, num_episodes: int, device: torch.device) -> Episodes:

@@ -30,14 +30,22 @@ class Logger:
         tasks: names of the T tasks.
         seeds: the S seeds.
         step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
+        pending: the step whose evaluation is to be made (again), if any; what was logged of it is dropped.
     """
 
-    def __init__(self, directory: Path, tasks: Sequence[str], seeds: Sequence[int], step: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        tasks: Sequence[str],
+        seeds: Sequence[int],
+        step: int = 0,
+        pending: int | None = None,
+    ) -> None:
         self.tasks = [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
         for path in (self.metrics_path, self.timing_path):
-            _truncate(path, step)
+            _truncate(path, step, pending)
         directories = [directory / "tensorboard" / n for n in ("mean", *(f"seed_{seed}" for seed in seeds))]
         for path in directories:
             put_before_now(path)
@@ -99,8 +107,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _truncate(path: Path, step: int) -> None:
-    kept = [line for line in read_lines(path) if line["step"] <= step] if path.is_file() else []
+def _truncate(path: Path, step: int, pending: int | None) -> None:
+    lines = read_lines(path) if path.is_file() else []
+    kept = [
+        line
+        for line in lines
+        if line["step"] <= step and not (line["step"] == pending and "evaluation/success" in line)
+    ]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -1,4 +1,4 @@
-"""Acting during training: observations of all worlds in, actions out."""
+"""Acting: observations of all worlds in, actions out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from agents.sac import SAC
 from mtrl.capture import Captured
 
 
-class SamplingPolicy:
-    """The agent's stochastic policy for a fixed number of worlds; on a GPU one graph replay and two small copies.
+class VectorPolicy:
+    """The agent's policy for a fixed number of worlds; on a GPU one graph replay and two small copies.
 
     What is queued after `start` runs on the GPU while `finish` waits and while the actions are used: between updates
     it need not wait for the host.
@@ -20,10 +20,11 @@ class SamplingPolicy:
     Args:
         agent: whose parameters act, as they are when the queue comes to it.
         shape: of the observations, [S, T, W, O].
+        deterministic: whether actions are the mean ones, and not drawn.
     """
 
-    def __init__(self, agent: SAC, shape: tuple[int, int, int, int]) -> None:
-        self._agent = agent
+    def __init__(self, agent: SAC, shape: tuple[int, ...], *, deterministic: bool = False) -> None:
+        self._agent, self._deterministic = agent, deterministic
         self._observation = torch.zeros(shape, device=agent.device)
         self._actions = torch.zeros(*shape[:3], agent.action_size, device=agent.device)
         self._event: torch.cuda.Event | None = None
@@ -55,4 +56,4 @@ class SamplingPolicy:
         return self._taken.clone()
 
     def _act(self) -> None:
-        self._actions.copy_(self._agent.act(self._observation, deterministic=False))
+        self._actions.copy_(self._agent.act(self._observation, deterministic=self._deterministic))

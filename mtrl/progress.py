@@ -54,8 +54,8 @@ class Progress:
         self._bar.update(self._task, rate=rate)
         return {"seconds": now - self._started, "steps_per_second": rate}
 
-    def show_success(self, success: float) -> None:
-        """Shows the mean success of an evaluation; as a line of its own where there is no bar."""
+    def show_success(self, step: int, success: float) -> None:
+        """Shows the mean success of the evaluation of a step; as a line of its own where there is no bar."""
         self._bar.update(self._task, success=f"{success:.2f}")
         if self._bar.disable:
-            self._console.print(f"step {self._step}: mean success {success:.3f}", highlight=False)
+            self._console.print(f"step {step}: mean success {success:.3f}", highlight=False)

@@ -80,7 +80,9 @@ def resume(config: TrainConfig, run_dir: Path) -> None:
     with locked(run_dir):
         path, damaged = checkpoint.find_intact(run_dir / "checkpoints")
         manifest = checkpoint.read_manifest(path)
-        if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get("evaluation_due"):
+        if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
+            "pending_evaluation"
+        ):
             print(
                 f"The run {run_dir} is finished, at step {manifest['step']} of {config.total_steps}: nothing was "
                 f"changed. Judge it with `mtrl evaluate {run_dir}`.",

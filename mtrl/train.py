@@ -22,13 +22,14 @@ from mtrl.capture import Captured
 from mtrl.config import TrainConfig
 from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
-from mtrl.evaluate import EpisodeTracker, make_agent, make_evaluation_env, nan_mean, run_episodes, to_tensor
+from mtrl.evaluate import EpisodeTracker, make_agent, nan_mean, to_tensor
+from mtrl.evaluators import BackgroundEvaluator, Evaluator, ForegroundEvaluator
 from mtrl.frozen import FrozenSeeds
 from mtrl.generators import Generators
 from mtrl.logger import Logger
 from mtrl.metrics import EpisodeMetrics, UpdateMetrics
 from mtrl.normalize import RewardNormalizer
-from mtrl.policy import SamplingPolicy
+from mtrl.policy import VectorPolicy
 from mtrl.progress import Progress
 from mtrl.replay import Replay
 from mtrl.signals import Interrupted, StopRequest
@@ -64,7 +65,6 @@ class Trainer:
             worlds_per_task=config.worlds_per_task,
             num_workers=config.num_workers,
         )
-        self.evaluation_env = make_evaluation_env(config, config.seeds, config.evaluation, config.engine)
         self.observation, _ = self.env.reset()
         num_seeds, num_tasks, _ = self.layout = self.env.layout
         self.agent = make_agent(config, self.env)
@@ -79,7 +79,7 @@ class Trainer:
         if self.agent.device.type == "cuda" and config.compile:
             self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
-        self.policy = SamplingPolicy(self.agent, (*self.layout, self.observation.shape[1]))
+        self.policy = VectorPolicy(self.agent, (*self.layout, self.observation.shape[1]))
         self.random_actions = Generators(config.seeds, "random actions")
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
@@ -91,13 +91,18 @@ class Trainer:
         self.frozen = FrozenSeeds(config.seeds)
         self.step = 0  # environment steps per task and seed
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
-        self.evaluation_due = False  # a signal came in the way of this step's
+        self.pending_evaluation: int | None = None  # of the policy of which step
         self.stop_request = StopRequest()
         self.best_step: int | None = None
         self.best_success = -1.0
         if checkpoint_path is not None:
             self._restore(checkpoint_path)
         self._make_update()
+        self.evaluator: Evaluator = (
+            BackgroundEvaluator(config)
+            if self.overlap
+            else ForegroundEvaluator(config, self.agent, self._interrupt_evaluation)
+        )
 
     def run(self) -> None:
         """Trains to the end.
@@ -110,16 +115,19 @@ class Trainer:
         config = self.config
         assert config.evaluation.interval is not None
         assert config.checkpoint.interval is not None
-        self.logger = Logger(self.run_dir, self.tasks, config.seeds, self.step)
+        pending_policy = self._load_pending_policy()
+        self.logger = Logger(self.run_dir, self.tasks, config.seeds, self.step, self.pending_evaluation)
         self.frozen.write(self.run_dir)
         with (
             self.stop_request,
-            Progress(config.total_steps, self.step) as progress,
+            Progress(config.total_steps, self.step) as self.progress,
             contextlib.closing(self.logger),
         ):
-            if self.evaluation_due:
-                progress.show_success(self.evaluate())
-                self.save(again=True)
+            if pending_policy is not None:
+                self.evaluator.start(pending_policy)
+                if not self.evaluator.background or self.step >= config.total_steps:
+                    self._finish_evaluation()
+                    self.save(again=True)
             while self.step < config.total_steps:
                 before = self.step
                 self.start_acting()
@@ -132,11 +140,13 @@ class Trainer:
                 if learning and not self.overlap:
                     self.agent.diagnose(logged or self.agent.device.type == "cuda")
                     self.learn()
-                progress.update(self.step)
+                self.progress.update(self.step)
                 if logged:
-                    self.log(progress.rates())
+                    self.log(self.progress.rates())
                 if _passed(before, self.step, config.evaluation.interval) or done:
-                    progress.show_success(self.evaluate())
+                    self.evaluate()
+                if self.pending_evaluation is not None and (done or self.evaluator.ready()):
+                    self._finish_evaluation()
                 if _passed(before, self.step, config.checkpoint.interval) or done:
                     self.save()
                 if self.stop_request.signal_number is not None and not done:
@@ -144,7 +154,7 @@ class Trainer:
 
     def close(self) -> None:
         self.env.close()
-        self.evaluation_env.close()
+        self.evaluator.close()
 
     def start_acting(self) -> None:
         """Begins to compute actions; on a GPU they are queued, and what is queued next does not wait for the host."""
@@ -267,34 +277,55 @@ class Trainer:
             self.logger.write_cosines(self.step, cosine_matrices)  # pictures cost more than numbers
         self.logger.write_timing(self.step, timing)
 
-    def evaluate(self) -> float:
-        """Judges the current policy and returns the mean success over seeds and tasks."""
-        assert self.config.evaluation.episodes is not None
-        episodes = run_episodes(
-            self.evaluation_env,
-            self._judged_action,
-            self.config.evaluation.episodes,
-            self.agent.device,
-        )
-        self.evaluation_due = False
-        metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(episodes).items()}
-        self.logger.write(self.step, metrics)
-        mean_success = float(metrics["evaluation/success"].mean())
-        if mean_success > self.best_success:
-            self.best_step, self.best_success = self.step, mean_success
-            self.save()
-        return mean_success
+    def evaluate(self) -> None:
+        """Begins to judge the policy as it is now, when the evaluation before has come to its end."""
+        if self.pending_evaluation is not None:
+            self._finish_evaluation()
+        self.pending_evaluation = self.step
+        if self.evaluator.background:
+            self.save()  # if it turns out to be the best, it has to be there
+        self.evaluator.start(self.agent.policy_state())
 
-    def _judged_action(self, observation: Tensor) -> Tensor:
+    def _finish_evaluation(self) -> None:
+        """Waits for the pending evaluation and keeps what it says."""
+        while self.pending_evaluation == self.step and not self.evaluator.ready(0.1):
+            self._interrupt_evaluation()
+        judged = self.evaluator.result()
+        step, self.pending_evaluation = self.pending_evaluation, None
+        assert step is not None
+        if not judged.finite.all():
+            self._freeze(~judged.finite, "an action of the policy is not finite")
+        metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(judged.episodes).items()}
+        self.logger.write(step, metrics)
+        mean_success = float(metrics["evaluation/success"].mean())
+        is_best = mean_success > self.best_success
+        if is_best:
+            self.best_step, self.best_success = step, mean_success
+        if step == self.step and (is_best or self.evaluator.background):
+            self.save(again=self.evaluator.background)
+        self.progress.show_success(step, mean_success)
+
+    def _load_pending_policy(self) -> dict[str, Any] | None:
+        """The policy whose evaluation was not finished when the run was stopped, if there is one."""
+        if self.pending_evaluation is None:
+            return None
+        try:
+            path = checkpoint.find(self.run_dir / "checkpoints", str(self.pending_evaluation))
+            policy: dict[str, Any] = checkpoint.load(path, ["agent"])["agent"]
+        except checkpoint.CheckpointError as error:
+            print(f"The evaluation of step {self.pending_evaluation} is left out: {error}", file=sys.stderr)
+            self.pending_evaluation = None
+            return None
+        return policy
+
+    def _interrupt_evaluation(self) -> None:
         if self.stop_request.signal_number is not None:  # an evaluation takes longer than a scheduler waits
-            self.evaluation_due = True
             self._interrupt()
-        return self._finite_actions(self.agent.act(observation, deterministic=True))
 
     def _interrupt(self) -> None:
         number = self.stop_request.signal_number
         assert number is not None
-        self.save(again=self.evaluation_due)
+        self.save(again=self.pending_evaluation == self.step)
         raise Interrupted(
             number,
             f"Stopped by {signal.Signals(number).name} at step {self.step}, with a checkpoint: go on by "
@@ -311,7 +342,7 @@ class Trainer:
         if again or self.step not in checkpoint.steps(directory):
             self.logger.flush()
             checkpoint.save(directory, self.step, self.state_dict(), self.best_step)
-        checkpoint.prune(directory)
+        checkpoint.prune(directory, [self.pending_evaluation])
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -321,7 +352,7 @@ class Trainer:
                 "best_step": self.best_step,
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
-                "evaluation_due": self.evaluation_due,
+                "pending_evaluation": self.pending_evaluation,
                 "frozen": self.frozen.state_dict(),
                 "observation": self.observation,
                 "tracker": self.tracker.state_dict(),
@@ -350,7 +381,7 @@ class Trainer:
         self.observation = np.array(loop["observation"])
         self.step, self.best_step, self.best_success = loop["step"], loop["best_step"], loop["best_success"]
         self.learns_from = loop.get("learns_from", self.learns_from)
-        self.evaluation_due = loop.get("evaluation_due", False)
+        self.pending_evaluation = loop.get("pending_evaluation")
         self.frozen.load_state_dict(loop.get("frozen", {}))
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])

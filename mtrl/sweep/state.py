@@ -27,7 +27,7 @@ def is_finished(run: Run, root: Path) -> bool:
         manifest = checkpoint.read_manifest(checkpoint.find(run.directory(root) / "checkpoints", "last"))
     except checkpoint.CheckpointError:
         return False
-    return not manifest["values"]["loop"].get("evaluation_due")
+    return not manifest["values"]["loop"].get("pending_evaluation")
 
 
 @dataclass

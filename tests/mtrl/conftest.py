@@ -46,7 +46,7 @@ SMALL_RUN = {
 class FakeEngine:
     """An `envs.worlds.Engine`: a point that the action moves, rewarded for being near the goal."""
 
-    portable = False
+    portable, compiled = False, None
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
         self.positions = np.array([world.position for world in worlds])

@@ -7,7 +7,7 @@ import torch
 from agents.networks import Shared
 from agents.sac import SAC, Batch, SACConfig
 from mtrl.capture import WARM_UP_CALLS
-from mtrl.policy import SamplingPolicy
+from mtrl.policy import VectorPolicy
 from mtrl.replay import Replay
 
 SHAPE = (2, 3, 4, 5)  # [S, T, W, O]
@@ -37,7 +37,7 @@ def make_agent(device: str) -> SAC:
 @pytest.mark.parametrize("device", DEVICES)
 def test_actions_are_the_agents_with_fresh_noise(device: str) -> None:
     agent, twin = make_agent(device), make_agent(device)
-    policy = SamplingPolicy(agent, SHAPE)
+    policy = VectorPolicy(agent, SHAPE)
     seen = []
     for number in range(WARM_UP_CALLS + 3):
         observation = torch.full(SHAPE, float(number))
@@ -51,7 +51,7 @@ def test_actions_are_the_agents_with_fresh_noise(device: str) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_neither_acting_nor_adding_waits_for_what_is_queued() -> None:
-    policy = SamplingPolicy(make_agent("cuda"), SHAPE)
+    policy = VectorPolicy(make_agent("cuda"), SHAPE)
     replay = Replay(100, seeds=range(2), num_tasks=3, observation_size=5, action_size=2, device="cuda")
     numbers = torch.zeros(SHAPE[:3])
     batch = Batch(torch.zeros(SHAPE), torch.zeros(2, 3, 4, 2), numbers, torch.zeros(SHAPE), numbers)

@@ -1,0 +1,205 @@
+"""Judging the policy during training: in this process, or in one of its own while training goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.sac import SAC
+from envs import VectorEnv
+from envs.channel import Channel
+from envs.process import Worker, WorkerError
+from mtrl.config import TrainConfig
+from mtrl.evaluate import Episodes, evaluation_env_arguments, make_agent, run_episodes
+from mtrl.policy import VectorPolicy
+
+Policy = Mapping[str, Mapping[str, Tensor]]
+"""What `SAC.policy_state` gives."""
+
+_NICENESS = 10  # training's processes come first
+_CHANCES = 2
+
+
+class Judged(NamedTuple):
+    """The outcomes, and for which seeds all actions were finite [S]; others were replaced by zero."""
+
+    episodes: Episodes
+    finite: NDArray[np.bool_]
+
+
+class Evaluator(Protocol):
+    """Judges one policy at a time.
+
+    Attributes:
+        background: whether `start` returns at once.
+    """
+
+    background: bool
+
+    def start(self, policy: Policy) -> None:
+        """Begins to judge; what was begun before has been fetched."""
+
+    def ready(self, seconds: float = 0.0) -> bool:
+        """Whether `result` need not wait, within so many seconds."""
+
+    def result(self) -> Judged:
+        """What `start` began."""
+
+    def close(self) -> None: ...
+
+
+class ForegroundEvaluator:
+    """Judges in this process, by the agent that is trained.
+
+    Args:
+        before_step: called before each step of the worlds; if it raises, the evaluation is off.
+    """
+
+    background = False
+
+    def __init__(self, config: TrainConfig, agent: SAC, before_step: Callable[[], None]) -> None:
+        self._env = VectorEnv(**_env_arguments(config))
+        self._config, self._agent, self._before_step = config, agent, before_step
+        self._judged: Judged | None = None
+
+    def start(self, policy: Policy) -> None:
+        trained = self._agent.policy_state()
+        self._agent.load_policy(policy)
+        try:
+            self._judged = _judge(self._config, self._env, self._act, self._agent.device)
+        finally:
+            self._agent.load_policy(trained)
+
+    def _act(self, observation: Tensor) -> Tensor:
+        self._before_step()
+        return self._agent.act(observation, deterministic=True)
+
+    def ready(self, seconds: float = 0.0) -> bool:
+        return True
+
+    def result(self) -> Judged:
+        assert self._judged is not None
+        return self._judged
+
+    def close(self) -> None:
+        self._env.close()
+
+
+class BackgroundEvaluator:
+    """Judges in a process of its own, with its own worlds, which leaves the processor to training where both want it.
+
+    A process that fails is replaced once by another, which judges the same policy.
+    """
+
+    background = True
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._assignment = _Assignment(config, _env_arguments(config))
+        self._policy: Policy = {}
+        self._worker = self._start_worker()
+
+    def _start_worker(self) -> Worker:
+        return Worker(self._assignment, (), __name__)
+
+    def start(self, policy: Policy) -> None:
+        self._policy = policy
+        self._worker.send(policy)
+
+    def ready(self, seconds: float = 0.0) -> bool:
+        return self._worker.channel.ready(seconds)
+
+    def result(self) -> Judged:
+        """
+        Raises:
+            RuntimeError: the process failed, and so did another one.
+        """
+        for chance in range(_CHANCES):
+            try:
+                judged: Judged = self._worker.receive()[0]
+                return judged
+            except WorkerError as error:
+                self._worker.stop()
+                self._worker = self._start_worker()
+                reason = str(error).removeprefix("its worker ")
+                if chance + 1 < _CHANCES:
+                    print(f"evaluation: the {reason}; another one begins again.", file=sys.stderr)
+                    self._worker.send(self._policy)
+        raise RuntimeError(f"Evaluations keep failing: the {reason}.")
+
+    def close(self) -> None:
+        self._worker.stop()
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    config: TrainConfig
+    env_arguments: dict[str, Any]
+
+
+def serve(descriptor: int) -> None:
+    """The life of the process: after its assignment it judges the policies that it is sent."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    channel = Channel(descriptor)
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            _judge_all(channel)
+        except Exception as error:
+            if isinstance(error, EOFError | ConnectionError):
+                raise
+            channel.send((False, traceback.format_exc()))
+
+
+def _judge_all(channel: Channel) -> None:
+    assignment: _Assignment = channel.receive()
+    config = assignment.config
+    if config.device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    with contextlib.closing(VectorEnv(**assignment.env_arguments)) as env:
+        agent = make_agent(config, env)
+        assert env.single_observation_space.shape is not None
+        policy = VectorPolicy(agent, (*env.layout, *env.single_observation_space.shape), deterministic=True)
+
+        def act(observation: Tensor) -> Tensor:
+            if channel.ready(0.0):  # nothing is sent meanwhile: the parent is gone
+                raise EOFError
+            policy.start(observation)
+            return policy.finish()
+
+        while True:
+            agent.load_policy(channel.receive())
+            channel.send((True, _judge(config, env, act, torch.device("cpu"))))
+
+
+def _env_arguments(config: TrainConfig) -> dict[str, Any]:
+    return evaluation_env_arguments(config, config.seeds, config.evaluation, config.engine)
+
+
+def _judge(
+    config: TrainConfig, env: VectorEnv, act: Callable[[Tensor], Tensor], device: torch.device
+) -> Judged:
+    """Runs the evaluation's episodes; `act` takes observations [S, T, W, O] on the device."""
+    finite = np.ones(len(config.seeds), dtype=np.bool_)
+
+    def finite_actions(observation: Tensor) -> Tensor:
+        actions = act(observation).cpu()
+        good = torch.isfinite(actions)
+        if not good.all():
+            finite[:] &= good.flatten(1).all(-1).numpy()
+            actions = torch.where(torch.from_numpy(finite)[:, None, None, None], actions, 0.0)
+        return actions
+
+    assert config.evaluation.episodes is not None
+    return Judged(run_episodes(env, finite_actions, config.evaluation.episodes, device), finite)

@@ -1,4 +1,4 @@
-"""Device functions on one small float64 system: the active-set method, a linear solve, eigenvectors.
+"""Device functions on one small float64 system: the active-set method, an inverse, eigenvectors.
 
 A system is a tile [B, B] with B a power of two >= T; rows and columns from T on are those of the identity. They restate
 `mtrl.balancers.active_set` for one program, which runs until its system is solved.
@@ -55,16 +55,26 @@ def settle(weights, failed, preference, index, weights_pointer, failures_pointer
 
 
 @triton.jit
-def solve(matrix, right, index, T: tl.constexpr):
-    """x with A x = b for a positive definite A, by Gauss-Jordan elimination."""
+def symmetric_product_of(matrix, vector):
+    """A x for a symmetric A: sums down the columns, of which more is in one thread than of those along the rows."""
+    return tl.sum(matrix * vector[:, None], axis=0)
+
+
+@triton.jit
+def invert(matrix, index, T: tl.constexpr):
+    """A⁻¹ of a positive definite A, by Gauss-Jordan elimination in its place; -1 from T on.
+
+    With the signs of the sweep operator (Beaton 1964) what is eliminated and what is left are symmetric together: a
+    column is its row, and only rows are summed over threads.
+    """
     for k in range(T):
         own = index == k
         row = tl.sum(tl.where(own[:, None], matrix, 0.0), axis=0)
-        column = tl.sum(tl.where(own[None, :], matrix, 0.0), axis=1)
-        factor = tl.where(own, 0.0, column * (1.0 / at(column, index, k)))
-        right = right - factor * at(right, index, k)
-        matrix = matrix - factor[:, None] * row[None, :]
-    return right / diagonal_of(matrix, index)
+        inverse = 1.0 / tl.gather(row, tl.zeros([1], tl.int32) + k, axis=0)
+        scaled = row * inverse
+        matrix = tl.where(own[None, :], scaled[:, None], matrix - scaled[:, None] * row[None, :])
+        matrix = tl.where(own[:, None], tl.where(own, -inverse, scaled)[None, :], matrix)
+    return -matrix
 
 
 @triton.jit

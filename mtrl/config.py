@@ -96,9 +96,10 @@ class TrainConfig:
             times kernels for the products: a minute and a half more, for long runs of many seeds.
         precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
             balancer in float32.
-        sync: on a GPU, strictly alternate collection and learning instead of overlapping them.
+        sync: on a GPU, strictly alternate collection, learning and evaluation instead of overlapping them.
         engine: batched, or reference (Meta-World itself in worker processes).
-        num_workers: processes that simulate; 0 simulates in this one, null takes the number of cores.
+        num_workers: processes that simulate; 0 simulates in this one, null takes the number of cores (from nine cores
+            on one fewer).
         num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
         run_dir: a directory that does not exist yet; null derives it from benchmark, network, balancer and seeds.
     """

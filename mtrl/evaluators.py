@@ -135,7 +135,9 @@ class BackgroundEvaluator:
                 if chance + 1 < _CHANCES:
                     print(f"evaluation: the {reason}; another one begins again.", file=sys.stderr)
                     self._worker.send(self._policy)
-        raise RuntimeError(f"Evaluations keep failing: the {reason}.")
+        raise RuntimeError(
+            f"Evaluations keep failing: the {reason}. With --sync training makes them in its own process."
+        )
 
     def close(self) -> None:
         self._worker.stop()

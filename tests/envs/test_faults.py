@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -101,6 +102,27 @@ def test_a_worker_that_fails_between_two_steps_costs_no_world(troubled, make, nu
         env.step(act())
         assert env.faults() == ["no world was lost: its worker process died (signal 9); it was replaced."]
     os.kill(env.processes[0], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_workers_that_fail_at_any_moment_of_compiled_steps(make, number) -> None:
+    env = make(THREE, num_workers=2, worlds_per_task=20)
+    env._pool.timeout = 0.5
+    env.reset()
+    generator = np.random.default_rng(0)
+    lost = 0
+    for k, action in enumerate(random_actions(6, 60)):
+        victim = env.processes[k % 2]
+        timer = threading.Timer(generator.uniform(0, 3e-3), os.kill, (victim, number))
+        timer.start()
+        observation, rewards, _, truncations, infos = env.step(action)
+        timer.join()
+        assert np.isfinite(observation).all()
+        assert not rewards[infos["invalid"]].any()
+        np.testing.assert_array_equal(truncations, infos["invalid"])
+        assert infos["invalid"].sum() <= 2
+        lost += infos["invalid"].sum()
+    assert sum("the world was reset" in fault for fault in env.faults()) == lost
 
 
 def test_a_worker_that_does_not_answer_is_replaced_at_the_next_reset(troubled) -> None:

@@ -380,11 +380,7 @@ class SAC:
         """Everything that the next update and the next action depend on, besides the batch and the observation."""
         critic, actor = self.critic_optimizer, self.actor_optimizer
         return {
-            "critic": {
-                "shared": critic.parameters.shared.detach(),
-                "owned": critic.parameters.owned.detach(),
-            },
-            "actor": {"shared": actor.parameters.shared.detach(), "owned": actor.parameters.owned.detach()},
+            **self._policy_parameters(),
             "target": {"shared": self.target_shared, "owned": self.target_owned},
             "log_alpha": self.log_alpha,
             "critic_optimizer": critic.state_dict(),
@@ -408,13 +404,20 @@ class SAC:
 
     def policy_state(self) -> dict[str, dict[str, Tensor]]:
         """What `load_policy` takes, copied to the CPU."""
-        parameters = {"critic": self.critic_optimizer.parameters, "actor": self.actor_optimizer.parameters}
         return {
-            name: {
-                "shared": part.shared.detach().to("cpu", copy=True),
-                "owned": part.owned.detach().to("cpu", copy=True),
+            network: {name: value.to("cpu", copy=True) for name, value in parameters.items()}
+            for network, parameters in self._policy_parameters().items()
+        }
+
+    def _policy_parameters(self) -> dict[str, dict[str, Tensor]]:
+        """Those that `load_policy` sets."""
+        optimizers = {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
+        return {
+            network: {
+                "shared": optimizer.parameters.shared.detach(),
+                "owned": optimizer.parameters.owned.detach(),
             }
-            for name, part in parameters.items()
+            for network, optimizer in optimizers.items()
         }
 
     @torch.no_grad()

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from envs import atomics, claims
+from envs.claims import LINE
 from envs.worlds import allocate
 
-_LINE = 16  # words: two lines of a cache, which some processors fetch together
 _PAUSES = 100  # of the processor, some microseconds: then whoever wants the core gets it
 _DONE = -1
 _COST_BITS = 50  # enough for eleven days in nanoseconds
@@ -41,11 +41,11 @@ class Board:
         memory = mmap.mmap(descriptor, _num_bytes(num_workers, queue_sizes))
         words = np.frombuffer(memory, np.int64)
         lines = 3 + num_workers + len(queue_sizes)
-        places = (words.ctypes.data + 8 * _LINE * np.arange(lines)).tolist()
+        places = (words.ctypes.data + 8 * LINE * np.arange(lines)).tolist()
         self._bell, self._done, self._waiting = places[:3]
         self._asleep = places[3 : 3 + num_workers]
-        self._sleepers, self._heads = np.split(words[3 * _LINE : lines * _LINE : _LINE], [num_workers])
-        self._slots, self._order, self._costs = words[lines * _LINE :].reshape(3, self.num_slots)
+        self._sleepers, self._heads = np.split(words[3 * LINE : lines * LINE : LINE], [num_workers])
+        self._slots, self._order, self._costs = words[lines * LINE :].reshape(3, self.num_slots)
         self._ends = np.cumsum(np.array(queue_sizes, np.int64))
         self._starts = self._ends - queue_sizes
         self._queue_ranks = np.repeat(np.arange(len(queue_sizes)) << _COST_BITS, queue_sizes)
@@ -196,7 +196,7 @@ def allocate_board(num_workers: int, queue_sizes: Sequence[int]) -> int:
 
 
 def _num_bytes(num_workers: int, queue_sizes: Sequence[int]) -> int:
-    return 8 * (_LINE * (3 + num_workers + len(queue_sizes)) + 3 * sum(queue_sizes))
+    return 8 * (LINE * (3 + num_workers + len(queue_sizes)) + 3 * sum(queue_sizes))
 
 
 def _exceeds(word: int, value: int, seconds: float) -> bool:

@@ -9,13 +9,14 @@ from envs.machine_code import compile_code
 
 NONE = -1
 LAST = -2
+LINE = 16  # words: two lines of a cache, which some processors fetch together
 
 _FIELDS = (
     "mark",  # of the slots that this worker takes: the mark; of those that it has done: minus the mark
     "queues",  # that it takes them from, numbers
     "own",  # so many of those first: from the others only when they are empty
     "count",
-    "heads",  # queue q has places ends[q - 1] to ends[q] of the order, of which those before heads[16 q] are taken
+    "heads",  # queue q has places ends[q - 1] to ends[q] of the order, of which those before heads[LINE q] are taken
     "ends",
     "order",  # the slots of the queues
     "slots",  # 0: free
@@ -73,7 +74,7 @@ next:
 look:
   %queue.place = getelementptr i64, ptr %queues.array, i64 %k
   %queue = load i64, ptr %queue.place
-  %head.index = mul i64 %queue, 16
+  %head.index = mul i64 %queue, {LINE}
   %head.place = getelementptr i64, ptr %heads.array, i64 %head.index
   %head = load atomic i64, ptr %head.place acquire, align 8
   %end.place = getelementptr i64, ptr %ends.array, i64 %queue
@@ -114,7 +115,7 @@ help:
   br i1 %is.other, label %chosen, label %none
 chosen:
   %queue = phi i64 [%mine, %look], [%other, %help]
-  %head.index = mul i64 %queue, 16
+  %head.index = mul i64 %queue, {LINE}
   %head.place = getelementptr i64, ptr %heads.array, i64 %head.index
   %head = atomicrmw add ptr %head.place, i64 1 acq_rel
   %end.place = getelementptr i64, ptr %ends.array, i64 %queue

@@ -2,13 +2,12 @@
 
 import os
 
+_MANY = 9
+
 
 def available_cores() -> int:
     """The cores that this process may run on: fewer than the machine's under `taskset`, in a container or a job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_MANY = 9
 
 
 def default_workers() -> int:

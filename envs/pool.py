@@ -11,22 +11,20 @@ import select
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any
 
 from envs.benchmarks import Protocol
 from envs.board import Board, allocate_board
 from envs.cores import available_cores
 from envs.process import Worker, WorkerError
-from envs.shares import queues, reach, share
+from envs.shares import queues, reach, share, slots_of
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-_PATIENCE = 5e-3  # seconds that a step is waited for without going to sleep, where no worker needs the core
-_SPIN, _LONG_SPIN = (
-    200e-6,
-    2e-3,
-)  # seconds that a worker waits likewise: where it has a core of its own, longer
+# Seconds that are waited without going to sleep: for the end of a step, where no worker needs the core, and by a worker
+# for the next step, longer where it has a core of its own.
+_PATIENCE = 5e-3
+_SPIN, _LONG_SPIN = 200e-6, 2e-3
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
 _CHANCES = 3
 
@@ -240,12 +238,7 @@ class Pool:
 
     def _reached(self, index: int) -> list[int]:
         """The slots that a worker may claim."""
-        ends = list(accumulate(map(len, self._queues)))
-        return [
-            slot
-            for queue in reach(self.shares, index, self.portable)
-            for slot in range(ends[queue] - len(self._queues[queue]), ends[queue])
-        ]
+        return slots_of(self._queues, reach(self.shares, index, self.portable))
 
     def _replace(self, index: int, reason: str, outcome: Outcome) -> None:
         """Replaces a worker that failed during a step: what it was at is lost, or all it had."""

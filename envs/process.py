@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from envs.channel import Channel
@@ -82,3 +84,20 @@ class Worker:
         self.channel.close()
         self.process.kill()
         self.process.wait()
+
+
+def live(descriptor: int, life: Callable[[Channel], None]) -> None:
+    """The child's side: its life, with the end of the channel at a descriptor, until the parent is gone.
+
+    What goes wrong is sent as a traceback: a reply is whether it went well, and the result or that text.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    channel = Channel(descriptor)
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        try:
+            life(channel)
+        except Exception as error:
+            if isinstance(error, EOFError | ConnectionError):
+                raise
+            channel.send((False, traceback.format_exc()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, groupby
 
 from envs.worlds import World
 
@@ -67,6 +67,12 @@ def share(worlds: Sequence[World], count: int) -> list[list[World]]:
 def queues(shares: Sequence[Sequence[World]]) -> list[list[World]]:
     """The worlds of each task in each share, one share after the other."""
     return [list(group) for share in shares for _, group in groupby(share, key=lambda world: world.task)]
+
+
+def slots_of(queues: Sequence[Sequence[World]], chosen: Iterable[int]) -> list[int]:
+    """The numbers of the worlds in the chosen ones of the queues, counted through all of them."""
+    first = [0, *accumulate(map(len, queues))]
+    return [slot for queue in chosen for slot in range(first[queue], first[queue + 1])]
 
 
 def reach(shares: Sequence[Sequence[World]], number: int, portable: bool) -> list[int]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import signal
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from envs.benchmarks import Protocol
 from envs.board import Board
 from envs.channel import Channel
 from envs.claims import LAST
-from envs.shares import queues, reach
+from envs.process import live
+from envs.shares import queues, reach, slots_of
 from envs.worlds import Buffers, Engine, World
 
 _DAY = 86400.0
@@ -55,16 +52,7 @@ def serve(channel_descriptor: int, buffer_descriptor: int, board_descriptor: int
     as text. Faults of a step are sent likewise, before the world counts as done. Nothing, sent by either side, only
     wakes the other.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    channel = Channel(channel_descriptor)
-    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
-        try:
-            _Worker(channel, buffer_descriptor, board_descriptor).run()
-        except Exception as error:
-            if isinstance(error, EOFError | ConnectionError):
-                raise
-            channel.send((False, traceback.format_exc()))
+    live(channel_descriptor, lambda channel: _Worker(channel, buffer_descriptor, board_descriptor).run())
 
 
 class _Worker:
@@ -90,9 +78,10 @@ class _Worker:
     ) -> dict[int, tuple[int, int]]:
         if self.compiled is None:
             return {}
-        first = [0, *accumulate(map(len, shared))]
-        slots = [slot for queue in reached for slot in range(first[queue], first[queue + 1])]
-        return {slot: (self.compiled.address(self.positions[slot]), self.positions[slot]) for slot in slots}
+        return {
+            slot: (self.compiled.address(self.positions[slot]), self.positions[slot])
+            for slot in slots_of(shared, reached)
+        }
 
     def run(self) -> None:
         while True:

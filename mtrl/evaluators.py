@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -19,10 +17,10 @@ from torch import Tensor
 from agents.sac import SAC
 from envs import VectorEnv
 from envs.channel import Channel
-from envs.process import Worker, WorkerError
+from envs.process import Worker, WorkerError, live
 from mtrl.config import TrainConfig
 from mtrl.evaluate import Episodes, evaluation_env_arguments, make_agent, run_episodes
-from mtrl.policy import VectorPolicy
+from mtrl.policy import VectorPolicy, finite_actions
 
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""
@@ -151,17 +149,8 @@ class _Assignment:
 
 def serve(descriptor: int) -> None:
     """The life of the process: after its assignment it judges the policies that it is sent."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
-        signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
-    channel = Channel(descriptor)
-    with contextlib.suppress(EOFError, ConnectionError):
-        try:
-            _judge_all(channel)
-        except Exception as error:
-            if isinstance(error, EOFError | ConnectionError):
-                raise
-            channel.send((False, traceback.format_exc()))
+    live(descriptor, _judge_all)
 
 
 def _judge_all(channel: Channel) -> None:
@@ -195,13 +184,12 @@ def _judge(
     """Runs the evaluation's episodes; `act` takes observations [S, T, W, O] on the device."""
     finite = np.ones(len(config.seeds), dtype=np.bool_)
 
-    def finite_actions(observation: Tensor) -> Tensor:
-        actions = act(observation).cpu()
-        good = torch.isfinite(actions)
-        if not good.all():
-            finite[:] &= good.flatten(1).all(-1).numpy()
-            actions = torch.where(torch.from_numpy(finite)[:, None, None, None], actions, 0.0)
+    def policy(observation: Tensor) -> Tensor:
+        nonlocal finite
+        actions, finite_now = finite_actions(act(observation).cpu())
+        finite = finite & finite_now
         return actions
 
     assert config.evaluation.episodes is not None
-    return Judged(run_episodes(env, finite_actions, config.evaluation.episodes, device), finite)
+    episodes = run_episodes(env, policy, config.evaluation.episodes, device)
+    return Judged(episodes, finite)

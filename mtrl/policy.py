@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.sac import SAC
 from mtrl.capture import Captured
+
+
+def finite_actions(actions: Tensor) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Actions [S, T, W, A] on the CPU, zero for seeds of which one is not finite; and of which seeds all are [S]."""
+    finite = torch.isfinite(actions).flatten(1).all(-1)
+    if not finite.all():
+        actions = torch.where(finite[:, None, None, None], actions, 0.0)
+    return actions, finite.numpy()
 
 
 class VectorPolicy:

@@ -29,7 +29,7 @@ from mtrl.generators import Generators
 from mtrl.logger import Logger
 from mtrl.metrics import EpisodeMetrics, UpdateMetrics
 from mtrl.normalize import RewardNormalizer
-from mtrl.policy import VectorPolicy
+from mtrl.policy import VectorPolicy, finite_actions
 from mtrl.progress import Progress
 from mtrl.replay import Replay
 from mtrl.signals import Interrupted, StopRequest
@@ -397,11 +397,10 @@ class Trainer:
 
     def _finite_actions(self, actions: Tensor) -> Tensor:
         """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are frozen."""
-        finite = torch.isfinite(actions).flatten(1).all(-1)
-        if finite.all():
-            return actions
-        self._freeze(~finite.cpu().numpy(), "an action of the policy is not finite")
-        return torch.where(finite[:, None, None, None], actions, 0.0)
+        actions, finite = finite_actions(actions)
+        if not finite.all():
+            self._freeze(~finite, "an action of the policy is not finite")
+        return actions
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():

@@ -91,10 +91,10 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
     workers = min(default_workers() if config.workers is None else config.workers, worlds)
-    bare_processes = min(available_cores() if config.workers is None else config.workers, worlds)
+    bare_processes = min(available_cores() if config.workers is None else max(config.workers, 1), worlds)
     engine = _Engine(benchmark, horizon, worlds, workers)
     asynchronous = _Async(benchmark, horizon, processes)
-    bare = _Bare(benchmark, horizon, worlds, max(bare_processes, 1))
+    bare = _Bare(benchmark, horizon, worlds, bare_processes)
     contenders: dict[str, Measure] = {
         "batched": engine.measure,
         "async": asynchronous.measure,
@@ -273,8 +273,8 @@ def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> str:
         f"{config.repetitions} x {config.seconds:g} s."
     )
     caption = (
-        "async (n): gymnasium's AsyncVectorEnv with n processes, one per world; bare: MuJoCo alone, in as many "
-        "processes as the engine. The first reset at each goal is made before. MB per world: proportional set size "
+        "async (n): gymnasium's AsyncVectorEnv with n processes, one per world; bare: MuJoCo alone, in a process "
+        "per core, or in --workers. The first reset at each goal is made before. MB per world: proportional set size "
         "of the worker processes."
     )
     return "\n".join([title, "", *lines, "", *textwrap.wrap(caption, 110)])

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from envs.cores import available_cores
+from envs import cores
+from envs.cores import available_cores, default_workers
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity to set")
@@ -17,3 +18,11 @@ def test_cores_that_are_taken_away_do_not_count() -> None:
     )
     assert int(subprocess.check_output([sys.executable, "-c", code])) == 1
     assert available_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("available", "workers"), [(1, 1), (2, 2), (8, 8), (9, 8), (16, 15)])
+def test_of_many_cores_one_has_no_worker(
+    monkeypatch: pytest.MonkeyPatch, available: int, workers: int
+) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: available)
+    assert default_workers() == workers

@@ -307,6 +307,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         """
         if lost:
             again = self._call_reset(lost)
+            if again:  # of a worker that failed unnoticed while it had nothing to do: it is replaced by now
+                again = self._call_reset(again)
             if again:
                 raise RuntimeError(f"Worker processes keep failing: {next(iter(again.values()))}.")
             self._count_resets(np.array(list(lost), dtype=np.intp))

@@ -104,10 +104,19 @@ def test_a_worker_that_fails_between_two_steps_costs_no_world(troubled, make, nu
     os.kill(env.processes[0], 0)
 
 
+def test_a_worker_that_failed_unnoticed_does_not_keep_a_world_from_its_reset(troubled) -> None:
+    env = troubled()
+    position = env._pool.shares[0][0].position
+    os.kill(env.processes[0], signal.SIGSTOP)
+    infos = env.step(act(**{f"p{position}": DIE}))[-1]
+    assert np.flatnonzero(infos["invalid"]).tolist() == [position]
+    assert not env.step(act())[-1]["invalid"].any()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_workers_that_fail_at_any_moment_of_compiled_steps(make, number) -> None:
     env = make(THREE, num_workers=2, worlds_per_task=20)
-    env._pool.timeout = 0.5
+    env._pool.timeout = 1.0
     env.reset()
     generator = np.random.default_rng(0)
     lost = 0

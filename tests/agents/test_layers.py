@@ -80,6 +80,40 @@ def test_gradients_of_linear(normal: Normal, critics_of_input: int, out: int, ac
         torch.testing.assert_close(actual, wanted.sum(TASK_AXIS), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("samples", ["all", "some", "none"])
+def test_samples_without_a_gradient_are_left_out_where_the_parameters_are_constant(
+    normal: Normal, samples: str
+) -> None:
+    width = layers._WIDE
+    x, weight, bias = (
+        normal(S, E, T, B, width).requires_grad_(),
+        normal(S, E, width, width),
+        normal(S, E, width),
+    )
+    cotangents = normal(S, E, T, B, width)
+    has_gradient = {"all": 1.0, "some": (normal(S, E, T, B, 1) > 0).double(), "none": 0.0}[samples]
+    cotangents = cotangents * has_gradient
+
+    def gradient(*parameters: Tensor) -> Tensor:
+        y = linear(x, *parameters)
+        assert y.grad_fn is not None
+        assert ("ConstantLinear" in str(y.grad_fn.next_functions)) != parameters[0].requires_grad
+        return torch.autograd.grad((y * cotangents).sum(), x)[0]
+
+    trained = [p.clone().requires_grad_() for p in (weight, bias)]
+    torch.testing.assert_close(gradient(weight, bias), gradient(*trained), rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_that_is_not_finite_is_not_left_out(normal: Normal) -> None:
+    width = layers._WIDE
+    x = normal(1, 1, 1, 3, width).requires_grad_()
+    cotangents = torch.zeros(1, 1, 1, 3, width, dtype=x.dtype)
+    cotangents[..., 0, 5], cotangents[..., 1, 7] = torch.nan, torch.inf
+    y = linear(x, normal(1, 1, width, width), normal(1, 1, width))
+    (gradient,) = torch.autograd.grad(y, x, cotangents)
+    assert torch.isfinite(gradient).all(-1).flatten().tolist() == [False, False, True]
+
+
 def test_an_expanded_linear_computes_only_the_gradients_that_are_asked_for(normal: Normal) -> None:
     x = normal(S, E, T, B, IN).requires_grad_()
     weight = expand_over_tasks(normal(S, E, IN, OUT), T, TASK_AXIS)

@@ -126,17 +126,31 @@ class _ConstantLinear(torch.autograd.Function):
         return grad_x, None, None
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a [..., n, k] @ b [..., k, m].
+class _Columns(torch.autograd.Function):
+    """a [N, n, k] @ b [N, k, 1], as the critics' last layer is: N products, which take a CPU a tenth of a batched one's
+    time, without the gradients' being stacked."""
 
-    On a CPU a batched product with a vector, as the critics' last layer is, takes ten times as long as single ones.
-    """
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        grad = grad_outputs[0]
+        grad_a = grad * b.mT if ctx.needs_input_grad[0] else None
+        return grad_a, product(a.mT, grad) if ctx.needs_input_grad[1] else None
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a [..., n, k] @ b [..., k, m]."""
     if _on_cpu(a):
         if a.shape[-1] == 1:
             return a * b
         if b.shape[-1] == 1:
-            columns = [x @ y for x, y in zip(a.flatten(0, -3), b.flatten(0, -3), strict=True)]
-            return torch.stack(columns).view(*a.shape[:-1], 1)
+            columns: Tensor = _Columns.apply(a.flatten(0, -3), b.flatten(0, -3))  # type: ignore[no-untyped-call]
+            return columns.view(*a.shape[:-1], 1)
     return a @ b
 
 

@@ -14,15 +14,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from agents.affine import TASK_AXIS, linear, mlp
 from mtrl.generators import Generators
 
-TASK_AXIS = 2
-_WIDE = 64  # from so many features on it pays to look for samples without a gradient
 RELU_GAIN = math.sqrt(
     6
 )  # keeps the scale of features through affine layers with ReLUs (He et al. 2015, 1502.01852)
@@ -74,124 +73,6 @@ def per_task(parameter: Tensor, ndim: int, num_tasks: int) -> Tensor:
     return parameter.unsqueeze(TASK_AXIS).expand(shape)
 
 
-class _SharedLinear(torch.autograd.Function):
-    """y = x W + b with one W for all tasks: one large product forward, one product per task for W's gradient.
-
-    x [S, E, T, B, in], weight [S, E, T, in, out] and bias [S, E, T, out], both expanded over T; y [S·E, T·B, out].
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _flat_linear(x, weight.select(TASK_AXIS, 0), bias.select(TASK_AXIS, 0))
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        grad_y = grad_outputs[0].view(*x.shape[:-1], -1)
-        x, weight = x.to(grad_y.dtype), weight.select(TASK_AXIS, 0).to(grad_y.dtype)  # where autocast is on
-        grad_x = grad_weight = grad_bias = None
-        if ctx.needs_input_grad[0]:
-            flat = product(grad_y.flatten(2, 3), weight.mT)
-            grad_x = flat.unflatten(2, x.shape[2:4])
-        if ctx.needs_input_grad[1]:
-            grad_weight = product(x.mT, grad_y)
-        if ctx.needs_input_grad[2]:
-            grad_bias = grad_y.sum(-2)
-        return grad_x, grad_weight, grad_bias
-
-
-class _ConstantLinear(torch.autograd.Function):
-    """y = x W + b on a CPU, where W and b get no gradient: x [N, B, in], W [N, in, out], b [N, 1, out], y [N, B, out].
-
-    So the critics are to the policy, and the least of their values has a gradient in one critic only: the samples that
-    have none in this one, half of all, are left out of the product.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return _affine(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        grad_y = grad_outputs[0]
-        weight = ctx.saved_tensors[0].to(grad_y.dtype)  # where autocast is on
-        grad_x = grad_y.new_zeros(*grad_y.shape[:-1], weight.shape[-2])
-        # `aminmax` takes ten times as long as these two, and `any` six times.
-        has_gradient = (grad_y.amin(-1) != 0) | (grad_y.amax(-1) != 0)
-        for n, samples in enumerate(has_gradient):
-            index = samples.nonzero().squeeze(-1)
-            grad_x[n].index_copy_(0, index, grad_y[n].index_select(0, index) @ weight[n].mT)
-        return grad_x, None, None
-
-
-class _Columns(torch.autograd.Function):
-    """a [N, n, k] @ b [N, k, 1], as the critics' last layer is: N products, which take a CPU a tenth of a batched one's
-    time, without the gradients' being stacked."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = ctx.saved_tensors
-        grad = grad_outputs[0]
-        grad_a = grad * b.mT if ctx.needs_input_grad[0] else None
-        return grad_a, product(a.mT, grad) if ctx.needs_input_grad[1] else None
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a [..., n, k] @ b [..., k, m]."""
-    if _on_cpu(a):
-        if a.shape[-1] == 1:
-            return a * b
-        if b.shape[-1] == 1:
-            columns: Tensor = _Columns.apply(a.flatten(0, -3), b.flatten(0, -3))  # type: ignore[no-untyped-call]
-            return columns.view(*a.shape[:-1], 1)
-    return a @ b
-
-
-def _flat_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x [S, E, T, B, in] through weight [S, E, in, out] as one batch of all tasks' samples: [S·E, T·B, out]."""
-    x, weight, bias = x.flatten(2, 3).flatten(0, 1), weight.flatten(0, 1), bias.flatten(0, 1).unsqueeze(1)
-    if _on_cpu(x) and x.requires_grad and not weight.requires_grad and min(weight.shape[1:]) >= _WIDE:
-        return _ConstantLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
-    return _affine(x, weight, bias)
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x [N, B, in] through weight [N, in, out] and bias [N, 1, out]."""
-    if _on_cpu(x):  # one pass over the output less
-        return torch.baddbmm(bias, x, weight) if weight.shape[-1] > 1 else product(x, weight) + bias
-    # Not in place: within an autograd.Function PyTorch 2.11 compiles that into gradients of zero.
-    return torch.bmm(x, weight) + bias
-
-
-def _on_cpu(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu"
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor, *, activate: bool = False) -> Tensor:
-    """Affine map of x [S, E or 1, T, B, in] to [S, E, T, B, out], and a ReLU if `activate`.
-
-    weight is [S, E, in, out] (shared), [S, E, T, in, out] (owned by each task, or shared and expanded over T).
-    """
-    if x.shape[1] != weight.shape[1]:
-        x = x.expand(-1, weight.shape[1], -1, -1, -1)
-    if weight.dim() == 4:
-        y = _flat_linear(x, weight, bias)
-    elif weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:
-        y = _SharedLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    else:
-        y = product(x, weight) + bias.unsqueeze(-2)
-    if activate:
-        y = y.relu_()  # nothing else reads what it overwrites
-    return y.view(*x.shape[:-1], -1)
-
-
 class Linear(nn.Module):
     """An affine layer, shared by the tasks or owned by each.
 
@@ -231,9 +112,8 @@ class MLP(nn.Module):
         self.activate_last = activate_last
 
     def forward(self, x: Tensor) -> Tensor:
-        for i, layer in enumerate(self.layers):
-            x = layer(x, activate=self.activate_last or i + 1 < len(self.layers))
-        return x
+        layers = cast("Sequence[Linear]", self.layers)
+        return mlp(x, [(layer.weight, layer.bias) for layer in layers], activate_last=self.activate_last)
 
 
 class LayerNorm(nn.Module):

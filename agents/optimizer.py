@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.adam import Adam
-from agents.layers import TASK_AXIS
+from agents.affine import TASK_AXIS
 from agents.parameters import ParameterVector
 from mtrl.balancers.base import Balancer
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients

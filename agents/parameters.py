@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from agents.layers import TASK_AXIS, OwnedParameter, SharedParameter
+from agents.affine import TASK_AXIS
+from agents.layers import OwnedParameter, SharedParameter
 from mtrl.gradients import expand_over_tasks
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.layers import TASK_AXIS, Axes, linear
+from agents.affine import TASK_AXIS, linear
+from agents.layers import Axes
 from agents.networks.base import Architecture, Network
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from agents import layers
+from agents import affine
 from agents.adam import Adam
 from agents.networks import MultiHead
 from agents.sac import SAC, Batch, SACConfig
@@ -53,7 +53,7 @@ def test_a_compiled_update_is_the_same(
 ) -> None:
     device = "cuda" if path == "cuda" else "cpu"
     if path == "a GPU's on the CPU":
-        monkeypatch.setattr(layers, "_on_cpu", lambda tensor: False)
+        monkeypatch.setattr(affine, "_on_cpu", lambda tensor: False)
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
     compiled = agent(balancer, device)
     with monkeypatch.context() as patch:

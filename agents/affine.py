@@ -1,0 +1,168 @@
+"""Affine maps that are batched over seeds, critics and tasks, forward and backward.
+
+Shapes are those of `agents.layers`: x [S, E, T, B, in], weights [S, E, in, out] that the tasks share or [S, E, T, in,
+out], which each task owns or which is a shared one given with a task axis, expanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+TASK_AXIS = 2
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, *, activate: bool = False) -> Tensor:
+    """Affine map of x [S, E or 1, T, B, in] to [S, E, T, B, out], and a ReLU if `activate`.
+
+    weight is [S, E, in, out] (shared), [S, E, T, in, out] (owned by each task, or shared and expanded over T).
+    """
+    if x.shape[1] != weight.shape[1]:
+        x = x.expand(-1, weight.shape[1], -1, -1, -1)
+    if weight.dim() == 4:
+        y = _flat_linear(x, weight, bias)
+    elif weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:
+        y = _SharedLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    else:
+        y = product(x, weight) + bias.unsqueeze(-2)
+    if activate:
+        y = y.relu_()  # nothing else reads what it overwrites
+    return y.view(*x.shape[:-1], -1)
+
+
+def mlp(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], *, activate_last: bool) -> Tensor:
+    """Affine maps (weight, bias) one after the other, with a ReLU after each but the last, and there if asked for."""
+    if _on_cpu(x) and x.requires_grad and not any(w.requires_grad or w.dim() > 4 for w, _ in layers):
+        x = x.expand(-1, layers[0][0].shape[1], -1, -1, -1)
+        matrices = [matrix for layer in layers for matrix in _matrices(*layer)]
+        y = _ConstantMLP.apply(_flat(x), activate_last, *matrices)  # type: ignore[no-untyped-call]
+        return cast("Tensor", y.view(*x.shape[:-1], -1))
+    for i, (weight, bias) in enumerate(layers):
+        x = linear(x, weight, bias, activate=activate_last or i + 1 < len(layers))
+    return x
+
+
+class _SharedLinear(torch.autograd.Function):
+    """y = x W + b with one W for all tasks: one large product forward, one product per task for W's gradient.
+
+    x [S, E, T, B, in], weight [S, E, T, in, out] and bias [S, E, T, out], both expanded over T; y [S·E, T·B, out].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _flat_linear(x, weight.select(TASK_AXIS, 0), bias.select(TASK_AXIS, 0))
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        grad_y = grad_outputs[0].view(*x.shape[:-1], -1)
+        x, weight = x.to(grad_y.dtype), weight.select(TASK_AXIS, 0).to(grad_y.dtype)  # where autocast is on
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            flat = product(grad_y.flatten(2, 3), weight.mT)
+            grad_x = flat.unflatten(2, x.shape[2:4])
+        if ctx.needs_input_grad[1]:
+            grad_weight = product(x.mT, grad_y)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad_y.sum(-2)
+        return grad_x, grad_weight, grad_bias
+
+
+class _ConstantMLP(torch.autograd.Function):
+    """An MLP on a CPU whose parameters get no gradient, as the critics are to the policy.
+
+    The policy follows the least of the critics' values, so each sample has a gradient in one critic only: those that
+    have none in this one, half of all, are left out backward.
+    x [N, B, in] and for each layer weight [N, in, out] and bias [N, 1, out] to [N, B, out].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, activate_last: bool, *parameters: Tensor) -> Tensor:
+        weights, outputs = parameters[::2], []
+        for i, (weight, bias) in enumerate(zip(weights, parameters[1::2], strict=True)):
+            x = _affine(x, weight, bias)
+            if activate_last or i + 1 < len(weights):
+                x = x.relu_()
+            outputs.append(x)
+        ctx.activate_last = activate_last
+        ctx.save_for_backward(*weights, *outputs)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_y = grad_outputs[0]
+        depth = len(ctx.saved_tensors) // 2
+        weights, outputs = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
+        grad_x = grad_y.new_zeros(*grad_y.shape[:-1], weights[0].shape[1])
+        # `aminmax` takes ten times as long as these two, and `any` six times.
+        has_gradient = (grad_y.amin(-1) != 0) | (grad_y.amax(-1) != 0)
+        for n, samples in enumerate(has_gradient):
+            index = samples.nonzero().squeeze(-1)
+            grad = grad_y[n].index_select(0, index)
+            for i in reversed(range(depth)):
+                if ctx.activate_last or i + 1 < depth:
+                    output = outputs[i][n].index_select(0, index)
+                    grad = torch.ops.aten.threshold_backward(grad, output, 0.0)  # of the ReLU
+                grad = grad @ weights[i][n].mT.to(grad.dtype)  # float32 where autocast is on
+            grad_x[n].index_copy_(0, index, grad)
+        return grad_x, *[None] * (1 + 2 * depth)
+
+
+class _Columns(torch.autograd.Function):
+    """a [N, n, k] @ b [N, k, 1], as the critics' last layer is: N products, which take a CPU a tenth of a batched one's
+    time, without the gradients' being stacked."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        grad = grad_outputs[0]
+        a, b = (x.to(grad.dtype) for x in ctx.saved_tensors)  # where autocast is on
+        grad_a = grad * b.mT if ctx.needs_input_grad[0] else None
+        return grad_a, product(a.mT, grad) if ctx.needs_input_grad[1] else None
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a [..., n, k] @ b [..., k, m]."""
+    if _on_cpu(a):
+        if a.shape[-1] == 1:
+            return a * b
+        if b.shape[-1] == 1:
+            columns: Tensor = _Columns.apply(a.flatten(0, -3), b.flatten(0, -3))  # type: ignore[no-untyped-call]
+            return columns.view(*a.shape[:-1], 1)
+    return a @ b
+
+
+def _flat_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [S, E, T, B, in] through weight [S, E, in, out] as one batch of all tasks' samples: [S·E, T·B, out]."""
+    return _affine(_flat(x), *_matrices(weight, bias))
+
+
+def _flat(x: Tensor) -> Tensor:
+    """[S, E, T, B, F] to [S·E, T·B, F]."""
+    return x.reshape(x.shape[0] * x.shape[1], -1, x.shape[-1])
+
+
+def _matrices(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight [S, E, in, out] and bias [S, E, out] to [S·E, in, out] and [S·E, 1, out]."""
+    weight = weight.reshape(-1, *weight.shape[2:])
+    return weight, bias.reshape(len(weight), 1, -1)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [N, B, in] through weight [N, in, out] and bias [N, 1, out]."""
+    if _on_cpu(x):  # one pass over the output less
+        return torch.baddbmm(bias, x, weight) if weight.shape[-1] > 1 else product(x, weight) + bias
+    # Not in place: within an autograd.Function PyTorch 2.11 compiles that into gradients of zero.
+    return torch.bmm(x, weight) + bias
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"

@@ -1,0 +1,119 @@
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from agents import affine
+from agents.affine import TASK_AXIS, linear, mlp
+from mtrl.gradients import expand_over_tasks
+
+S, E, T, B, IN, OUT = 2, 2, 3, 5, 4, 6
+Normal = Callable[..., Tensor]
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def either_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations that a GPU runs are tested on a CPU, too."""
+    monkeypatch.setattr(affine, "_on_cpu", lambda tensor: request.param == "cpu")
+
+
+@pytest.mark.usefixtures("either_device")
+@pytest.mark.parametrize("kind", ["shared", "expanded", "owned"])
+@pytest.mark.parametrize("critics_of_input", [1, E])
+@pytest.mark.parametrize("out", [OUT, 1])
+@pytest.mark.parametrize("activate", [False, True])
+def test_linear_is_an_affine_map_of_every_seed_critic_and_task(
+    normal: Normal, kind: str, critics_of_input: int, out: int, activate: bool
+) -> None:
+    x = normal(S, critics_of_input, T, B, IN)
+    tasks = (T,) if kind == "owned" else ()
+    weight, bias = normal(S, E, *tasks, IN, out), normal(S, E, *tasks, out)
+    if kind == "expanded":
+        weight, bias = (expand_over_tasks(p, T, TASK_AXIS) for p in (weight, bias))
+    y = linear(x, weight, bias, activate=activate)
+    assert y.shape == (S, E, T, B, out)
+    for s, e, t in torch.cartesian_prod(*map(torch.arange, (S, E, T))).tolist():
+        where = (s, e) if kind == "shared" else (s, e, t)
+        expected = x[s, e % critics_of_input, t] @ weight[where] + bias[where]
+        expected = expected.relu() if activate else expected
+        torch.testing.assert_close(y[s, e, t], expected)
+
+
+@pytest.mark.usefixtures("either_device")
+@pytest.mark.parametrize("critics_of_input", [1, E])
+@pytest.mark.parametrize("out", [OUT, 1])
+@pytest.mark.parametrize("activate", [False, True])
+def test_gradients_of_linear(normal: Normal, critics_of_input: int, out: int, activate: bool) -> None:
+    """Those of an expanded and of a summed weight agree with autograd on a weight that is really repeated."""
+    x = normal(S, critics_of_input, T, B, IN).requires_grad_()
+    shared = [normal(S, E, IN, out).requires_grad_(), normal(S, E, out).requires_grad_()]
+    expanded = [expand_over_tasks(p, T, TASK_AXIS) for p in shared]
+    repeated = [p.detach().contiguous().requires_grad_() for p in expanded]
+    cotangents = normal(S, E, T, B, out)
+
+    def gradients(y: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+        return torch.autograd.grad((y.tanh() * cotangents).sum(), [x, *parameters])
+
+    weight, bias = repeated
+    y = x @ weight + bias.unsqueeze(-2)
+    expected = gradients(y.relu() if activate else y, repeated)
+    by_task = gradients(linear(x, *expanded, activate=activate), expanded)
+    summed = gradients(linear(x, *shared, activate=activate), shared)
+    for actual, wanted in zip(by_task, expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(summed[0], expected[0], rtol=1e-12, atol=1e-12)
+    for actual, wanted in zip(summed[1:], expected[1:], strict=True):
+        torch.testing.assert_close(actual, wanted.sum(TASK_AXIS), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("samples", ["all", "some", "none"])
+@pytest.mark.parametrize("activate_last", [False, True])
+@pytest.mark.parametrize("critics_of_input", [1, E])
+def test_samples_without_a_gradient_are_left_out_where_the_parameters_are_constant(
+    normal: Normal, samples: str, activate_last: bool, critics_of_input: int
+) -> None:
+    x = normal(S, critics_of_input, T, B, IN).requires_grad_()
+    parameters = [normal(S, E, IN, 8), normal(S, E, 8), normal(S, E, 8, OUT), normal(S, E, OUT)]
+    has_gradient = {"all": 1.0, "some": (normal(S, E, T, B, 1) > 0).double(), "none": 0.0}[samples]
+    cotangents = normal(S, E, T, B, OUT) * has_gradient
+
+    def outputs_and_gradient(parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
+        y = mlp(x, list(pairwise(parameters))[::2], activate_last=activate_last)
+        assert y.grad_fn is not None
+        assert ("ConstantMLP" in str(y.grad_fn.next_functions)) != parameters[0].requires_grad
+        return y, torch.autograd.grad((y * cotangents).sum(), x)[0]
+
+    trained = [p.clone().requires_grad_() for p in parameters]
+    for actual, expected in zip(outputs_and_gradient(parameters), outputs_and_gradient(trained), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_that_is_not_finite_is_not_left_out(normal: Normal) -> None:
+    x = normal(1, 1, 1, 3, IN).requires_grad_()
+    cotangents = torch.zeros(1, 1, 1, 3, OUT, dtype=x.dtype)
+    cotangents[..., 0, 5], cotangents[..., 1, 2] = torch.nan, torch.inf
+    y = mlp(x, [(normal(1, 1, IN, OUT), normal(1, 1, OUT))], activate_last=False)
+    (gradient,) = torch.autograd.grad(y, x, cotangents)
+    assert torch.isfinite(gradient).all(-1).flatten().tolist() == [False, False, True]
+
+
+def test_an_expanded_linear_computes_only_the_gradients_that_are_asked_for(normal: Normal) -> None:
+    x = normal(S, E, T, B, IN).requires_grad_()
+    weight = expand_over_tasks(normal(S, E, IN, OUT), T, TASK_AXIS)
+    bias = expand_over_tasks(normal(S, E, OUT), T, TASK_AXIS)
+    for wanted in (x, weight, bias):
+        for tensor in (x, weight, bias):
+            tensor.requires_grad_(tensor is wanted)
+        (gradient,) = torch.autograd.grad(linear(x, weight, bias).square().sum(), [wanted])
+        assert gradient.any()
+
+
+def test_one_task_needs_no_special_case(normal: Normal) -> None:
+    x = normal(S, 1, 1, B, IN)
+    weight, bias = normal(S, E, IN, OUT), normal(S, E, OUT)
+    expanded = [expand_over_tasks(p, 1, TASK_AXIS) for p in (weight, bias)]
+    torch.testing.assert_close(linear(x, *expanded), linear(x, weight, bias))
+    (gradient,) = torch.autograd.grad(linear(x, *expanded).sum(), expanded[:1])
+    assert gradient.shape == (S, E, 1, IN, OUT)

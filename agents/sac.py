@@ -380,7 +380,7 @@ class SAC:
         """Everything that the next update and the next action depend on, besides the batch and the observation."""
         critic, actor = self.critic_optimizer, self.actor_optimizer
         return {
-            **self._policy_parameters(),
+            **self._network_parameters(),
             "target": {"shared": self.target_shared, "owned": self.target_owned},
             "log_alpha": self.log_alpha,
             "critic_optimizer": critic.state_dict(),
@@ -392,7 +392,7 @@ class SAC:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.load_policy(state)
+        self._load_networks(state, ("actor", "critic"))
         self.target_shared.copy_(state["target"]["shared"])
         self.target_owned.copy_(state["target"]["owned"])
         self.log_alpha.copy_(state["log_alpha"])
@@ -403,14 +403,23 @@ class SAC:
         self.exploration.load_state_dict(state["exploration"])
 
     def policy_state(self) -> dict[str, dict[str, Tensor]]:
-        """What `load_policy` takes, copied to the CPU."""
+        """What acting needs, copied to the CPU: the actor, and a critic that holds an encoder."""
         return {
             network: {name: value.to("cpu", copy=True) for name, value in parameters.items()}
-            for network, parameters in self._policy_parameters().items()
+            for network, parameters in self._network_parameters().items()
+            if network in self._acting_networks
         }
 
-    def _policy_parameters(self) -> dict[str, dict[str, Tensor]]:
-        """Those that `load_policy` sets."""
+    @torch.no_grad()
+    def load_policy(self, state: Mapping[str, Any]) -> None:
+        """Only what `policy_state` gives, of that or of all that `state_dict` gives."""
+        self._load_networks(state, self._acting_networks)
+
+    @property
+    def _acting_networks(self) -> tuple[str, ...]:
+        return ("actor",) if self.critic.encoder is None else ("actor", "critic")
+
+    def _network_parameters(self) -> dict[str, dict[str, Tensor]]:
         optimizers = {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
         return {
             network: {
@@ -420,9 +429,8 @@ class SAC:
             for network, optimizer in optimizers.items()
         }
 
-    @torch.no_grad()
-    def load_policy(self, state: Mapping[str, Any]) -> None:
-        """Only what acting needs: actor and critic (which holds a tied encoder)."""
-        for name, optimizer in (("critic", self.critic_optimizer), ("actor", self.actor_optimizer)):
-            optimizer.parameters.shared.copy_(state[name]["shared"])
-            optimizer.parameters.owned.copy_(state[name]["owned"])
+    def _load_networks(self, state: Mapping[str, Any], networks: Sequence[str]) -> None:
+        parameters = self._network_parameters()
+        for network in networks:
+            for name, value in parameters[network].items():
+                value.copy_(state[network][name])

@@ -25,7 +25,6 @@ from mtrl.policy import VectorPolicy, finite_actions
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""
 
-_NICENESS = 10  # training's processes come first
 _CHANCES = 2
 
 
@@ -149,8 +148,16 @@ class _Assignment:
 
 def serve(descriptor: int) -> None:
     """The life of the process: after its assignment it judges the policies that it is sent."""
-    os.nice(_NICENESS)
+    _yield_to_others()
     live(descriptor, _judge_all)
+
+
+def _yield_to_others() -> None:
+    """Lets training's processes have the processor wherever they want it, and at once."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
 
 
 def _judge_all(channel: Channel) -> None:

@@ -19,6 +19,7 @@ import envs
 from agents.sac import Batch
 from mtrl import checkpoint
 from mtrl.capture import Captured
+from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.config import TrainConfig
 from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
@@ -103,6 +104,7 @@ class Trainer:
             if self.overlap
             else ForegroundEvaluator(config, self.agent, self._interrupt_evaluation)
         )
+        self.writer = CheckpointWriter(run_dir / "checkpoints", background=self.overlap)
 
     def run(self) -> None:
         """Trains to the end.
@@ -149,12 +151,15 @@ class Trainer:
                     self._finish_evaluation()
                 if _passed(before, self.step, config.checkpoint.interval) or done:
                     self.save()
+                self.writer.check()
                 if self.stop_request.signal_number is not None and not done:
                     self._interrupt()
+            self.writer.wait()
 
     def close(self) -> None:
         self.env.close()
         self.evaluator.close()
+        self.writer.close()
 
     def start_acting(self) -> None:
         """Begins to compute actions; on a GPU they are queued, and what is queued next does not wait for the host."""
@@ -326,6 +331,7 @@ class Trainer:
         number = self.stop_request.signal_number
         assert number is not None
         self.save(again=self.pending_evaluation == self.step)
+        self.writer.wait()
         raise Interrupted(
             number,
             f"Stopped by {signal.Signals(number).name} at step {self.step}, with a checkpoint: go on by "
@@ -336,13 +342,11 @@ class Trainer:
         """Writes a checkpoint of the current state, unless there is one of this step that need not be written again.
 
         Raises:
-            OSError: it cannot be written; those before it are whole.
+            OSError: it or, on a GPU, the one before cannot be written; those before are whole.
         """
-        directory = self.run_dir / "checkpoints"
-        if again or self.step not in checkpoint.steps(directory):
+        if again or not self.writer.has(self.step):
             self.logger.flush()
-            checkpoint.save(directory, self.step, self.state_dict(), self.best_step)
-        checkpoint.prune(directory, [self.pending_evaluation])
+            self.writer.save(self.step, self.state_dict(), self.best_step, [self.pending_evaluation])
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -426,6 +430,7 @@ class Trainer:
     def _stop(self, reason: str) -> None:
         """Reports, keeps the last good state (a step with a value that is not finite changes nothing) and stops."""
         self.save()
+        self.writer.wait()
         report = {"step": self.step, "reason": reason}
         (self.run_dir / "failure.json").write_text(json.dumps(report) + "\n")
         raise TrainingError(

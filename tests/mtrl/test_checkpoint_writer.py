@@ -1,0 +1,179 @@
+"""Checkpoints that are written while training goes on are those of the moment at which they were asked for."""
+
+import errno
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from envs.worlds import Fault
+from mtrl import checkpoint, train
+from mtrl.checkpoint_writer import CheckpointWriter
+from tests.mtrl.conftest import FakeEngine, Result, train_arguments
+from tests.mtrl.test_resume import OPTIONS, assert_same_run
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[CheckpointWriter]:
+    writer = CheckpointWriter(tmp_path, background=True)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Nothing is written before it is set."""
+    event = threading.Event()
+    write = checkpoint.write
+
+    def wait_and_write(*arguments: Any) -> Path:
+        assert event.wait(60)
+        return write(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write", wait_and_write)
+    return event
+
+
+def test_the_state_is_that_of_the_moment(
+    writer: CheckpointWriter, held: threading.Event, tmp_path: Path
+) -> None:
+    tensor, array, numbers = torch.arange(4.0), np.arange(3), [1, 2]
+    writer.save(10, {"a": {"tensor": tensor, "array": array, "numbers": numbers}}, best=None)
+    assert writer.has(10)
+    assert checkpoint.steps(tmp_path) == []
+    tensor += 1
+    array += 1
+    numbers.append(3)
+    held.set()
+    writer.wait()
+    loaded = checkpoint.load(checkpoint.find(tmp_path, "last"))["a"]
+    assert loaded["tensor"].tolist() == [0, 1, 2, 3]
+    assert loaded["array"].tolist() == [0, 1, 2]
+    assert loaded["numbers"] == [1, 2]
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_what_is_not_kept_is_deleted(tmp_path: Path, background: bool) -> None:
+    writer = CheckpointWriter(tmp_path, background=background)
+    for step in (10, 20, 30, 40, 50):
+        writer.save(step, {"a": {}}, best=20, keep=[10])
+    writer.close()
+    assert checkpoint.steps(tmp_path) == [10, 20, 40, 50]
+    assert writer.has(40)
+    assert not writer.has(30)
+
+
+@pytest.mark.parametrize("ask", [CheckpointWriter.check, CheckpointWriter.wait])
+def test_what_cannot_be_written_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[CheckpointWriter], None]
+) -> None:
+    writer = CheckpointWriter(tmp_path, background=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        writer.save(10, {"a": {}}, best=None)
+        writer.close()
+    with pytest.raises(OSError, match="full"):
+        ask(writer)
+    ask(writer)
+
+
+def test_check_does_not_wait(writer: CheckpointWriter, held: threading.Event, tmp_path: Path) -> None:
+    writer.save(10, {"a": {}}, best=None)
+    writer.check()
+    assert checkpoint.steps(tmp_path) == []
+    held.set()
+    writer.wait()
+    assert checkpoint.steps(tmp_path) == [10]
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+@pytest.fixture
+def whole(fake: Callable, cli: Cli, tmp_path: Path) -> Path:
+    """A run that waited for its checkpoints."""
+    assert cli(*train_arguments(tmp_path / "whole", **OPTIONS)).code == 0
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        train, "CheckpointWriter", lambda directory, **_: CheckpointWriter(directory, background=True)
+    )
+
+
+def test_training_goes_on_meanwhile(whole: Path, in_background: None, cli: Cli, tmp_path: Path) -> None:
+    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+class StoppedEngine(FakeEngine):
+    """SIGTERM in the twentieth step of training."""
+
+    training = True
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.training, StoppedEngine.training = StoppedEngine.training, False  # the next one evaluates
+
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        if self.training and self.steps == 19:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().step(positions)
+
+
+def test_a_run_that_is_stopped_waits_for_its_checkpoint(
+    whole: Path,
+    in_background: None,
+    fake: Callable,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StoppedEngine, "training", True)
+    fake(StoppedEngine)
+    result = cli(*train_arguments(tmp_path / "run", **OPTIONS))
+    assert result.code == 128 + signal.SIGTERM, result.err
+    assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == 20
+    fake(FakeEngine)
+    assert cli("train", "--resume", tmp_path / "run").code == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("failing", [7, 12, 15])
+def test_a_full_disk(
+    whole: Path,
+    in_background: None,
+    fake: Callable,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+) -> None:
+    run = tmp_path / "run"
+    calls = itertools.count(1)
+
+    def full(*arguments: Any) -> None:
+        if next(calls) == failing:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(*arguments)
+
+    save_file = checkpoint.save_file
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        result = cli(*train_arguments(run, **OPTIONS))
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert f"mtrl train --resume {run}" in result.err
+    assert cli("train", "--resume", run).code == 0
+    assert_same_run(whole, run)

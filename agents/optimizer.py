@@ -96,14 +96,14 @@ class TaskOptimizer:
         owned_factor = 1.0
         if self.balancer is None:
             weights = losses.new_full(losses.shape, 1.0 / self.num_tasks)
-            gradient = summed_gradients(losses, weights, {**shared, **owned})
-            shared_gradient, owned_gradient = gradient.split(
-                [self.parameters.shared.shape[1], self.parameters.owned.shape[1]], dim=-1
-            )
+            gradients_of = summed_gradients(losses, weights, {**shared, **owned})
+            shared_gradient = self.parameters.flat_shared({name: gradients_of[name] for name in shared})
+            owned_gradient = self.parameters.flat_owned({name: gradients_of[name] for name in owned})
         else:
             gradients = self._task_gradients(losses, shared, owned, representation)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
-            shared_gradient, owned_gradient = balanced.direction, gradients.owned
+            shared_gradient = balanced.direction
+            owned_gradient = self.parameters.flat_owned(dict(zip(owned, gradients.owned, strict=True)))
             owned_factor = 1.0 / self.num_tasks
             metrics["weights"] = balanced.weights
             metrics["gramian"] = balanced.gramian

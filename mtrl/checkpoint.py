@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mtrl.files import sync, write_text
 
-FORMAT = 1
+FORMAT = 2  # of 1, parameters were in another order
 KEPT = 2  # newest checkpoints, besides the best
 _STEP = re.compile(r"step_(\d{10})")
 
@@ -120,7 +120,8 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
         )
     if found != FORMAT:
         raise CheckpointError(
-            f"The checkpoint {checkpoint} has format {found}; this version reads format {FORMAT}."
+            f"The checkpoint {checkpoint} has format {found}, and this version of the toolkit reads format {FORMAT}: "
+            "use the version that the run's stamp.json names."
         )
     return manifest
 

@@ -21,12 +21,12 @@ from mtrl.balancers.blocks import Blocks
 class TaskGradients(NamedTuple):
     """jacobian: per-task gradients of the shared parameters, [S, T, P]; in blocks where kernels read them so.
 
-    owned: gradients of the parameters that each task owns, [S, Q]; each part comes from its own task's loss.
+    owned: gradients of the parameters that each task owns, [S, ...] each; every part comes from its own task's loss.
     representation: per-task gradients of the shared representation, [S, T, R], if one was given.
     """
 
     jacobian: Tensor | Blocks
-    owned: Tensor
+    owned: tuple[Tensor, ...]
     representation: Tensor | None
 
 
@@ -62,7 +62,7 @@ def task_gradients(
         jacobian = blocks if kernels.usable(losses) else blocks.packed()
     return TaskGradients(
         jacobian=jacobian,
-        owned=_flat(gradients[len(expanded) : len(expanded) + len(owned)], losses),
+        owned=gradients[len(expanded) : len(expanded) + len(owned)],
         representation=None if representation is None else _disjoint_rows(gradients[-1].to(losses.dtype)),
     )
 
@@ -74,19 +74,12 @@ def _block(gradient: Tensor, task_axis: int) -> Tensor:
     return gradient.reshape(num_seeds, parts, num_tasks, -1).contiguous()
 
 
-def _flat(gradients: Sequence[Tensor], losses: Tensor) -> Tensor:
-    """Gradients [S, ...] side by side, [S, Q]."""
-    num_seeds = losses.shape[0]
-    flat = [gradient.reshape(num_seeds, -1) for gradient in gradients]
-    return torch.cat([losses.new_empty(num_seeds, 0), *flat], dim=-1)
-
-
-def summed_gradients(losses: Tensor, weights: Tensor, leaves: Mapping[str, Tensor]) -> Tensor:
-    """The plain gradient [S, P] of the weighted sum of losses [S, T]: no per-task gradients, nothing to balance."""
+def summed_gradients(losses: Tensor, weights: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The plain gradients of the weighted sum of losses [S, T], by leaf: no per-task ones, nothing to balance."""
     gradients = torch.autograd.grad(
         losses, list(leaves.values()), weights, allow_unused=True, materialize_grads=True
     )
-    return _flat(gradients, losses)
+    return dict(zip(leaves, gradients, strict=True))
 
 
 def _disjoint_rows(gradient: Tensor) -> Tensor:

@@ -87,14 +87,13 @@ class LoopOptimizer(TaskOptimizer):
         representation: Tensor,
     ) -> TaskGradients:
         leaves = [*shared.values(), *owned.values()]
-        rows, owned_sum = [], torch.zeros_like(self.parameters.owned)
+        rows, owned_sums = [], [torch.zeros_like(leaf) for leaf in owned.values()]
         for t in range(self.num_tasks):
             gradients = torch.autograd.grad(losses[:, t].sum(), leaves, retain_graph=t + 1 < self.num_tasks)
-            flat = [g.reshape(len(losses), -1) for g in gradients]
-            rows.append(torch.cat(flat[: len(shared)], dim=-1))
-            if owned:
-                owned_sum += torch.cat(flat[len(shared) :], dim=-1)
-        return TaskGradients(torch.stack(rows, dim=1), owned_sum, None)
+            rows.append(torch.cat([g.reshape(len(losses), -1) for g in gradients[: len(shared)]], dim=-1))
+            for total, gradient in zip(owned_sums, gradients[len(shared) :], strict=True):
+                total += gradient
+        return TaskGradients(torch.stack(rows, dim=1), tuple(owned_sums), None)
 
 
 def main(config: LearnerBenchmark) -> None:

@@ -107,13 +107,14 @@ def test_the_balancer_sees_gradients_losses_and_representation(axes: MakeAxes, b
     x = batches[0]
     shared, owned = problem.parameters.leaves(None)
     losses, features = problem.losses(shared | owned, x)
+    by_task = [
+        torch.autograd.grad(losses[:, t].sum(), [*shared.values(), features], retain_graph=True)
+        for t in range(T)
+    ]
     metrics = problem.step(x)
-    for t in range(T):
-        *gradients, of_features = torch.autograd.grad(
-            losses[:, t].sum(), [*shared.values(), features], retain_graph=True
-        )
+    jacobian, seen_losses, representation = problem.optimizer.balancer.seen
+    for t, (*gradients, of_features) in enumerate(by_task):
         expected = torch.cat([g.reshape(S, -1) for g in gradients], dim=-1)
-        jacobian, seen_losses, representation = problem.optimizer.balancer.seen
         torch.testing.assert_close(jacobian[:, t], expected, rtol=1e-10, atol=1e-12)
         norm = representation[:, t].norm(dim=-1)
         torch.testing.assert_close(norm, of_features[:, :, t].flatten(1).norm(dim=-1))

@@ -24,7 +24,47 @@ def test_a_module_becomes_a_view_of_its_vector(axes: MakeAxes) -> None:
         vector.owned.mul_(3.0)
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, before[name] * (3.0 if name.startswith("heads") else 2.0))
-    assert vector.shared.shape[1] + vector.owned.shape[1] == sum(p[0].numel() for p in before.values())
+    assert vector.shared.shape[1] == sum(before[name][0].numel() for name in vector.shared_names)
+    padded = [-(-before[name][0, 0, 0].numel() // 4) * 4 for name in vector.owned_names]
+    assert vector.owned.shape[1] == 2 * 3 * sum(padded)
+
+
+@pytest.mark.parametrize("width", [4, 5])
+def test_the_matrices_that_tasks_own_are_equally_far_apart(axes: MakeAxes, width: int) -> None:
+    """And aligned: one batched product takes those of all seeds, critics and tasks as they are."""
+    network = MultiHead(width=width, head_width=3).build(axes(num_critics=2), 7, 1)
+    vector = ParameterVector(network)
+    for name in vector.owned_names:
+        parameter = dict(network.named_parameters())[name]
+        matrices = parameter.flatten(0, 2)
+        assert matrices.data_ptr() == parameter.data_ptr()
+        assert matrices.data_ptr() % 16 == 0
+        assert matrices.stride(0) % 4 == 0
+        assert matrices[0].is_contiguous()
+
+
+def test_tensors_of_the_parameters_shapes_are_laid_out_as_they_are(axes: MakeAxes) -> None:
+    """Also where what is owned by one critic and by two is mixed, as with an encoder that they share."""
+    module = nn.ModuleList(
+        Linear(axes(num_critics=critics), 3, size, owned=owned)
+        for critics, size, owned in [(2, 5, True), (1, 2, True), (2, 4, False), (2, 1, True), (1, 3, False)]
+    )
+    vector = ParameterVector(module)
+    named = {name: parameter.clone() for name, parameter in module.named_parameters()}
+    shared = vector.flat_shared({name: named[name] for name in vector.shared_names})
+    owned = vector.flat_owned({name: named[name] for name in vector.owned_names})
+    assert torch.equal(shared, vector.shared)
+    assert torch.equal(owned, vector.owned)
+    views = vector.views(shared, owned)
+    assert views.keys() == named.keys()
+    for name, view in views.items():
+        assert torch.equal(view, named[name])
+    for part in (shared, owned):
+        part.zero_()
+    for view in views.values():
+        view.fill_(1.0)
+    assert shared.all()
+    assert int(owned.sum()) == sum(named[name].numel() for name in vector.owned_names)
 
 
 def test_views_are_laid_out_as_the_vector(axes: MakeAxes) -> None:

@@ -38,8 +38,9 @@ def test_flops_and_bytes_by_hand(seeds: int) -> None:
     actor = 2 * samples * (OBSERVATION * WIDTH + WIDTH * 2 * ACTION)  # one pass through the layers
     critics = 2 * 2 * samples * ((OBSERVATION + ACTION) * WIDTH + WIDTH)
     # Forward: the actor at both observations, the critics three times. Backward: each layer's weights, the inputs of
-    # each second layer, and all inputs of the critics for the actor's loss.
-    flops = (2 * actor + 3 * critics) + (critics + 2 * 2 * samples * WIDTH) + critics
+    # the actor's second layer, and for the actor's loss those of the critics' first, of one critic for each sample. The
+    # gradient of an output that is one number is no matrix product.
+    flops = (2 * actor + 3 * critics) + critics + 2 * samples * (OBSERVATION + ACTION) * WIDTH
     flops += actor + 2 * samples * WIDTH * 2 * ACTION
     counted = work(seeds=seeds)
     assert counted.flops == seeds * flops

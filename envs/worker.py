@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Assignment:
         shares: the worlds, as they are shared among the workers.
         number: which of the workers it is.
         num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
-        spin: seconds that it waits for the next step without going to sleep.
+        spin: seconds that it waits for the next step without going to sleep, if the last one came as soon.
     """
 
     engine: str
@@ -84,13 +85,18 @@ class _Worker:
         }
 
     def run(self) -> None:
+        spin = self.spin
         while True:
             bell = self.board.bell()
             self._step()
             if self.channel.ready(0.0):
                 self._answer()
-            elif not self.board.rings(bell, self.spin):
+                continue
+            started = time.perf_counter()
+            if not self.board.rings(bell, spin):
                 self._sleep(bell)
+            # Where steps come too seldom for it, as when a GPU learns meanwhile, it leaves the core to others at once.
+            spin = self.spin if time.perf_counter() - started < self.spin else 0.0
 
     def _step(self) -> None:
         """Steps worlds until none is left."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -103,15 +104,20 @@ class BackgroundEvaluator:
 
     def __init__(self, config: TrainConfig) -> None:
         self._assignment = _Assignment(config, _env_arguments(config))
-        self._policy: Policy = {}
+        self._policy: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._worker = self._start_worker()
+        self._sender = ThreadPoolExecutor(1, "policy")
 
     def _start_worker(self) -> Worker:
         return Worker(self._assignment, (), __name__)
 
     def start(self, policy: Policy) -> None:
-        self._policy = policy
-        self._worker.send(policy)
+        # As arrays, which are pickled ten times as fast, and by a thread: the process may be slow to take them.
+        self._policy = {
+            network: {name: value.numpy() for name, value in parameters.items()}
+            for network, parameters in policy.items()
+        }
+        self._sending = self._sender.submit(self._worker.send, self._policy)
 
     def ready(self, seconds: float = 0.0) -> bool:
         return self._worker.channel.ready(seconds)
@@ -121,6 +127,7 @@ class BackgroundEvaluator:
         Raises:
             RuntimeError: the process failed, and so did another one.
         """
+        self._sending.result()
         for chance in range(_CHANCES):
             try:
                 judged: Judged = self._worker.receive()[0]
@@ -138,6 +145,7 @@ class BackgroundEvaluator:
 
     def close(self) -> None:
         self._worker.stop()
+        self._sender.shutdown()
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,13 @@ def _judge_all(channel: Channel) -> None:
             return policy.finish()
 
         while True:
-            agent.load_policy(channel.receive())
+            arrays: dict[str, dict[str, NDArray[np.float32]]] = channel.receive()
+            agent.load_policy(
+                {
+                    network: {name: torch.from_numpy(value) for name, value in parameters.items()}
+                    for network, parameters in arrays.items()
+                }
+            )
             channel.send((True, _judge(config, env, act, torch.device("cpu"))))
 
 

@@ -407,16 +407,17 @@ class SAC:
         return {
             network: {name: value.to("cpu", copy=True) for name, value in parameters.items()}
             for network, parameters in self._network_parameters().items()
-            if network in self._acting_networks
+            if network in self.acting_networks
         }
 
     @torch.no_grad()
     def load_policy(self, state: Mapping[str, Any]) -> None:
         """Only what `policy_state` gives, of that or of all that `state_dict` gives."""
-        self._load_networks(state, self._acting_networks)
+        self._load_networks(state, self.acting_networks)
 
     @property
-    def _acting_networks(self) -> tuple[str, ...]:
+    def acting_networks(self) -> tuple[str, ...]:
+        """The keys of `policy_state`."""
         return ("actor",) if self.critic.encoder is None else ("actor", "critic")
 
     def _network_parameters(self) -> dict[str, dict[str, Tensor]]:

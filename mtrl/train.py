@@ -316,12 +316,12 @@ class Trainer:
             return None
         try:
             path = checkpoint.find(self.run_dir / "checkpoints", str(self.pending_evaluation))
-            policy: dict[str, Any] = checkpoint.load(path, ["agent"])["agent"]
+            agent = checkpoint.load(path, ["agent"])["agent"]
         except checkpoint.CheckpointError as error:
             print(f"The evaluation of step {self.pending_evaluation} is left out: {error}", file=sys.stderr)
             self.pending_evaluation = None
             return None
-        return policy
+        return {network: agent[network] for network in self.agent.acting_networks}
 
     def _interrupt_evaluation(self) -> None:
         if self.stop_request.signal_number is not None:  # an evaluation takes longer than a scheduler waits

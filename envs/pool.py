@@ -22,7 +22,7 @@ from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
 # Seconds that are waited without going to sleep: for the end of a step, where no worker needs the core, and by a worker
-# for the next step, longer where it has a core of its own.
+# for the next step, longer where it has a core of its own and the last step came within that time.
 _PATIENCE = 5e-3
 _SPIN, _LONG_SPIN = 200e-6, 2e-3
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
@@ -96,8 +96,10 @@ class Pool:
         self._listen()
 
     def _start(self, number: int) -> Worker:
-        spin = _LONG_SPIN if self._spare_core else _SPIN
-        assignment = Assignment(self.engine, self.shares, number, self.protocol, self.num_goals, spin)
+        long_spin = _LONG_SPIN if self._spare_core else _SPIN
+        assignment = Assignment(
+            self.engine, self.shares, number, self.protocol, self.num_goals, _SPIN, long_spin
+        )
         return Worker(assignment, self.descriptors)
 
     def close(self) -> None:

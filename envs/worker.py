@@ -28,7 +28,8 @@ class Assignment:
         shares: the worlds, as they are shared among the workers.
         number: which of the workers it is.
         num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
-        spin: seconds that it waits for the next step without going to sleep, if the last one came as soon.
+        spin: seconds that it waits for the next step without going to sleep.
+        long_spin: the same where the last step came as soon.
     """
 
     engine: str
@@ -37,6 +38,7 @@ class Assignment:
     protocol: Protocol
     num_goals: int
     spin: float
+    long_spin: float
 
 
 def engine_class(path: str) -> type[Engine]:
@@ -59,7 +61,7 @@ def serve(channel_descriptor: int, buffer_descriptor: int, board_descriptor: int
 class _Worker:
     def __init__(self, channel: Channel, buffer_descriptor: int, board_descriptor: int) -> None:
         task: Assignment = channel.receive()
-        self.channel, self.number, self.spin = channel, task.number, task.spin
+        self.channel, self.number, self.spin, self.long_spin = channel, task.number, task.spin, task.long_spin
         shared = queues(task.shares)
         engine = engine_class(task.engine)
         reached = reach(task.shares, task.number, engine.portable)
@@ -85,7 +87,7 @@ class _Worker:
         }
 
     def run(self) -> None:
-        spin = self.spin
+        spin = self.long_spin
         while True:
             bell = self.board.bell()
             self._step()
@@ -95,8 +97,9 @@ class _Worker:
             started = time.perf_counter()
             if not self.board.rings(bell, spin):
                 self._sleep(bell)
-            # Where steps come too seldom for it, as when a GPU learns meanwhile, it leaves the core to others at once.
-            spin = self.spin if time.perf_counter() - started < self.spin else 0.0
+            # Where steps come too seldom, as when a GPU learns meanwhile, it soon leaves the core to others.
+            soon = time.perf_counter() - started < self.long_spin
+            spin = self.long_spin if soon else self.spin
 
     def _step(self) -> None:
         """Steps worlds until none is left."""

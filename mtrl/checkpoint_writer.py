@@ -50,9 +50,8 @@ class CheckpointWriter:
             return
         snapshot, stream = checkpoint.snapshot(state), None
         if torch.cuda.is_available():
-            stream = (
-                torch.cuda.Stream()
-            )  # copying to the host does not wait for training, nor training for it
+            # Copying to the host does not wait for training, nor training for it.
+            stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
         self._writing = self._thread.submit(self._write, step, snapshot, best, keep, stream)
 

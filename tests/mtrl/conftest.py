@@ -42,6 +42,9 @@ SMALL_RUN = {
     "num_workers": 0,
 }
 
+OPTIONS = {"log_interval": 9, "checkpoint__interval": 8, "evaluation__interval": 16, "seeds": "0,1"}
+"""Of a small run whose checkpoints, evaluations and lines do not fall together."""
+
 
 class FakeEngine:
     """An `envs.worlds.Engine`: a point that the action moves, rewarded for being near the goal."""
@@ -152,6 +155,16 @@ def train(tmp_path: Path, fake: Any, cli: Callable[..., Result]) -> Callable[...
         return tmp_path / name
 
     return run
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `OPTIONS` that nothing stopped and nothing went beside; not to be changed."""
+    directory = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        put_fakes(monkeypatch)
+        assert main(train_arguments(directory, **OPTIONS)) == 0
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """Checkpoints that are written while training goes on are those of the moment at which they were asked for."""
 
-import errno
-import itertools
 import os
 import signal
 import threading
@@ -99,20 +97,15 @@ def test_check_does_not_wait(writer: CheckpointWriter, held: threading.Event, tm
 
 
 @pytest.fixture
-def whole(fake: Callable, cli: Cli, tmp_path: Path) -> Path:
-    """A run that waited for its checkpoints."""
-    assert cli(*train_arguments(tmp_path / "whole", **OPTIONS)).code == 0
-    return tmp_path / "whole"
-
-
-@pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         train, "CheckpointWriter", lambda directory, **_: CheckpointWriter(directory, background=True)
     )
 
 
-def test_training_goes_on_meanwhile(whole: Path, in_background: None, cli: Cli, tmp_path: Path) -> None:
+def test_training_goes_on_meanwhile(
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
     assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
     assert_same_run(whole, tmp_path / "run")
 
@@ -148,32 +141,3 @@ def test_a_run_that_is_stopped_waits_for_its_checkpoint(
     fake(FakeEngine)
     assert cli("train", "--resume", tmp_path / "run").code == 0
     assert_same_run(whole, tmp_path / "run")
-
-
-@pytest.mark.parametrize("failing", [7, 12, 15])
-def test_a_full_disk(
-    whole: Path,
-    in_background: None,
-    fake: Callable,
-    cli: Cli,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    failing: int,
-) -> None:
-    run = tmp_path / "run"
-    calls = itertools.count(1)
-
-    def full(*arguments: Any) -> None:
-        if next(calls) == failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(*arguments)
-
-    save_file = checkpoint.save_file
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
-        result = cli(*train_arguments(run, **OPTIONS))
-    assert result.code == 1
-    assert "No space left on device" in result.err
-    assert f"mtrl train --resume {run}" in result.err
-    assert cli("train", "--resume", run).code == 0
-    assert_same_run(whole, run)

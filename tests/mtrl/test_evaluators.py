@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,15 @@ from mtrl import checkpoint, train
 from mtrl.config import TrainConfig
 from mtrl.evaluate import make_agent, make_evaluation_env
 from mtrl.evaluators import BackgroundEvaluator, ForegroundEvaluator, Judged
-from tests.mtrl.conftest import FakeEngine, Result, assert_same_state, put_fakes, read_state, train_arguments
-from tests.mtrl.test_resume import OPTIONS
+from tests.mtrl.conftest import (
+    OPTIONS,
+    FakeEngine,
+    Result,
+    assert_same_state,
+    put_fakes,
+    read_state,
+    train_arguments,
+)
 from tests.mtrl.test_train import make_config
 
 Cli = Callable[..., Result]
@@ -152,13 +160,6 @@ def test_the_process_ends_when_its_parent_is_gone(
 
 
 @pytest.fixture
-def whole(fake: Callable, cli: Cli, tmp_path: Path) -> Path:
-    """A run whose evaluations were in its own process."""
-    assert cli(*train_arguments(tmp_path / "whole", **OPTIONS)).code == 0
-    return tmp_path / "whole"
-
-
-@pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
 
@@ -178,7 +179,9 @@ def assert_same_outcome(expected: Path, run: Path) -> None:
     assert_same_state(read_state(expected, last[0]), read_state(run, last[0]))
 
 
-def test_training_goes_on_meanwhile(whole: Path, in_background: None, cli: Cli, tmp_path: Path) -> None:
+def test_training_goes_on_meanwhile(
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
     assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
     assert_same_outcome(whole, tmp_path / "run")
 
@@ -228,14 +231,15 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
 
 
 def test_an_evaluation_whose_checkpoint_is_gone_is_left_out(
-    whole: Path, in_background: None, cli: Cli, tmp_path: Path
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
 ) -> None:
-    path = checkpoint.find(whole / "checkpoints", "last")
+    run = shutil.copytree(whole, tmp_path / "run")
+    path = checkpoint.find(run / "checkpoints", "last")
     state = checkpoint.load(path)
     state["loop"]["pending_evaluation"] = 3
     checkpoint.save(path.parent, 40, state, best=checkpoint.best_step(path.parent))
-    before = (whole / "metrics.jsonl").read_text()
-    result = cli("train", "--resume", whole)
+    before = (run / "metrics.jsonl").read_text()
+    result = cli("train", "--resume", run)
     assert result.code == 0
     assert "The evaluation of step 3 is left out: There is no checkpoint '3'" in result.err
-    assert (whole / "metrics.jsonl").read_text() == before
+    assert (run / "metrics.jsonl").read_text() == before

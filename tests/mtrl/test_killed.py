@@ -17,8 +17,8 @@ import pytest
 
 from envs.worlds import Fault
 from mtrl import checkpoint
-from tests.mtrl.conftest import FakeEngine, Result, train_arguments
-from tests.mtrl.test_resume import OPTIONS, assert_same_run
+from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
+from tests.mtrl.test_resume import assert_same_run
 
 Cli = Callable[..., Result]
 ROOT = Path(__file__).parents[2]

@@ -14,15 +14,16 @@ import pytest
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Fault
 from mtrl import checkpoint, run
-from mtrl.cli import main
+from mtrl import train as train_module
+from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.config import TRAINING_PRESETS
 from mtrl.lock import locked
 from tests.mtrl.conftest import (
+    OPTIONS,
     TINY,
     FakeEngine,
     Result,
     assert_same_state,
-    put_fakes,
     read_metrics,
     read_state,
     train_arguments,
@@ -33,7 +34,6 @@ Train = Callable[..., Path]
 Cli = Callable[..., Result]
 
 # Nothing falls together: metrics are in the middle of an interval, worlds in the middle of an episode.
-OPTIONS = {"log_interval": 9, "checkpoint__interval": 8, "evaluation__interval": 16, "seeds": "0,1"}
 
 
 class StoppingEngine(FakeEngine):
@@ -75,16 +75,6 @@ def assert_same_run(first: Path, second: Path, num_seeds: int = 2) -> None:
         timeless = {tag for tag in found if not tag.startswith("time/")}
         assert timeless == {tag for tag in again if not tag.startswith("time/")}
         assert all(found[tag] == again[tag] for tag in timeless)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of `OPTIONS` that nothing stopped."""
-    directory = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        put_fakes(monkeypatch)
-        assert main(train_arguments(directory, **OPTIONS)) == 0
-    return directory
 
 
 @pytest.mark.parametrize("stop_at", [9, pytest.param(17, marks=pytest.mark.slow), 30, 40])
@@ -305,15 +295,25 @@ def test_two_trainings_in_one_directory(finished: Path, cli: Cli) -> None:
     assert cli("train", "--resume", run).code == 0
 
 
+@pytest.mark.parametrize(("failing", "background"), [(12, False), (7, True), (12, True), (15, True)])
 def test_a_full_disk(
-    whole: Path, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path,
+    fake: Callable,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+    background: bool,
 ) -> None:
     """Whatever is written when it fills up: the run stops with a sentence, and goes on as if it had not."""
+    monkeypatch.setattr(
+        train_module, "CheckpointWriter", lambda path, **_: CheckpointWriter(path, background=background)
+    )
     run = tmp_path / "run"
     calls = itertools.count(1)
 
     def full(*arguments: object) -> None:
-        if next(calls) == 12:  # in the middle of the third checkpoint
+        if next(calls) == failing:  # in the middle of a checkpoint
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(*arguments)
 

@@ -13,24 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import envs
-from agents.sac import Batch
 from mtrl import checkpoint
 from mtrl.capture import Captured
 from mtrl.checkpoint_writer import CheckpointWriter
+from mtrl.collector import Collector
 from mtrl.config import TrainConfig
 from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
-from mtrl.evaluate import EpisodeTracker, make_agent, nan_mean, to_tensor
+from mtrl.evaluate import make_agent, nan_mean
 from mtrl.evaluators import BackgroundEvaluator, Evaluator, ForegroundEvaluator
 from mtrl.frozen import FrozenSeeds
-from mtrl.generators import Generators
 from mtrl.logger import Logger
-from mtrl.metrics import EpisodeMetrics, UpdateMetrics
-from mtrl.normalize import RewardNormalizer
-from mtrl.policy import VectorPolicy, finite_actions
+from mtrl.metrics import UpdateMetrics
 from mtrl.progress import Progress
 from mtrl.replay import Replay
 from mtrl.signals import Interrupted, StopRequest
@@ -57,40 +53,33 @@ class Trainer:
         self.config = config
         self.run_dir = run_dir
         self.tasks = config.get_benchmark().tasks
-        protocol = config.get_protocol()
         self.env = envs.make(
             config.get_benchmark(),
-            protocol,
+            config.get_protocol(),
             config.seeds,
             engine=config.engine,
             worlds_per_task=config.worlds_per_task,
             num_workers=config.num_workers,
         )
-        self.observation, _ = self.env.reset()
-        num_seeds, num_tasks, _ = self.layout = self.env.layout
         self.agent = make_agent(config, self.env)
+        assert self.env.single_observation_space.shape is not None
         self.replay = Replay(
             config.buffer_size,
             seeds=config.seeds,
             num_tasks=len(self.tasks),
-            observation_size=self.observation.shape[1],
+            observation_size=self.env.single_observation_space.shape[0],
             action_size=self.agent.action_size,
             device=self.agent.device,
         )
         if self.agent.device.type == "cuda" and config.compile:
             self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
-        self.policy = VectorPolicy(self.agent, (*self.layout, self.observation.shape[1]))
-        self.random_actions = Generators(config.seeds, "random actions")
+        self.frozen = FrozenSeeds(config.seeds)
+        self.collector = Collector(config, self.env, self.agent, self.replay, self.frozen, self._freeze)
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
         self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.normalizer = RewardNormalizer((num_seeds, num_tasks)) if protocol.normalize_rewards else None
-        self.tracker = EpisodeTracker(self.layout)
         self.update_metrics = UpdateMetrics()
-        self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
-        self.frozen = FrozenSeeds(config.seeds)
-        self.step = 0  # environment steps per task and seed
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         self.pending_evaluation: int | None = None  # of the policy of which step
         self.stop_request = StopRequest()
@@ -132,11 +121,11 @@ class Trainer:
                     self.save(again=True)
             while self.step < config.total_steps:
                 before = self.step
-                self.start_acting()
+                self.collector.start()
                 learning = self.step > self.learns_from
                 if learning and self.overlap:
                     self.learn()
-                self.collect(self.actions())
+                self.collector.step(self.collector.actions())
                 done = self.step >= config.total_steps
                 logged = _passed(before, self.step, config.log_interval) or done
                 if learning and not self.overlap:
@@ -156,75 +145,15 @@ class Trainer:
                     self._interrupt()
             self.writer.wait()
 
+    @property
+    def step(self) -> int:
+        """Environment steps per task and seed."""
+        return self.collector.num_steps
+
     def close(self) -> None:
         self.env.close()
         self.evaluator.close()
         self.writer.close()
-
-    def start_acting(self) -> None:
-        """Begins to compute actions; on a GPU they are queued, and what is queued next does not wait for the host."""
-        if not self._acts_at_random:
-            self.policy.start(to_tensor(self.observation, self.layout))
-
-    def actions(self) -> Tensor:
-        """Actions [S, T, W, A] on the CPU: uniform at first, then the policy's."""
-        if self._acts_at_random:
-            return 2 * self.random_actions.rand(*self.layout[1:], self.agent.action_size) - 1
-        return self._finite_actions(self.policy.finish())
-
-    @property
-    def _acts_at_random(self) -> bool:
-        assert self.config.random_steps is not None
-        return self.step < self.config.random_steps
-
-    def collect(self, actions: Tensor) -> None:
-        """Steps every world once and stores the transitions."""
-        observation = self.observation
-        self.observation, rewards, terminated, truncated, infos = self.env.step(
-            actions.numpy().reshape(self.env.num_envs, -1)
-        )
-        done = terminated | truncated
-        # What followed the action: at an episode's end not the next episode's first observation.
-        next_observation = np.where(done[:, None], infos["final_obs"], self.observation)
-        finite = np.isfinite(next_observation).all(-1) & np.isfinite(rewards)
-        valid = ~infos["invalid"]
-        if not (finite | ~valid).all():
-            self._refuse_transitions((valid & ~finite).reshape(self.layout))
-            valid &= finite
-            self.observation = np.where(np.isfinite(self.observation), self.observation, 0.0)
-        for fault in self.env.faults():
-            print(fault, file=sys.stderr)
-
-        rewards, success, done, valid, terminated = (
-            x.reshape(self.layout) for x in (rewards, infos["success"], done, valid, terminated)
-        )
-        episodes = self.tracker.step(np.where(valid, rewards, 0.0), success & valid, done)
-        if done.any():
-            self.episode_metrics.add(
-                {"training/success": episodes.success, "training/returns": episodes.returns}
-            )
-        if self.normalizer is not None:
-            rewards = self.normalizer(rewards, valid)
-        batch = Batch(
-            to_tensor(observation, self.layout),
-            actions,
-            torch.from_numpy(rewards.astype(np.float32)),
-            to_tensor(next_observation, self.layout),
-            torch.from_numpy(terminated.astype(np.float32)),
-        )
-        self.replay.add(batch, valid)
-        self.step += self.config.worlds_per_task
-
-    def _refuse_transitions(self, bad: NDArray[np.bool_]) -> None:
-        """Freezes the seeds with transitions [S, T, W] that are not finite."""
-        s, t, w = (int(i[0]) for i in np.nonzero(bad))
-        seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
-        if (self.frozen.mask | seeds).all():
-            # What is kept must be good to go on from, and the simulation of that world is not.
-            self.observation, _ = self.env.reset()
-            self.tracker = EpisodeTracker(self.layout)
-        world = f"seed {self.config.seeds[s]}, task {self.tasks[t]}, world {w}"
-        self._freeze(seeds, f"an observation or a reward is not finite ({world})")
 
     def learn(self) -> None:
         """The updates of one vector step; on a GPU they are queued and not waited for."""
@@ -256,7 +185,7 @@ class Trainer:
         metrics = self.update_metrics.read()
         self._check_finite(metrics)
         metrics = {name: values for name, values in metrics.items() if not name.endswith("nonfinite")}
-        metrics |= self.episode_metrics.read()
+        metrics |= self.collector.episode_metrics.read()
         cosine_matrices = {}
         for network in ("critic", "actor"):
             gramian = metrics.pop(f"{network}/gramian", None)
@@ -352,18 +281,13 @@ class Trainer:
         state: dict[str, Any] = {
             "agent": self.agent.state_dict(),
             "loop": {
-                "step": self.step,
                 "best_step": self.best_step,
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
                 "pending_evaluation": self.pending_evaluation,
                 "frozen": self.frozen.state_dict(),
-                "observation": self.observation,
-                "tracker": self.tracker.state_dict(),
                 "update_metrics": self.update_metrics.state_dict(),
-                "episode_metrics": self.episode_metrics.state_dict(),
-                "normalizer": None if self.normalizer is None else self.normalizer.state_dict(),
-                "random_actions": self.random_actions.state_dict(),
+                **self.collector.state_dict(),
             },
             "env": self.env.state_dict(),
         }
@@ -376,14 +300,9 @@ class Trainer:
         loop = state["loop"]
         self.agent.load_state_dict(state["agent"])
         self.env.load_state_dict(state["env"])
-        self.tracker.load_state_dict(loop["tracker"])
+        self.collector.load_state_dict(loop)
         self.update_metrics.load_state_dict(loop["update_metrics"], self.agent.device)
-        self.episode_metrics.load_state_dict(loop["episode_metrics"])
-        self.random_actions.load_state_dict(loop["random_actions"])
-        if self.normalizer is not None:
-            self.normalizer.load_state_dict(loop["normalizer"])
-        self.observation = np.array(loop["observation"])
-        self.step, self.best_step, self.best_success = loop["step"], loop["best_step"], loop["best_success"]
+        self.best_step, self.best_success = loop["best_step"], loop["best_success"]
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.pending_evaluation = loop.get("pending_evaluation")
         self.frozen.load_state_dict(loop.get("frozen", {}))
@@ -398,13 +317,6 @@ class Trainer:
                 "stopped.",
                 file=sys.stderr,
             )
-
-    def _finite_actions(self, actions: Tensor) -> Tensor:
-        """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are frozen."""
-        actions, finite = finite_actions(actions)
-        if not finite.all():
-            self._freeze(~finite, "an action of the policy is not finite")
-        return actions
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():

@@ -106,7 +106,7 @@ def _time(
     """Seconds of an environment step with its updates, of a line of metrics with its curves, and of the heat maps."""
     training, lines, pictures = [], [], []
     trainer.logger = Logger(trainer.run_dir, trainer.tasks, config.seeds)
-    num_seeds, num_tasks, _ = trainer.layout
+    num_seeds, num_tasks, _ = trainer.env.layout
     shape = (num_seeds, num_tasks, num_tasks)
     cosines = {
         f"{n}/cosine_matrix": np.linspace(-1, 1, math.prod(shape)).reshape(shape) for n in ("critic", "actor")
@@ -114,8 +114,8 @@ def _time(
     for interval in range(intervals + 1):
         first, times = trainer.step, [time.perf_counter()]
         while trainer.step < first + steps:
-            trainer.start_acting()
-            trainer.collect(trainer.actions())
+            trainer.collector.start()
+            trainer.collector.step(trainer.collector.actions())
             trainer.agent.diagnose(trainer.step >= first + steps)
             trainer.learn()
         times.append(time.perf_counter())

@@ -33,8 +33,8 @@ def make_config(run_dir: Path, **options: object) -> TrainConfig:
 
 def collect(trainer: Trainer, steps: int) -> None:
     for _ in range(steps):
-        trainer.start_acting()
-        trainer.collect(trainer.actions())
+        trainer.collector.start()
+        trainer.collector.step(trainer.collector.actions())
 
 
 def curves(directory: Path) -> dict[str, list[tuple[int, float]]]:
@@ -93,7 +93,7 @@ def test_a_fault_is_reported_and_its_transition_not_learned_from(
     assert "it broke" in capsys.readouterr().err
     assert trainer.replay.size.tolist() == [[9, 10, 10]]
     assert torch.isfinite(trainer.replay.storage).all()
-    assert np.isfinite(trainer.episode_metrics.read()["training/returns"]).all()
+    assert np.isfinite(trainer.collector.episode_metrics.read()["training/returns"]).all()
 
 
 def test_rewards_are_normalised_where_the_protocol_says_so(train: Train, tmp_path: Path) -> None:
@@ -105,25 +105,26 @@ def test_rewards_are_normalised_where_the_protocol_says_so(train: Train, tmp_pat
         collect(trainer, 5)
         trainer.close()
     plain, normalised = (trainer.replay.storage[..., :5, 43] for trainer in trainers)
-    assert trainers[0].normalizer is None
-    assert trainers[1].normalizer is not None
+    states = [trainer.collector.state_dict()["normalizer"] for trainer in trainers]
+    assert states[0] is None
+    assert states[1] is not None
     assert not torch.equal(plain, normalised)
 
 
 def test_actions_are_uniform_at_first_and_then_the_policys(fake: Callable, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", random_steps=4, worlds_per_task=2, total_steps=100)
     trainer = Trainer(config, tmp_path / "run")
-    generator = trainer.random_actions.generators[0].clone_state()
+    generator = trainer.collector.random_actions.generators[0].clone_state()
     for _ in range(2):
-        trainer.start_acting()
-        actions = trainer.actions()
+        trainer.collector.start()
+        actions = trainer.collector.actions()
         expected = 2 * torch.rand(3, 2, 4, generator=generator) - 1
         assert torch.equal(actions[0], expected)
-        trainer.collect(actions)
+        trainer.collector.step(actions)
     assert trainer.step == 4
-    before = trainer.random_actions.generators[0].get_state()
-    trainer.start_acting()
-    assert torch.equal(before, trainer.random_actions.generators[0].get_state())
+    before = trainer.collector.random_actions.generators[0].get_state()
+    trainer.collector.start()
+    assert torch.equal(before, trainer.collector.random_actions.generators[0].get_state())
     trainer.close()
 
 

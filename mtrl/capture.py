@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
 
 WARM_UP_CALLS = 3
+#: Held during a capture, which another thread's work on a GPU would spoil, and by other threads for such work.
+EXCLUSIVE = threading.Lock()
 
 
 class Captured:
@@ -42,7 +45,7 @@ class Captured:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, stream=self._stream):
+        with EXCLUSIVE, torch.cuda.graph(graph, stream=self._stream):
             self._function()
         self._graph = graph
         graph.replay()

@@ -39,6 +39,11 @@ class Snapshot(NamedTuple):
     tensors: dict[str, dict[str, Tensor]]
     values: dict[str, Any]
 
+    def to_cpu(self) -> None:
+        """Moves the tensors to the host's memory, one after the other."""
+        for tensors in self.tensors.values():
+            tensors.update((name, tensor.cpu()) for name, tensor in tensors.items())
+
 
 def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None = None) -> Path:
     """Writes `directory/step_<step>` from a nested mapping of tensors, arrays and JSON values.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mtrl import checkpoint
+from mtrl.capture import EXCLUSIVE
 
 
 class CheckpointWriter:
@@ -63,8 +64,9 @@ class CheckpointWriter:
         keep: Collection[int | None],
         stream: torch.cuda.Stream | None,
     ) -> None:
-        with torch.cuda.stream(stream):
-            checkpoint.write(self._directory, step, snapshot, best)
+        with EXCLUSIVE, torch.cuda.stream(stream):
+            snapshot.to_cpu()
+        checkpoint.write(self._directory, step, snapshot, best)
         checkpoint.prune(self._directory, keep)
 
     def check(self) -> None:

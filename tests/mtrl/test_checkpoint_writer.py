@@ -13,6 +13,7 @@ import torch
 
 from envs.worlds import Fault
 from mtrl import checkpoint, train
+from mtrl.capture import EXCLUSIVE
 from mtrl.checkpoint_writer import CheckpointWriter
 from tests.mtrl.conftest import FakeEngine, Result, train_arguments
 from tests.mtrl.test_resume import OPTIONS, assert_same_run
@@ -90,6 +91,26 @@ def test_check_does_not_wait(writer: CheckpointWriter, held: threading.Event, tm
     assert checkpoint.steps(tmp_path) == []
     held.set()
     writer.wait()
+    assert checkpoint.steps(tmp_path) == [10]
+
+
+def test_nothing_is_copied_during_a_capture(
+    writer: CheckpointWriter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A capture fails if another thread copies from the GPU."""
+    copied = threading.Event()
+    to_cpu = checkpoint.Snapshot.to_cpu
+
+    def copy(snapshot: checkpoint.Snapshot) -> None:
+        copied.set()
+        to_cpu(snapshot)
+
+    monkeypatch.setattr(checkpoint.Snapshot, "to_cpu", copy)
+    with EXCLUSIVE:
+        writer.save(10, {"a": {"tensor": torch.ones(3)}}, best=None)
+        assert not copied.wait(0.2)
+    writer.wait()
+    assert copied.is_set()
     assert checkpoint.steps(tmp_path) == [10]
 
 

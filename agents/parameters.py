@@ -38,11 +38,11 @@ class ParameterVector:
                     f"Parameter {name} of {type(module).__name__} is a {type(parameter).__name__}; it must be a "
                     "SharedParameter or an OwnedParameter (agents.layers) with its seed and critic axes."
                 )
-        self._shared = _Layout(shared, row_axes=0)
-        self._owned = _Layout(owned, row_axes=2)
         like = next(iter({**shared, **owned}.values())).detach()
+        nothing = like.new_empty(len(like), 0)
+        self._shared = _Layout(shared, nothing, row_axes=0)
+        self._owned = _Layout(owned, nothing, row_axes=2)
         self.shared_names, self.owned_names = list(shared), list(owned)
-        self.shared, self.owned = like.new_empty(len(like), 0), like.new_empty(len(like), 0)
         self.shared, self.owned = self.flat_shared(shared), self.flat_owned(owned)
         views = self.views(self.shared, self.owned)
         for name, parameter in {**shared, **owned}.items():
@@ -64,21 +64,23 @@ class ParameterVector:
 
     def flat_shared(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors of the shapes of all shared parameters, such as gradients, as `shared` is laid out: [S, P]."""
-        return self._shared.flat(tensors) if tensors else self.shared
+        return self._shared.flat(tensors)
 
     def flat_owned(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors of the shapes of all owned parameters as `owned` is laid out: [S, Q]."""
-        return self._owned.flat(tensors) if tensors else self.owned
+        return self._owned.flat(tensors)
 
 
 class _Layout:
     """Where parameters lie in a flat tensor [S, N].
 
     Those with the same `row_axes` axes after the seeds', [S, *rows, ...], are a part [S, *rows, width] of it: side by
-    side in every row, and aligned, with zeros between them, if there are such axes.
+    side in every row, and aligned, with zeros between them, if there are such axes. Without parameters the flat tensor
+    is `nothing`, [S, 0].
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], row_axes: int) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], nothing: Tensor, row_axes: int) -> None:
+        self._nothing = nothing
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self._leading = 1 + row_axes
         self._alignment = _ALIGNMENT if row_axes else 1
@@ -110,6 +112,8 @@ class _Layout:
                 missing = self._padded(column.shape[-1]) - column.shape[-1]
                 columns.append(nn.functional.pad(column, (0, missing)) if missing else column)
             parts.append(torch.cat(columns, dim=-1).flatten(1))
+        if not parts:
+            return self._nothing
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
 
     def _padded(self, size: int) -> int:

@@ -183,7 +183,7 @@ class SAC:
         self.config = config
         self.precision = precision
         self.seeds = tuple(seeds)
-        self.action_size = action_size
+        self.observation_size, self.action_size = observation_size, action_size
         self.device = torch.device(device)
         axes = Axes(
             len(self.seeds),

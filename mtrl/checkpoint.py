@@ -51,17 +51,17 @@ def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None 
     Each entry of `state` becomes a file of its own. `best` is the step of the best checkpoint so far: recorded here,
     it cannot disagree with what training goes on from.
     """
-    return write(directory, step, snapshot(state), best)
+    return write(directory, step, snapshot(state, "cpu"), best)
 
 
-def snapshot(state: Mapping[str, Any]) -> Snapshot:
-    """Copies a state for `write`: tensors on their devices, which takes a GPU milliseconds."""
-    parts = {part: _separate(content) for part, content in state.items()}
+def snapshot(state: Mapping[str, Any], device: str | None = None) -> Snapshot:
+    """Copies a state, with its tensors to a device, or each where it is, which takes a GPU milliseconds."""
+    parts = {part: _separate(content, device) for part, content in state.items()}
     return Snapshot({k: tensors for k, (tensors, _) in parts.items()}, {k: v for k, (_, v) in parts.items()})
 
 
 def write(directory: Path, step: int, snapshot: Snapshot, best: int | None = None) -> Path:
-    """Writes what `save` does."""
+    """Writes what `save` does; the tensors are in the host's memory."""
     directory.mkdir(parents=True, exist_ok=True)
     final = directory / f"step_{step:010d}"
     temporary = directory / f".writing_{step:010d}"
@@ -72,7 +72,7 @@ def write(directory: Path, step: int, snapshot: Snapshot, best: int | None = Non
     for part, tensors in snapshot.tensors.items():
         path = temporary / f"{part}.safetensors"
         try:
-            save_file({name: tensor.cpu() for name, tensor in tensors.items()}, path)
+            save_file(tensors, path)
         except SafetensorError as error:
             raise OSError(f"The checkpoint file {path} cannot be written ({error}).") from error
         manifest["files"][path.name] = _checksum(path)
@@ -224,7 +224,7 @@ def prune(directory: Path, keep: Collection[int | None] = ()) -> None:
         shutil.rmtree(path)
 
 
-def _separate(content: Any) -> tuple[dict[str, Tensor], Any]:
+def _separate(content: Any, device: str | None) -> tuple[dict[str, Tensor], Any]:
     """Splits nested content into copies of its tensors, by name, and JSON values that refer to them."""
     tensors: dict[str, Tensor] = {}
 
@@ -233,7 +233,7 @@ def _separate(content: Any) -> tuple[dict[str, Tensor], Any]:
             tensors[name] = torch.from_numpy(np.array(value, order="C"))
             return {"__array__": name}
         if isinstance(value, Tensor):
-            tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
+            tensors[name] = value.detach().to(device, copy=True, memory_format=torch.contiguous_format)
             return {"__tensor__": name}
         if isinstance(value, Mapping):
             return {str(k): visit(v, f"{name}.{k}") for k, v in value.items()}

@@ -52,7 +52,7 @@ class Collector:
         self._action_size = agent.action_size
         self.observation, _ = env.reset()
         num_seeds, num_tasks, _ = self._layout = env.layout
-        self._policy = VectorPolicy(agent, (*self._layout, self.observation.shape[1]))
+        self._policy = VectorPolicy(agent, (*self._layout, agent.observation_size))
         normalize = config.get_protocol().normalize_rewards
         self._normalizer = RewardNormalizer((num_seeds, num_tasks)) if normalize else None
         self._tracker = EpisodeTracker(self._layout)

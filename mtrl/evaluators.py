@@ -175,8 +175,7 @@ def _judge_all(channel: Channel) -> None:
         torch.set_float32_matmul_precision("high")
     with contextlib.closing(VectorEnv(**assignment.env_arguments)) as env:
         agent = make_agent(config, env)
-        assert env.single_observation_space.shape is not None
-        policy = VectorPolicy(agent, (*env.layout, *env.single_observation_space.shape), deterministic=True)
+        policy = VectorPolicy(agent, (*env.layout, agent.observation_size), deterministic=True)
 
         def act(observation: Tensor) -> Tensor:
             if channel.ready(0.0):  # nothing is sent meanwhile: the parent is gone

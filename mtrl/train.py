@@ -62,12 +62,11 @@ class Trainer:
             num_workers=config.num_workers,
         )
         self.agent = make_agent(config, self.env)
-        assert self.env.single_observation_space.shape is not None
         self.replay = Replay(
             config.buffer_size,
             seeds=config.seeds,
             num_tasks=len(self.tasks),
-            observation_size=self.env.single_observation_space.shape[0],
+            observation_size=self.agent.observation_size,
             action_size=self.agent.action_size,
             device=self.agent.device,
         )

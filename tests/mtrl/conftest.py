@@ -43,7 +43,7 @@ SMALL_RUN = {
 }
 
 OPTIONS = {"log_interval": 9, "checkpoint__interval": 8, "evaluation__interval": 16, "seeds": "0,1"}
-"""Of a small run whose checkpoints, evaluations and lines do not fall together."""
+"""Nothing falls together: metrics are in the middle of an interval, worlds in the middle of an episode."""
 
 
 class FakeEngine:

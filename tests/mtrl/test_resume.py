@@ -33,8 +33,6 @@ from tests.mtrl.test_train import curves
 Train = Callable[..., Path]
 Cli = Callable[..., Result]
 
-# Nothing falls together: metrics are in the middle of an interval, worlds in the middle of an episode.
-
 
 class StoppingEngine(FakeEngine):
     """Stops the run at a step, in the middle of the collection."""

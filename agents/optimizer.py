@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.adam import Adam
 from agents.affine import TASK_AXIS
+from agents.branch import Branch
 from agents.parameters import ParameterVector
 from mtrl.balancers.base import Balancer
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
@@ -52,10 +53,12 @@ class TaskOptimizer:
         if balancer is None or not balancer.replaces_optimizer:
             self.adam_shared = Adam(shared, learning_rate)
         self.learning_rate = learning_rate
+        self._branch = Branch(shared.device, yields=True)
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
         self._measure = torch.compile(self._measure, dynamic=False)  # type: ignore[method-assign]
+        self._sum_squares = torch.compile(self._sum_squares, dynamic=False)  # type: ignore[method-assign]
         self.adam_owned.compile()
         if self.adam_shared is not None:
             self.adam_shared.compile()
@@ -99,16 +102,20 @@ class TaskOptimizer:
             gradients_of = summed_gradients(losses, weights, {**shared, **owned})
             shared_gradient = self.parameters.flat_shared({name: gradients_of[name] for name in shared})
             owned_gradient = self.parameters.flat_owned({name: gradients_of[name] for name in owned})
+            owned_squares = self._sum_squares(owned_gradient)
         else:
             gradients = self._task_gradients(losses, shared, owned, representation)
+            with self._branch:  # a balancer leaves most of a GPU idle while it solves
+                owned_gradient = self.parameters.flat_owned(dict(zip(owned, gradients.owned, strict=True)))
+                owned_squares = self._sum_squares(owned_gradient)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
+            self._branch.join()
             shared_gradient = balanced.direction
-            owned_gradient = self.parameters.flat_owned(dict(zip(owned, gradients.owned, strict=True)))
             owned_factor = 1.0 / self.num_tasks
             metrics["weights"] = balanced.weights
             metrics["gramian"] = balanced.gramian
         metrics["grad_norm"], metrics["nonfinite"] = self._apply(
-            losses.detach(), shared_gradient, owned_gradient, owned_factor
+            losses.detach(), shared_gradient, owned_gradient, owned_squares, owned_factor
         )
         if self.balancer is not None and self.balancer.observes_update:
             with torch.no_grad():
@@ -132,14 +139,20 @@ class TaskOptimizer:
 
     @torch.no_grad()
     def _apply(
-        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor, owned_factor: float
+        self,
+        losses: Tensor,
+        shared_gradient: Tensor,
+        owned_gradient: Tensor,
+        owned_squares: Tensor,
+        owned_factor: float,
     ) -> tuple[Tensor, Tensor]:
         """Clips, steps where everything is finite, and returns the gradients' norms [S] and what is not finite [S].
 
         Args:
+            owned_squares: sum of the owned gradient's squares [S].
             owned_factor: of the owned gradient [S, Q]; it costs no pass of its own.
         """
-        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_gradient, owned_factor)
+        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_squares, owned_factor)
         self.adam_owned.step(owned_gradient, keep, owned_factor * scale)
         if self.adam_shared is not None:
             self.adam_shared.step(shared_gradient, keep, scale)
@@ -148,11 +161,15 @@ class TaskOptimizer:
             self.parameters.shared.sub_(step, alpha=self.learning_rate)
         return norm, nonfinite
 
+    def _sum_squares(self, gradient: Tensor) -> Tensor:
+        """[S] of a gradient [S, N]."""
+        return gradient.square().sum(-1)
+
     def _measure(
-        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor, owned_factor: float
+        self, losses: Tensor, shared_gradient: Tensor, owned_squares: Tensor, owned_factor: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
-        squared_norm = shared_gradient.square().sum(-1) + owned_factor**2 * owned_gradient.square().sum(-1)
+        squared_norm = self._sum_squares(shared_gradient) + owned_factor**2 * owned_squares
         keep = torch.isfinite(squared_norm + losses.sum(-1)).to(losses.dtype)
         norm = squared_norm.sqrt()
         scale = torch.ones_like(norm).unsqueeze(-1)

@@ -204,6 +204,7 @@ class SAC:
         )
         self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
         self._target_branch, self._policy_branch = Branch(self.device), Branch(self.device)
+        self._follow_branch = Branch(self.device, yields=True)
         self._critic_loss, self._actor_loss = critic_loss, actor_loss
         self.noise = Generators(self.seeds, "update", self.device)
         self.exploration = Generators(self.seeds, "exploration", self.device)
@@ -233,8 +234,9 @@ class SAC:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
 
         A seed with a loss or gradient that is not finite stays as it is. Target and policy are computed beside the
-        critics' values; none of the three reads what another one changes. (The policy's encoding of the observations is
-        therefore that of the critic loss, from before the critics' step.)
+        critics' values, and the target critics follow beside the actor's step; none of these reads what another one
+        changes. (The policy's encoding of the observations is therefore that of the critic loss, from before the
+        critics' step.)
 
         Returns:
             metrics on the device: [S, T] per-task losses, temperatures, entropies, values; of `critic/` and `actor/`
@@ -262,6 +264,8 @@ class SAC:
                 critic_loss(self._run(self.critic, {}, batch.observation, batch.action)[0], target)
             ),
         )
+        with self._follow_branch:
+            self._follow(metrics["nonfinite"])
         self._policy_branch.join()
         policy_q, _ = self._values({}, batch.observation, action)
         actor_losses = self._actor_loss(policy_q, log_prob, alpha)
@@ -271,7 +275,8 @@ class SAC:
             policy_features,
             lambda: self._weighed(self._actor_losses_now(batch, noise[:, 1], alpha)),
         )
-        entropy, q_value = self._follow(log_prob, q, metrics["nonfinite"], actor_metrics["nonfinite"])
+        entropy, q_value = self._adapt_temperature(log_prob, q, actor_metrics["nonfinite"])
+        self._follow_branch.join()
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,
@@ -296,7 +301,7 @@ class SAC:
         """
         # Every agent of a process is one more version of these functions: beyond the limit they would run uncompiled.
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
-        names = ["_target", "_critic_loss", "_actor_loss", "_follow"]
+        names = ["_target", "_critic_loss", "_actor_loss", "_follow", "_adapt_temperature"]
         # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
         if not self.critic_optimizer.reads_representation:
             names.append("_values")
@@ -349,17 +354,19 @@ class SAC:
         return actor_loss(self._run(self.critic, {}, batch.observation, action)[0], log_prob, alpha)
 
     @torch.no_grad()
-    def _follow(
-        self, log_prob: Tensor, q: Tensor, critic_skipped: Tensor, actor_skipped: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Temperatures and targets follow, for the seeds that stepped; returns mean entropy and value, [S, T]."""
+    def _follow(self, critic_skipped: Tensor) -> None:
+        """The targets follow the critics of the seeds that stepped."""
+        rate = self.config.tau * (1.0 - critic_skipped).unsqueeze(-1)
+        self.target_shared.lerp_(self.critic_optimizer.parameters.shared, rate)
+        self.target_owned.lerp_(self.critic_optimizer.parameters.owned, rate)
+
+    @torch.no_grad()
+    def _adapt_temperature(self, log_prob: Tensor, q: Tensor, actor_skipped: Tensor) -> tuple[Tensor, Tensor]:
+        """A step of the temperatures of the seeds that stepped; returns mean entropy and value, [S, T]."""
         mean_log_prob = log_prob.mean(-1)
         # The loss is α times a constant, so its gradient with respect to log α is the loss itself.
         gradient = temperature_loss(self.log_alpha, mean_log_prob, -float(self.action_size))
         self.temperature_adam.step(gradient, 1.0 - actor_skipped)
-        rate = self.config.tau * (1.0 - critic_skipped).unsqueeze(-1)
-        self.target_shared.lerp_(self.critic_optimizer.parameters.shared, rate)
-        self.target_owned.lerp_(self.critic_optimizer.parameters.owned, rate)
         return -mean_log_prob, q.mean((1, -1))
 
     def _weighed(self, losses: Tensor) -> Tensor:
@@ -403,9 +410,9 @@ class SAC:
         self.exploration.load_state_dict(state["exploration"])
 
     def policy_state(self) -> dict[str, dict[str, Tensor]]:
-        """What acting needs, copied to the CPU: the actor, and a critic that holds an encoder."""
+        """A copy of what acting needs: the actor, and a critic that holds an encoder."""
         return {
-            network: {name: value.to("cpu", copy=True) for name, value in parameters.items()}
+            network: {name: value.clone() for name, value in parameters.items()}
             for network, parameters in self._network_parameters().items()
             if network in self.acting_networks
         }

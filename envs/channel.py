@@ -29,9 +29,10 @@ class Channel:
             os.write(self.descriptor, _NOTHING)
             return
         content = pickle.dumps(message)
-        rest = memoryview(_OBJECT + len(content).to_bytes(_LENGTH_BYTES) + content)
-        while rest:
-            rest = rest[os.write(self.descriptor, rest) :]
+        for part in (_OBJECT + len(content).to_bytes(_LENGTH_BYTES), content):
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(self.descriptor, rest) :]
 
     def receive(self) -> Any:
         """Waits for the next message.

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +39,10 @@ class Snapshot(NamedTuple):
     tensors: dict[str, dict[str, Tensor]]
     values: dict[str, Any]
 
-    def to_cpu(self) -> None:
-        """Moves the tensors to the host's memory, one after the other."""
+    def move(self, copy: Callable[[Iterable[Tensor]], list[Tensor]]) -> None:
+        """Puts copies in place of all tensors."""
         for tensors in self.tensors.values():
-            tensors.update((name, tensor.cpu()) for name, tensor in tensors.items())
+            tensors.update(zip(tensors, copy(tensors.values()), strict=True))
 
 
 def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None = None) -> Path:

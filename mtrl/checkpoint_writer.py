@@ -7,10 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mtrl import checkpoint
-from mtrl.capture import EXCLUSIVE
+from mtrl.host_copy import HostCopier
 
 
 class CheckpointWriter:
@@ -49,12 +47,8 @@ class CheckpointWriter:
             checkpoint.save(self._directory, step, state, best)
             checkpoint.prune(self._directory, keep)
             return
-        snapshot, stream = checkpoint.snapshot(state), None
-        if torch.cuda.is_available():
-            # Copying to the host does not wait for training, nor training for it.
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-        self._writing = self._thread.submit(self._write, step, snapshot, best, keep, stream)
+        snapshot = checkpoint.snapshot(state)
+        self._writing = self._thread.submit(self._write, step, snapshot, best, keep, HostCopier())
 
     def _write(
         self,
@@ -62,10 +56,9 @@ class CheckpointWriter:
         snapshot: checkpoint.Snapshot,
         best: int | None,
         keep: Collection[int | None],
-        stream: torch.cuda.Stream | None,
+        copier: HostCopier,
     ) -> None:
-        with EXCLUSIVE, torch.cuda.stream(stream):
-            snapshot.to_cpu()
+        snapshot.move(copier)
         checkpoint.write(self._directory, step, snapshot, best)
         checkpoint.prune(self._directory, keep)
 

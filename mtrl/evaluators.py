@@ -21,6 +21,7 @@ from envs.channel import Channel
 from envs.process import Worker, WorkerError, live
 from mtrl.config import TrainConfig
 from mtrl.evaluate import Episodes, evaluation_env_arguments, make_agent, run_episodes
+from mtrl.host_copy import HostCopier
 from mtrl.policy import VectorPolicy, finite_actions
 
 Policy = Mapping[str, Mapping[str, Tensor]]
@@ -112,12 +113,15 @@ class BackgroundEvaluator:
         return Worker(self._assignment, (), __name__)
 
     def start(self, policy: Policy) -> None:
-        # As arrays, which are pickled ten times as fast, and by a thread: the process may be slow to take them.
-        self._policy = {
-            network: {name: value.numpy() for name, value in parameters.items()}
+        # By a thread: the process may be slow to take it.
+        self._sending = self._sender.submit(self._send, policy, HostCopier())
+
+    def _send(self, policy: Policy, copier: HostCopier) -> None:
+        self._policy = {  # as arrays, which are pickled ten times as fast
+            network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        self._sending = self._sender.submit(self._worker.send, self._policy)
+        self._worker.send(self._policy)
 
     def ready(self, seconds: float = 0.0) -> bool:
         return self._worker.channel.ready(seconds)

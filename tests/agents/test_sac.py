@@ -204,7 +204,7 @@ def test_the_temperature_rises_where_entropy_is_below_its_target(
     sac.action_size = sac.action_size - shift  # the target entropy is -A
     before = sac.log_alpha.clone()
     log_prob = torch.full((2, 3, 5), 4.0)  # entropy -4
-    sac._follow(log_prob, torch.zeros(2, 2, 3, 5), torch.zeros(2), torch.zeros(2))
+    sac._adapt_temperature(log_prob, torch.zeros(2, 2, 3, 5), torch.zeros(2))
     assert ((sac.log_alpha > before) == rises).all()
 
 

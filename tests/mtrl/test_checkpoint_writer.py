@@ -99,13 +99,13 @@ def test_nothing_is_copied_during_a_capture(
 ) -> None:
     """A capture fails if another thread copies from the GPU."""
     copied = threading.Event()
-    to_cpu = checkpoint.Snapshot.to_cpu
+    write = checkpoint.write
 
-    def copy(snapshot: checkpoint.Snapshot) -> None:
+    def note(*arguments: Any) -> Path:
         copied.set()
-        to_cpu(snapshot)
+        return write(*arguments)
 
-    monkeypatch.setattr(checkpoint.Snapshot, "to_cpu", copy)
+    monkeypatch.setattr(checkpoint, "write", note)
     with EXCLUSIVE:
         writer.save(10, {"a": {"tensor": torch.ones(3)}}, best=None)
         assert not copied.wait(0.2)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from mtrl.files import write_text
-from mtrl.tensorboard import HeatMap, add_picture, add_scalars, describe, put_before_now
+from mtrl.heat_map import HeatMap
+from mtrl.tensorboard import add_picture, add_scalars, describe, put_before_now
 
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
 

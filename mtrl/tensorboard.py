@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside curves: grouped charts, heat maps, hyper-parameters, configuration and stamp."""
+"""What TensorBoard shows beside curves: grouped charts, pictures, hyper-parameters, configuration and stamp."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -121,58 +119,3 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
     left_out = ("seeds", "run_dir", "device", "num_workers", "num_threads", "checkpoint", "log_interval")
     visit("", {name: value for name, value in config.items() if name not in left_out})
     return settings
-
-
-class HeatMap:
-    """Draws cosines of T tasks [T, T]: red for a conflict, blue for agreement; the frame is drawn once.
-
-    Each cell is a tile that is drawn once for each hundredth: to write a hundred numbers takes thirty milliseconds.
-    """
-
-    RED, WHITE, BLUE, GREY = (
-        np.array(c) for c in ((178, 24, 43), (247, 247, 247), (33, 102, 172), (160,) * 3)
-    )
-    MARGIN, TOP = 190, 24  # pixels for the names and for the numbers
-
-    def __init__(self, tasks: Sequence[str]) -> None:
-        self.legible = len(tasks) <= 12  # in every cell its number
-        self.size = 40 if self.legible else 14
-        self.font = ImageFont.load_default(12)
-        self._tiles: dict[int | None, NDArray[np.uint8]] = {}
-        side = self.size * len(tasks)
-        self.frame = Image.new("RGB", (self.MARGIN + side, self.TOP + side), "white")
-        draw = ImageDraw.Draw(self.frame)
-        for i, task in enumerate(tasks):
-            middle = (i + 0.5) * self.size
-            row = (self.MARGIN - 6, self.TOP + middle)
-            draw.text(row, f"{task}  {i + 1}", fill="black", font=self.font, anchor="rm")
-            if self.legible or i % 5 == 4:
-                column = (self.MARGIN + middle, self.TOP / 2)
-                draw.text(column, str(i + 1), fill="black", font=self.font, anchor="mm")
-
-    def __call__(self, cosine: NDArray[np.float64]) -> Image.Image:
-        """The picture; grey where there is no cosine (NaN)."""
-        num_tasks = len(cosine)
-        hundredths = [None if np.isnan(value) else round(100 * value) for value in cosine.flat]
-        tiles = np.stack([self._tile(value) for value in hundredths])
-        rows = tiles.reshape(num_tasks, num_tasks, self.size, self.size, 3).swapaxes(1, 2)
-        picture = self.frame.copy()
-        cells = Image.fromarray(rows.reshape(num_tasks * self.size, num_tasks * self.size, 3))
-        picture.paste(cells, (self.MARGIN, self.TOP))
-        return picture
-
-    def _tile(self, hundredths: int | None) -> NDArray[np.uint8]:
-        """A cell [size, size, 3]."""
-        if hundredths not in self._tiles:
-            color = self.GREY
-            if hundredths is not None:
-                far = self.RED if hundredths < 0 else self.BLUE
-                color = (self.WHITE + abs(hundredths) / 100 * (far - self.WHITE)).round()
-            tile = Image.new("RGB", (self.size, self.size), tuple(int(c) for c in color))
-            if self.legible and hundredths is not None:
-                fill = "white" if abs(hundredths) > 60 else "black"
-                middle = (self.size / 2, self.size / 2)
-                text = f"{hundredths / 100:.2f}"
-                ImageDraw.Draw(tile).text(middle, text, fill=fill, font=self.font, anchor="mm")
-            self._tiles[hundredths] = np.asarray(tile)
-        return self._tiles[hundredths]

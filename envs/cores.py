@@ -1,13 +1,20 @@
-"""How many processor cores there are to use."""
+"""Which processor cores there are to use, and who uses them."""
 
+import contextlib
 import os
+from collections.abc import Collection
 
 _MANY = 9
 
 
+def list_cores() -> list[int]:
+    """The cores that this thread may run on, by number; none where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 def available_cores() -> int:
-    """The cores that this process may run on: fewer than the machine's under `taskset`, in a container or a job."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may run on: fewer than the machine's under `taskset`, in a container or a job."""
+    return len(list_cores()) or os.cpu_count() or 1
 
 
 def default_workers() -> int:
@@ -15,3 +22,9 @@ def default_workers() -> int:
     then: on sixteen that made steps quicker by a seventh, while the core is a sixteenth."""
     cores = available_cores()
     return cores - 1 if cores >= _MANY else cores
+
+
+def pin(thread: int, cores: Collection[int]) -> None:
+    """Keeps a thread, or a process of one, on these cores, unless it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.sched_setaffinity(thread, cores)

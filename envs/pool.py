@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from envs.benchmarks import Protocol
 from envs.board import Board, allocate_board
-from envs.cores import available_cores
+from envs.cores import available_cores, list_cores, pin
 from envs.process import Worker, WorkerError
 from envs.shares import queues, reach, share, slots_of
 from envs.worker import Assignment, engine_class
@@ -76,6 +77,7 @@ class Pool:
         self.buffers = Buffers.attach(self.descriptors[0], len(worlds), num_goals)
         self.local: Engine | None = None
         self.workers: list[Worker] = []
+        self._cores: list[int] = []  # of the caller's thread and the workers, while they are pinned
         self.portable = True
         if num_workers == 0:
             self.local = engine_class(engine)(worlds, protocol, self.buffers)
@@ -103,12 +105,39 @@ class Pool:
         return Worker(assignment, self.descriptors)
 
     def close(self) -> None:
+        self.unpin()
         for worker in self.workers:
             worker.stop()
         self.workers, self.local = [], None
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = []
+
+    # ---------------------------------------------------------------- cores
+
+    def pin(self) -> None:
+        """Keeps the caller's thread and each worker on a core of their own, if that takes every core there is.
+
+        Otherwise two of them may share one, and a step waits for both one after the other, as long as other processes
+        keep the rest busy: Linux does not move a thread to a core that runs something, be it in its idle class.
+        """
+        cores = list_cores()
+        if not self._cores and len(cores) == 1 + len(self.workers):
+            first = os.getpid() % len(cores)  # the callers of several pools do not all wait on the same core
+            self._cores = cores[first:] + cores[:first]
+            self._caller = threading.get_native_id()
+            for thread, core in zip(self._threads(), self._cores, strict=True):
+                pin(thread, [core])
+
+    def unpin(self) -> None:
+        """Undoes `pin`."""
+        if self._cores:
+            for thread in self._threads():
+                pin(thread, self._cores)
+            self._cores = []
+
+    def _threads(self) -> list[int]:
+        return [self._caller, *(worker.process.pid for worker in self.workers)]
 
     # ---------------------------------------------------------------- messages
 
@@ -139,6 +168,8 @@ class Pool:
         self.workers[index].stop()
         self.board.wake(index)
         self.workers[index] = self._start(index)
+        if self._cores:
+            pin(self.workers[index].process.pid, [self._cores[1 + index]])  # it has inherited the caller's
         failures = self._collect([index], self.start_timeout)[1]
         self._listen()
         if failures:

@@ -46,6 +46,8 @@ _RELATIVE_COST = {
 _TASK_COST = 0.05
 """What a process spends on a task whatever the number of worlds."""
 
+_PRECISION = 1e-3
+
 _SPARE_TASKS = 4
 """So many tasks besides its own can a process step: each takes memory, and more hardly make a step shorter."""
 
@@ -57,8 +59,8 @@ def share(worlds: Sequence[World], count: int) -> list[list[World]]:
     cheapest.
     """
     ordered = sorted(worlds, key=lambda world: world.task)
-    low, high = 0.0, sum(map(_cost, ordered)) + _TASK_COST * len(ordered)
-    while high - low > 1e-3:
+    low, high = 0.0, sum(map(_cost, ordered)) + _TASK_COST * len(ordered) + _PRECISION
+    while high - low > _PRECISION:
         middle = (low + high) / 2
         low, high = (low, middle) if len(_cut(ordered, middle)) <= count else (middle, high)
     return _cut(ordered, high)

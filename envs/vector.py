@@ -186,6 +186,19 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         faults, self._faults = self._faults, []
         return faults
 
+    def pin(self) -> None:
+        """From now on the calling thread and each worker process have a core of their own, if that takes every core.
+
+        For the time in which other processes keep the rest busy, as an evaluation beside training does: on sixteen
+        cores a step took a quarter longer otherwise, and one in ten took twice as long. What the thread starts
+        meanwhile shares its core.
+        """
+        self._pool.pin()
+
+    def unpin(self) -> None:
+        """They may run wherever they could before."""
+        self._pool.unpin()
+
     @property
     def processes(self) -> list[int]:
         """The ids of the worker processes."""

@@ -19,8 +19,8 @@ _LEVELS = 6  # from a shade to the colour of text on it
 class HeatMap:
     """Draws cosines of T tasks [T, T]: red for a conflict, blue for agreement; the frame is drawn once.
 
-    A picture has a palette and is put together from tiles, one for each hundredth, which are drawn when first needed: to
-    write a hundred numbers takes thirty milliseconds, and colours of three bytes take four times as long.
+    A picture has a palette and is put together from tiles, one for each hundredth, which are drawn when first needed:
+    to write a hundred numbers takes thirty milliseconds, and colours of three bytes take four times as long.
     """
 
     MARGIN, TOP = 190, 24  # pixels for the names and for the numbers

@@ -40,6 +40,12 @@ def test_worlds_of_a_task_stay_together() -> None:
     assert sorted(len({world.task for world in part}) for part in shares) == [1] * 10
 
 
+@pytest.mark.parametrize("benchmark", ["MT3", "MT10", "MT25", "MT50"])
+def test_one_share_has_all_whatever_is_rounded(benchmark: str) -> None:
+    worlds = make_worlds(benchmark)
+    assert [len(part) for part in share(worlds, 1)] == [len(worlds)]
+
+
 def test_as_many_shares_as_worlds_at_most() -> None:
     assert len(share(make_worlds("MT10"), 16)) == 10
 

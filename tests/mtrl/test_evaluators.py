@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from agents.sac import SAC
+from envs import VectorEnv
 from envs.worlds import Fault
 from mtrl import checkpoint, train
 from mtrl.config import TrainConfig
@@ -184,6 +185,18 @@ def test_training_goes_on_meanwhile(
 ) -> None:
     assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
     assert_same_outcome(whole, tmp_path / "run")
+
+
+def test_training_keeps_to_its_cores_meanwhile(
+    in_background: None, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    for name in ("pin", "unpin"):
+        monkeypatch.setattr(VectorEnv, name, lambda self, name=name: calls.append(name))
+    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
+    evaluations = [line for line in sorted_lines(tmp_path / "run") if "evaluation/success" in line]
+    assert len(evaluations) > 1
+    assert calls == ["pin", "unpin"] * len(evaluations)
 
 
 class SignalledEngine(FakeEngine):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from mtrl.policy import VectorPolicy, finite_actions
 
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""
+_Arrays = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 _CHANCES = 2
 
@@ -96,42 +97,76 @@ class ForegroundEvaluator:
 
 
 class BackgroundEvaluator:
-    """Judges in a process of its own, with its own worlds, which leaves the processor to training where both want it.
+    """Judges in processes of its own, with their own worlds, which leave the processor to training where both want it.
 
+    With several seeds these are two, each for some of them: one simulates while the other waits for its actions.
     A process that fails is replaced once by another, which judges the same policy.
     """
 
     background = True
 
     def __init__(self, config: TrainConfig) -> None:
-        self._assignment = _Assignment(config, _env_arguments(config))
-        self._policy: dict[str, dict[str, NDArray[np.float32]]] = {}
-        self._worker = self._start_worker()
+        middle = (len(config.seeds) + 1) // 2
+        parts = [part for part in (config.seeds[:middle], config.seeds[middle:]) if part]
+        self._judges = [_Judge(dataclasses.replace(config, seeds=part)) for part in parts]
         self._sender = ThreadPoolExecutor(1, "policy")
 
-    def _start_worker(self) -> Worker:
-        return Worker(self._assignment, (), __name__)
-
     def start(self, policy: Policy) -> None:
-        # By a thread: the process may be slow to take it.
+        # By a thread: the processes may be slow to take it.
         self._sending = self._sender.submit(self._send, policy, HostCopier())
 
     def _send(self, policy: Policy, copier: HostCopier) -> None:
-        self._policy = {  # as arrays, which are pickled ten times as fast
+        arrays = {  # which are pickled ten times as fast as tensors
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        self._worker.send(self._policy)
+        first = 0
+        for judge in self._judges:
+            seeds = slice(first, first := first + judge.num_seeds)
+            judge.send({n: {name: x[seeds] for name, x in values.items()} for n, values in arrays.items()})
 
     def ready(self, seconds: float = 0.0) -> bool:
-        return self._worker.channel.ready(seconds)
+        return all(judge.ready(seconds) for judge in self._judges)
 
     def result(self) -> Judged:
         """
         Raises:
-            RuntimeError: the process failed, and so did another one.
+            RuntimeError: a process failed, and so did another one.
         """
         self._sending.result()
+        judged = [judge.receive() for judge in self._judges]
+        episodes = {
+            name: np.concatenate([vars(part.episodes)[name] for part in judged])
+            for name in vars(judged[0].episodes)
+        }
+        return Judged(Episodes(**episodes), np.concatenate([part.finite for part in judged]))
+
+    def close(self) -> None:
+        for judge in self._judges:
+            judge.close()
+        self._sender.shutdown()
+
+
+class _Judge:
+    """A process that judges the policies of some seeds, and another one if it fails."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.num_seeds = len(config.seeds)
+        self._assignment = _Assignment(config, _env_arguments(config))
+        self._policy: _Arrays = {}
+        self._worker = self._start_worker()
+
+    def _start_worker(self) -> Worker:
+        return Worker(self._assignment, (), __name__)
+
+    def send(self, policy: _Arrays) -> None:
+        self._policy = policy
+        self._worker.send(policy)
+
+    def ready(self, seconds: float) -> bool:
+        return self._worker.channel.ready(seconds)
+
+    def receive(self) -> Judged:
         for chance in range(_CHANCES):
             try:
                 judged: Judged = self._worker.receive()[0]
@@ -149,10 +184,9 @@ class BackgroundEvaluator:
 
     def close(self) -> None:
         self._worker.stop()
-        self._sender.shutdown()
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Assignment:
     config: TrainConfig
     env_arguments: dict[str, Any]
@@ -188,7 +222,7 @@ def _judge_all(channel: Channel) -> None:
             return policy.finish()
 
         while True:
-            arrays: dict[str, dict[str, NDArray[np.float32]]] = channel.receive()
+            arrays: _Arrays = channel.receive()
             agent.load_policy(
                 {
                     network: {name: torch.from_numpy(value) for name, value in parameters.items()}

@@ -51,8 +51,8 @@ class DyingEngine(FakeEngine):
 
 
 @pytest.fixture
-def config(fake: Callable, tmp_path: Path) -> TrainConfig:
-    return make_config(tmp_path / "run", seeds=[0, 1])
+def config(fake: Callable, tmp_path: Path, request: pytest.FixtureRequest) -> TrainConfig:
+    return make_config(tmp_path / "run", seeds=getattr(request, "param", [0, 1]))
 
 
 @pytest.fixture
@@ -74,6 +74,7 @@ def assert_equal(first: Judged, second: Judged) -> None:
     np.testing.assert_array_equal(first.finite, second.finite)
 
 
+@pytest.mark.parametrize("config", [[4], [0, 1], [5, 2, 7]], indirect=True)
 def test_both_judge_alike(config: TrainConfig, agent: SAC, background: BackgroundEvaluator) -> None:
     foreground = ForegroundEvaluator(config, agent, lambda: None)
     returns = []
@@ -85,7 +86,7 @@ def test_both_judge_alike(config: TrainConfig, agent: SAC, background: Backgroun
         judged = foreground.result()
         assert_equal(judged, background.result())
         assert judged.finite.all()
-        assert judged.episodes.returns.shape == (2, 3, 4)
+        assert judged.episodes.returns.shape == (len(config.seeds), 3, 4)
         returns.append(judged.episodes.returns)
     assert not np.array_equal(*returns)
     foreground.close()
@@ -110,6 +111,15 @@ def test_the_agent_in_training_stays_as_it_is(config: TrainConfig, agent: SAC) -
             assert_same_state(before[name], parameters)
 
 
+def test_seeds_are_shared_between_two_processes(
+    config: TrainConfig, agent: SAC, background: BackgroundEvaluator
+) -> None:
+    background.start(agent.policy_state())
+    background.result()
+    processes = {judge._worker.process.pid for judge in background._judges}
+    assert len(processes) == 2
+
+
 def test_seeds_whose_actions_are_not_finite_are_named(
     config: TrainConfig, agent: SAC, background: BackgroundEvaluator
 ) -> None:
@@ -126,8 +136,9 @@ def test_a_process_that_dies_is_replaced_once(
 ) -> None:
     background.start(agent.policy_state())
     expected = background.result()
-    background._worker.process.kill()
-    background._worker.process.wait()
+    for judge in background._judges:
+        judge._worker.process.kill()
+        judge._worker.process.wait()
     background.start(agent.policy_state())
     assert_equal(background.result(), expected)
     assert "evaluation: the process died (signal 9); another one begins again." in capfd.readouterr().err
@@ -153,8 +164,9 @@ def test_the_process_ends_when_its_parent_is_gone(
     if engine is SlowEngine:
         evaluator.start(agent.policy_state())
         assert not evaluator.ready(0.2)
-    evaluator._worker.channel.close()
-    assert evaluator._worker.process.wait(timeout=60) == 0
+    for judge in evaluator._judges:
+        judge._worker.channel.close()
+        assert judge._worker.process.wait(timeout=60) == 0
 
 
 # ------------------------------------------------------------------------------------------------ training

@@ -22,8 +22,8 @@ from envs.shares import queues, reach, share, slots_of
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-# Seconds that are waited without going to sleep: for the end of a step, where no worker needs the core, and by a worker
-# for the next step, longer where it has a core of its own and the last step came within that time.
+# Seconds that are waited without going to sleep: for the end of a step, where nobody needs the core, and by a worker for
+# the next step, longer where it has a core of its own and the last step came within that time.
 _PATIENCE = 5e-3
 _SPIN, _LONG_SPIN = 200e-6, 2e-3
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed
@@ -119,7 +119,8 @@ class Pool:
         """Keeps the caller's thread and each worker on a core of their own, if that takes every core there is.
 
         Otherwise two of them may share one, and a step waits for both one after the other, as long as other processes
-        keep the rest busy: Linux does not move a thread to a core that runs something, be it in its idle class.
+        keep the rest busy: Linux does not move a thread to a core that runs something, be it in its idle class. The
+        caller leaves its core to the others while it waits for a step.
         """
         cores = list_cores()
         if not self._cores and len(cores) == 1 + len(self.workers):
@@ -210,7 +211,7 @@ class Pool:
         self.board.sort()  # while the workers work
         deadline = time.monotonic() + self.timeout
         chances = dict.fromkeys(range(len(self.workers)), _CHANCES)
-        while not self.board.complete(_PATIENCE if self._spare_core else 0.0):
+        while not self.board.complete(_PATIENCE if self._spare_core and not self._cores else 0.0):
             failures = self._hear(self._sleep(deadline), outcome)
             if not failures and time.monotonic() >= deadline:
                 reason = f"its worker process did not answer within {self.timeout:g} s"

@@ -22,8 +22,8 @@ from envs.shares import queues, reach, share, slots_of
 from envs.worker import Assignment, engine_class
 from envs.worlds import Buffers, Engine, Fault, World, allocate_buffers
 
-# Seconds that are waited without going to sleep: for the end of a step, where nobody needs the core, and by a worker for
-# the next step, longer where it has a core of its own and the last step came within that time.
+# Seconds that are waited without going to sleep: for the end of a step, where nobody needs the core, and by a worker
+# for the next step, longer where it has a core of its own and the last step came within that time.
 _PATIENCE = 5e-3
 _SPIN, _LONG_SPIN = 200e-6, 2e-3
 _LOOK = 1.0  # seconds after which a worker that died while it had nothing to do is noticed

@@ -17,10 +17,9 @@ def available_cores() -> int:
     return len(list_cores()) or os.cpu_count() or 1
 
 
-def default_workers() -> int:
+def default_workers(cores: int) -> int:
     """A process for each core; of many cores one is left to the process that waits for the others, which need not sleep
     then: on sixteen that made steps quicker by a seventh, while the core is a sixteenth."""
-    cores = available_cores()
     return cores - 1 if cores >= _MANY else cores
 
 

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from envs.benchmarks import Benchmark, Protocol
-from envs.cores import default_workers
+from envs.cores import available_cores, default_workers
 from envs.goals import benchmark_goals
 from envs.pool import Outcome, Pool
 from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, World
@@ -44,7 +44,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         worlds_per_task: W.
         goal_order: "random" draws a goal at each reset; "sequential" takes goal (k·W + w) mod num_goals at
             reset k of world w, so that the W worlds of a task go through all goals in order.
-        num_workers: processes to spread the worlds over (default: `default_workers()`); 0 uses this one.
+        num_workers: processes to spread the worlds over (default: as `default_workers` says); 0 uses this one.
         timeout: seconds after which a worker process that does not answer is replaced.
 
     Raises:
@@ -104,7 +104,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             engine,
             self._worlds,
             protocol,
-            default_workers() if num_workers is None else num_workers,
+            default_workers(available_cores()) if num_workers is None else num_workers,
             timeout,
             num_goals=self.layout[0] * self.layout[1] * protocol.num_goals,
         )

@@ -159,7 +159,7 @@ class TrainConfig:
             checkpoint=checkpoint,
             random_steps=_default(self.random_steps, preset.random_steps),
             device=resolve_device(self.device),
-            num_workers=_default(self.num_workers, default_workers()),
+            num_workers=_default(self.num_workers, default_workers(available_cores())),
             run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
         )
         resolved._check()

@@ -90,7 +90,7 @@ def main(config: EnvBenchmark) -> None:
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
-    workers = min(default_workers() if config.workers is None else config.workers, worlds)
+    workers = min(default_workers(available_cores()) if config.workers is None else config.workers, worlds)
     bare_processes = min(available_cores() if config.workers is None else max(config.workers, 1), worlds)
     engine = _Engine(benchmark, horizon, worlds, workers)
     asynchronous = _Async(benchmark, horizon, processes)

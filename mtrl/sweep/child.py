@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from mtrl.cli import main
+CORES = "MTRL_CORES"  # a variable: the cores that the process is kept to
 
 
 def _follow(parent: int) -> None:
@@ -22,5 +22,9 @@ def _follow(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    if cores := os.environ.pop(CORES, ""):  # before anything starts threads
+        os.sched_setaffinity(0, map(int, cores.split(",")))
     threading.Thread(target=_follow, args=[int(sys.argv[1])], daemon=True).start()
+    from mtrl.cli import main
+
     sys.exit(main(sys.argv[2:]))

@@ -19,7 +19,7 @@ from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
 from mtrl.sweep.config import SweepConfig, parse_request
-from mtrl.sweep.local import LocalExecutor, slots
+from mtrl.sweep.local import LocalExecutor, slots, with_cores
 from mtrl.sweep.plan import Method, Run, methods
 from mtrl.sweep.state import Progress, is_finished, last_step
 from mtrl.sweep.table import LiveTable, duration
@@ -90,7 +90,9 @@ def _make_executor(config: SweepConfig, found: Sequence[Method]) -> Executor:
     devices = {method.device for method in found}
     device = "cuda" if "cuda" in devices else "auto" if "auto" in devices else "cpu"
     if config.executor == "local":
-        return LocalExecutor(config.directory, slots(config, device), config.retries)
+        return LocalExecutor(
+            config.directory, with_cores(slots(config, device), config.cores_per_run), config.retries
+        )
     from mtrl.sweep.cluster import RayExecutor
 
     return RayExecutor(config, device)

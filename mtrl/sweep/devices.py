@@ -18,7 +18,7 @@ from mtrl.signals import Interrupted
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
 from mtrl.sweep.config import SweepConfig
-from mtrl.sweep.local import LocalExecutor, visible_gpus
+from mtrl.sweep.local import LocalExecutor, visible_gpus, with_cores
 from mtrl.sweep.plan import methods
 from mtrl.sweep.state import is_finished
 
@@ -69,7 +69,8 @@ def resume_on_devices(run_dir: Path) -> int:
     content = yaml.safe_load((run_dir / _FILE).read_text())
     sweep = dataclasses.replace(SweepConfig(**content["sweep"]), sweep_dir=str(run_dir))
     (method,) = methods(sweep)
-    executor = LocalExecutor(run_dir, places(content["devices"], method.device), sweep.retries)
+    slots = with_cores(places(content["devices"], method.device), sweep.cores_per_run)
+    executor = LocalExecutor(run_dir, slots, sweep.retries)
     assert isinstance(sweep.seeds_per_run, int)
     size = sweep.seeds_per_run
     with locked(run_dir):

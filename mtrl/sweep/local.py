@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from envs.cores import available_cores
+from envs.cores import available_cores, list_cores
 from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
+from mtrl.sweep.child import CORES
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed
@@ -38,6 +39,18 @@ def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
             f"A run takes {config.cores_per_run} cores (cores_per_run), and the sweep has {cores}."
         )
     return [{} for _ in range(cores // config.cores_per_run)]
+
+
+def with_cores(slots: list[dict[str, str]], cores_per_run: int) -> list[dict[str, str]]:
+    """The slots, each with cores of its own, unless a run takes one only or there are too few for all.
+
+    A run then counts and pins what it may use as if it had a smaller machine to itself.
+    """
+    cores = list_cores()
+    if cores_per_run == 1 or len(slots) * cores_per_run > len(cores):
+        return slots
+    parts = [cores[i * cores_per_run : (i + 1) * cores_per_run] for i in range(len(slots))]
+    return [{**slot, CORES: ",".join(map(str, part))} for slot, part in zip(slots, parts, strict=True)]
 
 
 def visible_gpus() -> list[str]:
@@ -106,8 +119,8 @@ class LocalExecutor:
 
     def memory(self) -> float:
         """Bytes that a run may take."""
-        on_gpu = "CUDA_VISIBLE_DEVICES" in self._free[0]
-        sharing = self._free.count(self._free[0])
+        gpus = [slot.get("CUDA_VISIBLE_DEVICES") for slot in self._free]
+        on_gpu, sharing = gpus[0] is not None, gpus.count(gpus[0])
         return memory_of_a_slot(self.slots, 1 / sharing if on_gpu else 0.0)
 
     def close(self) -> None:

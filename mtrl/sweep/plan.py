@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from agents.sac import SACConfig
+from envs.cores import default_workers
 from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
 from mtrl.names import expand_names, unknown
 from mtrl.parsing import dump, parse, read_config, train_config, train_parser
@@ -113,7 +114,7 @@ def methods(config: SweepConfig) -> list[Method]:
                     "classes of the same name need different options."
                 )
             # What the machine would decide by the number of all its cores, though it has several runs.
-            workers = 0 if config.cores_per_run == 1 else config.cores_per_run
+            workers = 0 if config.cores_per_run == 1 else default_workers(config.cores_per_run)
             for option, value in (("num_workers", workers), ("num_threads", config.cores_per_run)):
                 if options.get(option) is None:
                     options[option] = value

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from envs import cores
 from envs.cores import available_cores, default_workers
 
 
@@ -21,8 +20,5 @@ def test_cores_that_are_taken_away_do_not_count() -> None:
 
 
 @pytest.mark.parametrize(("available", "workers"), [(1, 1), (2, 2), (8, 8), (9, 8), (16, 15)])
-def test_of_many_cores_one_has_no_worker(
-    monkeypatch: pytest.MonkeyPatch, available: int, workers: int
-) -> None:
-    monkeypatch.setattr(cores, "available_cores", lambda: available)
-    assert default_workers() == workers
+def test_of_many_cores_one_has_no_worker(available: int, workers: int) -> None:
+    assert default_workers(available) == workers

@@ -1,5 +1,6 @@
 """The local executor on processes of its own kind, without training."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from envs.cores import available_cores, list_cores
 from mtrl.sweep import local
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.local import LocalExecutor
@@ -82,3 +84,23 @@ def test_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local.torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ValueError, match="no GPU was found"):
         local.slots(SweepConfig(), "cuda")
+
+
+def test_runs_of_several_cores_have_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "list_cores", lambda: [0, 1, 4, 5, 6])
+    gpus = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "01"]
+    placed = local.with_cores(gpus, 2)
+    assert placed == [gpus[0] | {"MTRL_CORES": "0,1"}, gpus[1] | {"MTRL_CORES": "4,5"}]
+    for cores_per_run in (1, 3):  # one is not enough for what runs beside training; three are not there twice
+        assert local.with_cores(gpus, cores_per_run) == gpus
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="needs two cores")
+def test_a_run_is_kept_to_its_cores() -> None:
+    core = list_cores()[1]
+    code = "import os, runpy, sys; sys.argv = ['child', str(os.getppid()), '--help']"
+    code += "\ntry: runpy.run_module('mtrl.sweep.child', run_name='__main__')"
+    code += "\nfinally: print(os.sched_getaffinity(0), 'MTRL_CORES' in os.environ)"
+    environment = os.environ | {"MTRL_CORES": str(core)}
+    output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert output.splitlines()[-1] == f"{{{core}}} False"

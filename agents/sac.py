@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from agents.actor_critic import NUM_CRITICS, Actor, Critic
 from agents.adam import Adam
 from agents.branch import Branch
 from agents.layers import Axes
@@ -35,7 +36,6 @@ from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.generators import Generators
 
-NUM_CRITICS = 2
 #: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
 _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
     "max_autotune_gemm": True,
@@ -85,54 +85,6 @@ class Batch(NamedTuple):
     reward: Tensor
     next_observation: Tensor
     terminated: Tensor
-
-
-class Actor(nn.Module):
-    """The policy's mean and log standard deviation before squashing, and its representation."""
-
-    def __init__(self, axes: Axes, architecture: Architecture, in_features: int, action_size: int) -> None:
-        super().__init__()
-        self.network = architecture.build(axes.with_critics(1), _padded(in_features), 2 * action_size)
-
-    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """encoded [S, 1, T, B, F] to mean and log_std [S, T, B, A] and features [S, 1, T, B, F']."""
-        features = self.network.features(_pad(encoded))
-        mean, log_std = self.network.head(features).squeeze(1).chunk(2, dim=-1)
-        return mean, log_std, features
-
-
-class Critic(nn.Module):
-    """E action values, and the observation encoder that actor and critics may share."""
-
-    def __init__(
-        self, axes: Axes, architecture: Architecture, observation_size: int, action_size: int
-    ) -> None:
-        super().__init__()
-        self.encoder = architecture.build_encoder(axes.with_critics(1), observation_size)
-        self.encoded_size = observation_size if self.encoder is None else self.encoder.out_features
-        in_features = _padded(self.encoded_size + action_size)
-        self.network = architecture.build(axes.with_critics(NUM_CRITICS), in_features, 1)
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """observation [S, T, B, O] to the networks' input [S, 1, T, B, F]."""
-        observation = observation.unsqueeze(1)
-        return observation if self.encoder is None else self.encoder(observation)
-
-    def forward(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """observation [S, T, B, O] and action [S, T, B, A] to values [S, E, T, B] and features [S, E, T, B, F']."""
-        inputs = torch.cat([self.encode(observation), action.unsqueeze(1)], dim=-1)
-        features = self.network.features(_pad(inputs))
-        return self.network.head(features).squeeze(-1), features
-
-
-def _padded(size: int) -> int:
-    """The next multiple of 4: matrix products on tensor cores need rows of 16 bytes, and fall back without them."""
-    return -(-size // 4) * 4
-
-
-def _pad(inputs: Tensor) -> Tensor:
-    missing = _padded(inputs.shape[-1]) - inputs.shape[-1]
-    return nn.functional.pad(inputs, (0, missing)) if missing else inputs
 
 
 def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:

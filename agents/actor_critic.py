@@ -1,4 +1,4 @@
-"""The two networks of the agent, each of one architecture: a policy, and critics with an encoder that both may share."""
+"""The two networks of the agent, each of one architecture: policy, and critics with an encoder that both may share."""
 
 from __future__ import annotations
 

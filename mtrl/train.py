@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 import envs
 from mtrl import checkpoint
-from mtrl.capture import Captured
 from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.collector import Collector
 from mtrl.config import TrainConfig
@@ -25,8 +24,8 @@ from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluate import make_agent, nan_mean
 from mtrl.evaluators import BackgroundEvaluator, Evaluator, ForegroundEvaluator
 from mtrl.frozen import FrozenSeeds
+from mtrl.learner import Learner
 from mtrl.logger import Logger
-from mtrl.metrics import UpdateMetrics
 from mtrl.progress import Progress
 from mtrl.replay import Replay
 from mtrl.signals import Interrupted, StopRequest
@@ -78,7 +77,7 @@ class Trainer:
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
         self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.update_metrics = UpdateMetrics()
+        self.learner = Learner(self.agent, self.replay, config.batch_size, self.frozen, self._freeze)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         self.pending_evaluation: int | None = None  # of the policy of which step
         self.stop_request = StopRequest()
@@ -86,7 +85,6 @@ class Trainer:
         self.best_success = -1.0
         if checkpoint_path is not None:
             self._restore(checkpoint_path)
-        self._make_update()
         self.evaluator: Evaluator = (
             BackgroundEvaluator(config)
             if self.overlap
@@ -157,34 +155,11 @@ class Trainer:
     def learn(self) -> None:
         """The updates of one vector step; on a GPU they are queued and not waited for."""
         for _ in range(self.config.updates_per_step):
-            self.update()
-
-    def _update(self) -> None:
-        batch = self.replay.sample(self.config.batch_size)
-        if self.frozen.reasons:
-            # What is not finite changes nothing of its seed, and nothing of the others.
-            batch = batch._replace(observation=batch.observation.masked_fill(self._frozen_mask, torch.nan))
-        metrics = self.agent.update(batch)
-        if self.agent.device.type == "cpu":
-            self._check_finite({name: value.numpy() for name, value in metrics.items()})
-        self.update_metrics.add(metrics)
-
-    def _make_update(self) -> None:
-        self._frozen_mask = torch.tensor(self.frozen.mask, device=self.agent.device)[:, None, None, None]
-        cpu = self.agent.device.type == "cpu"
-        self.update = self._update if cpu else Captured(self._update, self._generators())
-
-    def _generators(self) -> list[torch.Generator]:
-        """Every generator that an update draws from."""
-        generators = self.agent.update_generators() + self.replay.generators.generators
-        return [g for g in generators if g.device.type == "cuda"]
+            self.learner.update()
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call."""
-        metrics = self.update_metrics.read()
-        self._check_finite(metrics)
-        metrics = {name: values for name, values in metrics.items() if not name.endswith("nonfinite")}
-        metrics |= self.collector.episode_metrics.read()
+        metrics = self.learner.read_metrics() | self.collector.episode_metrics.read()
         cosine_matrices = {}
         for network in ("critic", "actor"):
             gramian = metrics.pop(f"{network}/gramian", None)
@@ -288,7 +263,7 @@ class Trainer:
                 "learns_from": self.learns_from,
                 "pending_evaluation": self.pending_evaluation,
                 "frozen": self.frozen.state_dict(),
-                "update_metrics": self.update_metrics.state_dict(),
+                "update_metrics": self.learner.state_dict(),
                 **self.collector.state_dict(),
             },
             "env": self.env.state_dict(),
@@ -303,11 +278,12 @@ class Trainer:
         self.agent.load_state_dict(state["agent"])
         self.env.load_state_dict(state["env"])
         self.collector.load_state_dict(loop)
-        self.update_metrics.load_state_dict(loop["update_metrics"], self.agent.device)
+        self.learner.load_state_dict(loop["update_metrics"])
         self.best_step, self.best_success = loop["best_step"], loop["best_success"]
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.pending_evaluation = loop.get("pending_evaluation")
         self.frozen.load_state_dict(loop.get("frozen", {}))
+        self.learner.leave_out_frozen()
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
         elif self.step > 0:
@@ -320,11 +296,6 @@ class Trainer:
                 file=sys.stderr,
             )
 
-    def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
-        for name, bad in metrics.items():
-            if name.endswith("nonfinite"):
-                self._freeze(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
-
     def _freeze(self, bad: NDArray[np.bool_], reason: str) -> None:
         """Seeds [S] that are bad are trained no more; training stops where no other is left."""
         new = bad & ~self.frozen.mask
@@ -335,7 +306,7 @@ class Trainer:
             self._stop(f"{reason} (seeds {seeds})")
         self.frozen.add(new, self.step, reason)
         self.frozen.write(self.run_dir)
-        self._make_update()
+        self.learner.leave_out_frozen()
         print(
             f"Step {self.step}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
             file=sys.stderr,

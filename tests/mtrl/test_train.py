@@ -135,14 +135,14 @@ def test_number_of_updates(fake: Callable, tmp_path: Path, worlds: int, updates:
     )
     trainer = Trainer(config, tmp_path / "run")
     count = 0
-    update = trainer.update
+    update = trainer.learner.update
 
     def counted() -> None:
         nonlocal count
         count += 1
         update()
 
-    trainer.update = counted
+    trainer.learner.update = counted
     tmp_path.joinpath("run").mkdir()
     trainer.run()
     trainer.close()

@@ -52,6 +52,7 @@ def arguments(
     worlds_per_task: int = 1,
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
+    spin: bool = True,
 ) -> dict[str, Any]:
     """What `make` gives to `VectorEnv`: another process can make the same one of it.
 
@@ -76,6 +77,7 @@ def arguments(
         "worlds_per_task": worlds_per_task,
         "goal_order": goal_order,
         "num_workers": num_workers,
+        "spin": spin,
     }
 
 

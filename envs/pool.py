@@ -54,6 +54,7 @@ class Pool:
         timeout: seconds after which a worker that has not answered counts as hung. Starting one has
             `start_timeout`.
         num_goals: of all seeds and tasks (see `envs.worlds.Buffers`).
+        spin: whether who waits may keep a core busy for a while, if there is one for each.
 
     Attributes:
         shares: the worlds that each engine resets, saves and restores.
@@ -70,6 +71,7 @@ class Pool:
         num_workers: int,
         timeout: float,
         num_goals: int = 0,
+        spin: bool = True,
     ) -> None:
         self.engine, self.protocol, self.timeout, self.num_goals = engine, protocol, timeout, num_goals
         self.shares = share(worlds, num_workers) if num_workers else [list(worlds)]
@@ -83,7 +85,7 @@ class Pool:
             self.local = engine_class(engine)(worlds, protocol, self.buffers)
             self._everything = [world.position for world in worlds]
             return
-        self._spare_core = len(self.shares) < available_cores()
+        self._spins = spin and len(self.shares) < available_cores()
         self._queues = queues(self.shares)
         self._positions = [world.position for queue in self._queues for world in queue]
         sizes = [len(queue) for queue in self._queues]
@@ -98,7 +100,7 @@ class Pool:
         self._listen()
 
     def _start(self, number: int) -> Worker:
-        long_spin = _LONG_SPIN if self._spare_core else _SPIN
+        long_spin = _LONG_SPIN if self._spins else _SPIN
         assignment = Assignment(
             self.engine, self.shares, number, self.protocol, self.num_goals, _SPIN, long_spin
         )
@@ -211,7 +213,7 @@ class Pool:
         self.board.sort()  # while the workers work
         deadline = time.monotonic() + self.timeout
         chances = dict.fromkeys(range(len(self.workers)), _CHANCES)
-        while not self.board.complete(_PATIENCE if self._spare_core and not self._cores else 0.0):
+        while not self.board.complete(_PATIENCE if self._spins and not self._cores else 0.0):
             failures = self._hear(self._sleep(deadline), outcome)
             if not failures and time.monotonic() >= deadline:
                 reason = f"its worker process did not answer within {self.timeout:g} s"

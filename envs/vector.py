@@ -46,6 +46,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             reset k of world w, so that the W worlds of a task go through all goals in order.
         num_workers: processes to spread the worlds over (default: as `default_workers` says); 0 uses this one.
         timeout: seconds after which a worker process that does not answer is replaced.
+        spin: whether processes may keep a core of their own busy for some milliseconds while they wait for each other,
+            which makes steps quicker, or leave it to others at once.
 
     Raises:
         ValueError: a size is not positive, or the horizon is longer than Meta-World's 500 steps.
@@ -63,6 +65,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         goal_order: GoalOrder = "random",
         num_workers: int | None = None,
         timeout: float = 60.0,
+        spin: bool = True,
     ) -> None:
         _check(len(seeds) > 0, "At least one seed is expected, but none was given.")
         _check(
@@ -107,6 +110,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             default_workers(available_cores()) if num_workers is None else num_workers,
             timeout,
             num_goals=self.layout[0] * self.layout[1] * protocol.num_goals,
+            spin=spin,
         )
 
     # ---------------------------------------------------------------- episodes

@@ -152,7 +152,7 @@ class _Judge:
 
     def __init__(self, config: TrainConfig) -> None:
         self.num_seeds = len(config.seeds)
-        self._assignment = _Assignment(config, _env_arguments(config))
+        self._assignment = _Assignment(config, _env_arguments(config) | {"spin": False})
         self._policy: _Arrays = {}
         self._worker = self._start_worker()
 
@@ -213,7 +213,8 @@ def _judge_all(channel: Channel) -> None:
         torch.set_float32_matmul_precision("high")
     with contextlib.closing(VectorEnv(**assignment.env_arguments)) as env:
         agent = make_agent(config, env)
-        policy = VectorPolicy(agent, (*env.layout, agent.observation_size), deterministic=True)
+        shape = (*env.layout, agent.observation_size)
+        policy = VectorPolicy(agent, shape, deterministic=True, spin=False)
 
         def act(observation: Tensor) -> Tensor:
             if channel.ready(0.0):  # nothing is sent meanwhile: the parent is gone

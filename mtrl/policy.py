@@ -31,9 +31,12 @@ class VectorPolicy:
         agent: whose parameters act, as they are when the queue comes to it.
         shape: of the observations, [S, T, W, O].
         deterministic: whether actions are the mean ones, and not drawn.
+        spin: whether `finish` keeps a core busy while it waits for a GPU, or leaves it to others.
     """
 
-    def __init__(self, agent: SAC, shape: tuple[int, ...], *, deterministic: bool = False) -> None:
+    def __init__(
+        self, agent: SAC, shape: tuple[int, ...], *, deterministic: bool = False, spin: bool = True
+    ) -> None:
         self._agent, self._deterministic = agent, deterministic
         self._observation = torch.zeros(shape, device=agent.device)
         self._actions = torch.zeros(*shape[:3], agent.action_size, device=agent.device)
@@ -42,7 +45,7 @@ class VectorPolicy:
         self._given, self._taken = self._observation, self._actions
         if agent.device.type == "cuda":
             self._run = Captured(self._act, agent.exploration.generators)
-            self._event = torch.cuda.Event()
+            self._event = torch.cuda.Event(blocking=not spin)
             # Only page-locked memory is copied without the host's waiting for all that is queued.
             self._given, self._taken = (
                 torch.zeros_like(x, device="cpu").pin_memory() for x in (self._given, self._taken)

@@ -51,12 +51,17 @@ def test_pinned_threads_have_a_core_each(make: Callable, two_cores: set[int]) ->
     assert cores_of(env) == [two_cores] * 2
 
 
-def test_worlds_do_not_notice(make: Callable, two_cores: set[int]) -> None:
-    pinned, free = (make("MT3", engine="batched", num_workers=1) for _ in range(2))
-    np.testing.assert_array_equal(pinned.reset()[0], free.reset()[0])
-    pinned.pin()
-    for action in random_actions(3, pinned.num_envs):
-        np.testing.assert_array_equal(pinned.step(action)[0], free.step(action)[0])
+def test_worlds_do_not_notice_how_processes_wait(make: Callable, two_cores: set[int]) -> None:
+    expected = make("MT3", engine="batched", num_workers=0)
+    waiting = [make("MT3", engine="batched", num_workers=1, spin=spin) for spin in (True, False, True)]
+    waiting[-1].pin()
+    observation = expected.reset()[0]
+    for env in waiting:
+        np.testing.assert_array_equal(env.reset()[0], observation)
+    for action in random_actions(3, expected.num_envs):
+        observation = expected.step(action)[0]
+        for env in waiting:
+            np.testing.assert_array_equal(env.step(action)[0], observation)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2, 3])

@@ -27,3 +27,11 @@ def pin(thread: int, cores: Collection[int]) -> None:
     """Keeps a thread, or a process of one, on these cores, unless it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(thread, cores)
+
+
+def yield_to_others() -> None:
+    """Lets other processes have the processor wherever they want it, and at once; for this one and those it starts."""
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)

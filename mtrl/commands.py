@@ -10,7 +10,7 @@ import yaml
 
 from envs.benchmarks import BENCHMARKS, PROTOCOLS
 from mtrl import names, toy
-from mtrl.benchmarks import balancers, checkpoint, env, learner, logging
+from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, logging
 from mtrl.parsing import (
     dump,
     load_config,
@@ -80,10 +80,11 @@ def toy_command(arguments: list[str]) -> int:
 
 
 def benchmark_command(arguments: list[str]) -> int:
-    """Measure speed: of the learner, the balancers, the environments, logging or checkpoints."""
+    """Measure speed: of the learner, the balancers, the environments, evaluations, logging or checkpoints."""
     kinds: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
         "learner": (learner.LearnerBenchmark, learner.main),
         "env": (env.EnvBenchmark, env.main),
+        "evaluation": (evaluation.EvaluationBenchmark, evaluation.main),
         "balancers": (balancers.BalancerBenchmarkConfig, balancers.main),
         "logging": (logging.LoggingBenchmark, logging.main),
         "checkpoint": (checkpoint.CheckpointBenchmark, checkpoint.main),

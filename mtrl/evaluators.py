@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from torch import Tensor
 from agents.sac import SAC
 from envs import VectorEnv
 from envs.channel import Channel
+from envs.cores import yield_to_others
 from envs.process import Worker, WorkerError, live
 from mtrl.config import TrainConfig
 from mtrl.evaluate import Episodes, evaluation_env_arguments, make_agent, run_episodes
@@ -194,16 +194,8 @@ class _Assignment:
 
 def serve(descriptor: int) -> None:
     """The life of the process: after its assignment it judges the policies that it is sent."""
-    _yield_to_others()
+    yield_to_others()
     live(descriptor, _judge_all)
-
-
-def _yield_to_others() -> None:
-    """Lets training's processes have the processor wherever they want it, and at once."""
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
 
 
 def _judge_all(channel: Channel) -> None:

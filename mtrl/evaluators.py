@@ -107,8 +107,8 @@ class BackgroundEvaluator:
 
     def __init__(self, config: TrainConfig) -> None:
         middle = (len(config.seeds) + 1) // 2
-        parts = [part for part in (config.seeds[:middle], config.seeds[middle:]) if part]
-        self._judges = [_Judge(dataclasses.replace(config, seeds=part)) for part in parts]
+        self._parts = [part for part in (slice(middle), slice(middle, None)) if config.seeds[part]]
+        self._judges = [_Judge(dataclasses.replace(config, seeds=config.seeds[part])) for part in self._parts]
         self._sender = ThreadPoolExecutor(1, "policy")
 
     def start(self, policy: Policy) -> None:
@@ -120,10 +120,8 @@ class BackgroundEvaluator:
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        first = 0
-        for judge in self._judges:
-            seeds = slice(first, first := first + judge.num_seeds)
-            judge.send({n: {name: x[seeds] for name, x in values.items()} for n, values in arrays.items()})
+        for judge, part in zip(self._judges, self._parts, strict=True):
+            judge.send({n: {name: x[part] for name, x in values.items()} for n, values in arrays.items()})
 
     def ready(self, seconds: float = 0.0) -> bool:
         return all(judge.ready(seconds) for judge in self._judges)
@@ -151,7 +149,6 @@ class _Judge:
     """A process that judges the policies of some seeds, and another one if it fails."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self.num_seeds = len(config.seeds)
         self._assignment = _Assignment(config, _env_arguments(config) | {"spin": False})
         self._policy: _Arrays = {}
         self._worker = self._start_worker()

@@ -1,10 +1,13 @@
 """Which processor cores there are to use, and who uses them."""
 
 import contextlib
+import math
 import os
 from collections.abc import Collection
+from pathlib import Path
 
 _MANY = 9
+_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container, by Linux's control groups, version 2
 
 
 def list_cores() -> list[int]:
@@ -13,8 +16,14 @@ def list_cores() -> list[int]:
 
 
 def available_cores() -> int:
-    """How many cores this process may run on: fewer than the machine's under `taskset`, in a container or a job."""
-    return len(list_cores()) or os.cpu_count() or 1
+    """How many cores this process may use: fewer than the machine's under `taskset`, in a job, or in a container that is
+    given some or only the time of some."""
+    cores = len(list_cores()) or os.cpu_count() or 1
+    try:
+        microseconds, period = map(int, _LIMIT.read_text().split())
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return cores
+    return min(cores, math.ceil(microseconds / period))
 
 
 def default_workers(cores: int) -> int:

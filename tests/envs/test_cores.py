@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from envs import cores
 from envs.cores import available_cores, default_workers
 
 
@@ -16,7 +18,21 @@ def test_cores_that_are_taken_away_do_not_count() -> None:
         "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(available_cores())"
     )
     assert int(subprocess.check_output([sys.executable, "-c", code])) == 1
-    assert available_cores() == len(os.sched_getaffinity(0))
+    assert available_cores() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("max 100000", 16), ("800000 100000", 8), ("150000 100000", 2), ("6400000 100000", 16), (None, 16)],
+)
+def test_a_container_may_be_given_the_time_of_some_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(cores, "list_cores", lambda: list(range(16)))
+    monkeypatch.setattr(cores, "_LIMIT", tmp_path / "cpu.max")
+    if limit is not None:
+        (tmp_path / "cpu.max").write_text(limit + "\n")
+    assert available_cores() == expected
 
 
 @pytest.mark.parametrize(("available", "workers"), [(1, 1), (2, 2), (8, 8), (9, 8), (16, 15)])

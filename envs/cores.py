@@ -16,8 +16,7 @@ def list_cores() -> list[int]:
 
 
 def available_cores() -> int:
-    """How many cores this process may use: fewer than the machine's under `taskset`, in a job, or in a container that has
-    some or only the time of some."""
+    """How many cores this process may use: fewer than the machine's under `taskset`, in a job or in a container."""
     cores = len(list_cores()) or os.cpu_count() or 1
     try:
         microseconds, period = map(int, _LIMIT.read_text().split())

@@ -47,7 +47,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         num_workers: processes to spread the worlds over (default: as `default_workers` says); 0 uses this one.
         timeout: seconds after which a worker process that does not answer is replaced.
         spin: whether processes may keep a core of their own busy for some milliseconds while they wait for each other,
-            which makes steps quicker, or leave it to others at once.
+            which makes steps quicker, or soon leave it to others.
 
     Raises:
         ValueError: a size is not positive, or the horizon is longer than Meta-World's 500 steps.

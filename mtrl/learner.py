@@ -41,8 +41,8 @@ class Learner:
 
     def leave_out_frozen(self) -> None:
         """To be called when seeds were frozen: updates leave them as they are from now on."""
-        mask = torch.tensor(self._frozen.mask, device=self._agent.device)
-        self._mask = mask[:, None, None, None] if mask.any() else None
+        mask = self._frozen.mask[:, None, None, None]
+        self._mask = torch.tensor(mask, device=self._agent.device) if mask.any() else None
         on_cpu = self._agent.device.type == "cpu"
         self.update = self._update if on_cpu else Captured(self._update, self._generators())
 

@@ -190,11 +190,10 @@ class Trainer:
         if self.pending_evaluation is not None:
             self._finish_evaluation()
         self.pending_evaluation = self.step
-        if self.evaluator.background:
-            self.save()  # if it turns out to be the best, it has to be there
         self.evaluator.start(self.agent.policy_state())
         if self.evaluator.background:
-            self.env.pin()
+            self.save()  # if it turns out to be the best, it has to be there
+            self.env.pin()  # at last, as threads that are started later share the core
 
     def _finish_evaluation(self) -> None:
         """Waits for the pending evaluation and keeps what it says."""

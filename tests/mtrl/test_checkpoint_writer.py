@@ -15,8 +15,8 @@ from envs.worlds import Fault
 from mtrl import checkpoint, train
 from mtrl.capture import EXCLUSIVE
 from mtrl.checkpoint_writer import CheckpointWriter
-from tests.mtrl.conftest import FakeEngine, Result, train_arguments
-from tests.mtrl.test_resume import OPTIONS, assert_same_run
+from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
+from tests.mtrl.test_resume import assert_same_run
 
 Cli = Callable[..., Result]
 
@@ -98,19 +98,19 @@ def test_nothing_is_copied_during_a_capture(
     writer: CheckpointWriter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A capture fails if another thread copies from the GPU."""
-    copied = threading.Event()
+    written = threading.Event()
     write = checkpoint.write
 
     def note(*arguments: Any) -> Path:
-        copied.set()
+        written.set()
         return write(*arguments)
 
     monkeypatch.setattr(checkpoint, "write", note)
     with EXCLUSIVE:
         writer.save(10, {"a": {"tensor": torch.ones(3)}}, best=None)
-        assert not copied.wait(0.2)
+        assert not written.wait(0.2)
     writer.wait()
-    assert copied.is_set()
+    assert written.is_set()
     assert checkpoint.steps(tmp_path) == [10]
 
 

@@ -1,5 +1,7 @@
 """What a thread copies from the GPU is what was queued before, piece by piece."""
 
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtrl import host_copy
+from mtrl.capture import EXCLUSIVE
 from mtrl.host_copy import HostCopier
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -21,6 +24,22 @@ def copy(*tensors: Tensor) -> list[Tensor]:
 def test_what_is_on_the_host_is_not_copied() -> None:
     tensor = torch.arange(3)
     assert copy(tensor)[0] is tensor
+
+
+def test_nothing_is_touched_during_a_capture() -> None:
+    """A capture fails if another thread copies from the GPU."""
+    touched = threading.Event()
+
+    def tensors() -> Iterator[Tensor]:
+        touched.set()
+        yield torch.ones(3)
+
+    with ThreadPoolExecutor(1) as thread:
+        with EXCLUSIVE:
+            copied = thread.submit(HostCopier(), tensors())
+            assert not touched.wait(0.2)
+        assert len(copied.result()) == 1
+    assert touched.is_set()
 
 
 @needs_gpu

@@ -63,8 +63,8 @@ class _SharedLinear(torch.autograd.Function):
         x, weight = x.to(grad_y.dtype), weight.select(TASK_AXIS, 0).to(grad_y.dtype)  # where autocast is on
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            flat = product(grad_y.flatten(2, 3), weight.mT)
-            grad_x = flat.unflatten(2, x.shape[2:4])
+            # Batched before it is transposed: where that takes a copy, it is the one of the forward pass.
+            grad_x = product(_flat(grad_y), weight.flatten(0, 1).mT).view(x.shape)
         if ctx.needs_input_grad[1]:
             grad_weight = product(x.mT, grad_y)
         if ctx.needs_input_grad[2]:
@@ -131,12 +131,14 @@ class _Columns(torch.autograd.Function):
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a [..., n, k] @ b [..., k, m]."""
-    if _on_cpu(a):
-        if a.shape[-1] == 1:
-            return a * b
-        if b.shape[-1] == 1:
+    if a.shape[-1] == 1:
+        return a * b
+    if b.shape[-1] == 1:
+        if _on_cpu(a):
             columns: Tensor = _Columns.apply(a.flatten(0, -3), b.flatten(0, -3))  # type: ignore[no-untyped-call]
             return columns.view(*a.shape[:-1], 1)
+        if torch.compiler.is_compiling():  # one pass over memory, and with what comes before it
+            return (a * b.mT).sum(-1, keepdim=True)
     return a @ b
 
 
@@ -161,7 +163,7 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if _on_cpu(x):  # one pass over the output less
         return torch.baddbmm(bias, x, weight) if weight.shape[-1] > 1 else product(x, weight) + bias
     # Not in place: within an autograd.Function PyTorch 2.11 compiles that into gradients of zero.
-    return torch.bmm(x, weight) + bias
+    return product(x, weight) + bias
 
 
 def _on_cpu(tensor: Tensor) -> bool:

@@ -21,8 +21,10 @@ if _INSTALLED:
 
 #: Up to so many tasks the sums of all pairs of rows fit a thread's registers.
 _FEW_TASKS = 11
-#: Pieces of the columns for the sums of pairs: eight warps on each of an H100's or H200's multiprocessors.
-_PROGRAMS = 1056
+#: Columns that a program sums pairs over at the most: many, as it adds 32 threads' sums of each pair in the end, ...
+_COLUMNS = 1664
+#: ... and programs at the least, for which they may be fewer: three on each of an H100's or H200's multiprocessors.
+_PROGRAMS = 400
 _NEWTON_STEPS = 50
 _SWEEPS = 30
 
@@ -39,7 +41,8 @@ def gramian(jacobian: Tensor | Blocks) -> Tensor:
     block = _block(num_tasks)
     triangle = num_tasks <= _FEW_TASKS
     columns = 128 if triangle else 32
-    span = columns * _divide_up(_divide_up(size, _PROGRAMS if triangle else 132), columns)
+    most = min(_COLUMNS, _divide_up(num_seeds * size, _PROGRAMS)) if triangle else _divide_up(size, 132)
+    span = columns * _divide_up(most, columns)
     plan = _plan(tuple(b.shape for b in blocks), span, jacobian.device)
     num_programs = len(plan)
     count = num_tasks * (num_tasks + 1) // 2 if triangle else block * block
@@ -73,10 +76,10 @@ def combine(weights: Tensor, jacobian: Tensor | Blocks) -> Tensor:
     blocks = _blocks(jacobian)
     num_seeds, num_tasks, size = jacobian.shape
     direction = blocks[0].new_empty(num_seeds, size)
-    span = 1024
+    span = 512
     plan = _plan(tuple(b.shape for b in blocks), span, jacobian.device)
     packed.combine_kernel[(len(plan), num_seeds)](
-        blocks, plan, weights.contiguous(), direction, size, T=num_tasks, SPAN=span, num_warps=4
+        blocks, plan, weights.contiguous(), direction, size, T=num_tasks, SPAN=span, num_warps=8
     )
     return direction
 

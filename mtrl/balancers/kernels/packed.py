@@ -27,6 +27,17 @@ def piece_of(blocks, plan_pointer, program):
 
 
 @triton.jit
+def rows_of(pointer, per_task, count, start, T: tl.constexpr, LANES: tl.constexpr, UNROLL: tl.constexpr):
+    """T rows of UNROLL times LANES columns from `start` on: entries [step * T + row], zero from `count` on."""
+    entries = ()
+    for step in tl.static_range(UNROLL):
+        column = start + step * LANES + tl.arange(0, LANES)
+        for row in tl.static_range(T):
+            entries = entries + (tl.load(pointer + row * per_task + column, mask=column < count, other=0.0),)
+    return entries
+
+
+@triton.jit
 def pairs_kernel(
     blocks,
     plan_pointer,
@@ -39,23 +50,17 @@ def pairs_kernel(
     """Inner products of all pairs of rows, over up to SPAN columns: [S, programs, T (T + 1) / 2]. For few tasks.
 
     Every thread keeps the sums of all pairs over its own columns in registers: each number is read once and nothing
-    is padded. UNROLL columns a thread are on their way at a time.
+    is padded. UNROLL columns a thread are on their way while it adds those before them.
     """
     program, seed = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pointer, per_task, per_seed, count, _first = piece_of(blocks, plan_pointer, program)
     pointer += seed * per_seed
-    lane = tl.arange(0, LANES)
     sums = ()
     for _ in tl.static_range(T * (T + 1) // 2):
         sums = sums + (tl.zeros([LANES], tl.float64),)
-    for offset in range(0, SPAN, LANES * UNROLL):
-        entries = ()
-        for step in tl.static_range(UNROLL):
-            column = offset + step * LANES + lane
-            for row in tl.static_range(T):
-                entries = entries + (
-                    tl.load(pointer + row * per_task + column, mask=column < count, other=0.0),
-                )
+    entries = rows_of(pointer, per_task, count, 0, T, LANES, UNROLL)
+    for offset in range(LANES * UNROLL, SPAN + LANES * UNROLL, LANES * UNROLL):
+        following = rows_of(pointer, per_task, count, offset, T, LANES, UNROLL)
         for step in tl.static_range(UNROLL):
             rows = ()
             for row in tl.static_range(T):
@@ -65,6 +70,7 @@ def pairs_kernel(
                 for j in tl.static_range(i + 1):
                     updated = updated + (sums[i * (i + 1) // 2 + j] + rows[i] * rows[j],)
             sums = updated
+        entries = following
     partial_pointer += (seed * tl.num_programs(0) + program) * (T * (T + 1) // 2)
     for pair in tl.static_range(T * (T + 1) // 2):
         tl.store(partial_pointer + pair, tl.sum(sums[pair], axis=0))

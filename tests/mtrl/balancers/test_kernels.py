@@ -28,6 +28,7 @@ from mtrl.balancers import (
     kernels,
 )
 from mtrl.balancers.blocks import Blocks
+from mtrl.balancers.kernels import launch
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 pytestmark = pytest.mark.skipif(
@@ -94,9 +95,16 @@ def test_a_kernel_does_what_the_operations_do(
 
 @pytest.mark.parametrize(("tasks", "size"), [(1, 5), (2, 1), (3, 700), (11, 300), (12, 300)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("programs", [launch._PROGRAMS, 1])  # with one it goes over its columns step by step
 def test_gramian_and_combination(
-    tasks: int, size: int, dtype: torch.dtype, make: Callable[..., Tensor]
+    tasks: int,
+    size: int,
+    dtype: torch.dtype,
+    programs: int,
+    make: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(launch, "_PROGRAMS", programs)
     jacobian = make("uneven", 2, tasks, size=size).to(DEVICE, dtype)
     wanted = jacobian.double() @ jacobian.double().mT
     lengths = wanted.diagonal(dim1=-2, dim2=-1).sqrt()

@@ -21,9 +21,9 @@ if _INSTALLED:
 
 #: Up to so many tasks the sums of all pairs of rows fit a thread's registers.
 _FEW_TASKS = 11
-#: Columns that a program sums pairs over at the most: many, as it adds 32 threads' sums of each pair in the end, ...
+#: Columns over which a program sums pairs: many, as it has 32 threads' sums of every pair to add in the end ...
 _COLUMNS = 1664
-#: ... and programs at the least, for which they may be fewer: three on each of an H100's or H200's multiprocessors.
+#: ... but fewer if there were not so many programs otherwise, three for each of an H100's or H200's multiprocessors.
 _PROGRAMS = 400
 _NEWTON_STEPS = 50
 _SWEEPS = 30
@@ -41,8 +41,8 @@ def gramian(jacobian: Tensor | Blocks) -> Tensor:
     block = _block(num_tasks)
     triangle = num_tasks <= _FEW_TASKS
     columns = 128 if triangle else 32
-    most = min(_COLUMNS, _divide_up(num_seeds * size, _PROGRAMS)) if triangle else _divide_up(size, 132)
-    span = columns * _divide_up(most, columns)
+    span = min(_COLUMNS, _divide_up(num_seeds * size, _PROGRAMS)) if triangle else _divide_up(size, 132)
+    span = columns * _divide_up(span, columns)
     plan = _plan(tuple(b.shape for b in blocks), span, jacobian.device)
     num_programs = len(plan)
     count = num_tasks * (num_tasks + 1) // 2 if triangle else block * block

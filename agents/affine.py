@@ -160,8 +160,8 @@ def _matrices(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x [N, B, in] through weight [N, in, out] and bias [N, 1, out]."""
-    if _on_cpu(x):  # one pass over the output less
-        return torch.baddbmm(bias, x, weight) if weight.shape[-1] > 1 else product(x, weight) + bias
+    if _on_cpu(x) and weight.shape[-1] > 1:  # one pass over the output less
+        return torch.baddbmm(bias, x, weight)
     # Not in place: within an autograd.Function PyTorch 2.11 compiles that into gradients of zero.
     return product(x, weight) + bias
 

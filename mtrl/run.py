@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from mtrl import checkpoint
 from mtrl.config import TrainConfig, stamp
 from mtrl.files import write_text
 from mtrl.lock import locked
+from mtrl.run_directory import created, refuse_existing
 from mtrl.train import Trainer, TrainingError
 
 
@@ -23,50 +23,24 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         config_yaml: the configuration as it is kept in the run directory.
 
     Raises:
-        ValueError: the directory exists already.
+        ValueError: the directory exists already, or cannot be made.
         Interrupted, TrainingError: see `Trainer.run`.
     """
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
     refuse_existing(run_dir)
     with contextlib.closing(Trainer(config, run_dir)) as trainer:
-        try:
-            _create(run_dir, config, config_yaml, trainer)
-        except OSError as error:
-            raise ValueError(
-                f"The run directory {run_dir} cannot be made ({error.strerror or error}): choose another --run_dir."
-            ) from error
-        with locked(run_dir):
+
+        def fill(directory: Path) -> None:
+            write_text(directory / "config.yaml", config_yaml)
+            write_text(directory / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
+            checkpoint.save(
+                directory / "checkpoints", 0, trainer.state_dict()
+            )  # to resume from the first moment
+
+        with created(run_dir, fill):
             _run(trainer)
     return run_dir
-
-
-def refuse_existing(run_dir: Path) -> None:
-    """
-    Raises:
-        ValueError: the directory exists.
-    """
-    if run_dir.exists():
-        raise ValueError(
-            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
-            f"with it by `mtrl train --resume {run_dir}`."
-        )
-
-
-def _create(run_dir: Path, config: TrainConfig, config_yaml: str, trainer: Trainer) -> None:
-    """Makes the directory in one step, with a checkpoint of step 0: it can be resumed from its first moment."""
-    run_dir.parent.mkdir(parents=True, exist_ok=True)
-    new = run_dir.with_name(f".{run_dir.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # what a killed process left
-    new.mkdir()
-    try:
-        write_text(new / "config.yaml", config_yaml)
-        write_text(new / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
-        checkpoint.save(new / "checkpoints", 0, trainer.state_dict())
-        new.rename(run_dir)
-    except OSError:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def resume(config: TrainConfig, run_dir: Path) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from envs.cores import available_cores
+from mtrl.files import write_text
 from mtrl.lock import locked
-from mtrl.run import refuse_existing
+from mtrl.run_directory import created, refuse_existing
 from mtrl.signals import Interrupted
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
@@ -53,9 +54,13 @@ def train_on_devices(devices: str, options: dict[str, Any]) -> int:
         cores_per_run=max(1, available_cores() // count),
     )
     methods(sweep)  # what cannot be trained is refused before anything is written
-    run_dir.mkdir(parents=True)
     content = {"devices": devices, "sweep": dataclasses.asdict(sweep)}
-    (run_dir / _FILE).write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def fill(directory: Path) -> None:
+        write_text(directory / _FILE, yaml.safe_dump(content, sort_keys=False))
+
+    with created(run_dir, fill):
+        pass
     return resume_on_devices(run_dir)
 
 

@@ -53,6 +53,7 @@ def arguments(
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
     spin: bool = True,
+    staggered: bool = False,
 ) -> dict[str, Any]:
     """What `make` gives to `VectorEnv`: another process can make the same one of it.
 
@@ -78,6 +79,7 @@ def arguments(
         "goal_order": goal_order,
         "num_workers": num_workers,
         "spin": spin,
+        "staggered": staggered,
     }
 
 

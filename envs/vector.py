@@ -48,6 +48,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         timeout: seconds after which a worker process that does not answer is replaced.
         spin: whether processes may keep a core of their own busy for some milliseconds while they wait for each other,
             which makes steps quicker, or soon leave it to others.
+        staggered: world w begins its first episode with w·horizon/W steps as already made, so that the episodes of a
+            task end at different times, evenly spread. Later episodes have their full length.
 
     Raises:
         ValueError: a size is not positive, or the horizon is longer than Meta-World's 500 steps.
@@ -66,6 +68,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         num_workers: int | None = None,
         timeout: float = 60.0,
         spin: bool = True,
+        staggered: bool = False,
     ) -> None:
         _check(len(seeds) > 0, "At least one seed is expected, but none was given.")
         _check(
@@ -100,6 +103,8 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._worlds: list[World] = []
         self._resets = np.zeros(self.num_envs, dtype=np.int64)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
+        index = np.tile(np.arange(worlds_per_task), self.num_envs // worlds_per_task)
+        self._first_elapsed = index * protocol.horizon // worlds_per_task * staggered
         self._faults: list[str] = []
         self._started = False
         self._seed(self.initial_seed)
@@ -283,7 +288,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
 
     def _count_resets(self, positions: NDArray[np.intp]) -> None:
         """The worlds at these positions have begun an episode: the goal of the next one is due."""
-        self._elapsed[positions] = 0
+        self._elapsed[positions] = np.where(self._resets[positions], 0, self._first_elapsed[positions])
         self._resets[positions] += 1
         self._set_next_goals(positions)
 

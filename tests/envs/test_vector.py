@@ -106,6 +106,45 @@ def test_worlds_depend_on_their_own_seed_task_and_number_only(make, engine) -> N
             np.testing.assert_array_equal(x[position], y[0])
 
 
+def test_staggered_worlds_end_their_first_episodes_one_after_the_other(make) -> None:
+    env = make(
+        "MT1:reach", seeds=(0, 1), worlds_per_task=4, horizon=10, staggered=True, goal_order="sequential"
+    )
+    plain = make("MT1:reach", seeds=(0, 1), worlds_per_task=4, horizon=10, goal_order="sequential")
+    first = plain.reset()[0]
+    ends: list[set[int]] = [set() for _ in range(8)]
+    for seed in (None, (0, 1)):  # a seed begins everything anew
+        np.testing.assert_array_equal(env.reset(seed=seed)[0], first)
+        for ended in ends:
+            ended.clear()
+        for k in range(1, 26):
+            for world in np.flatnonzero(env.step(np.zeros((8, 4)))[3]):
+                ends[world].add(k)
+        assert ends == 2 * [{10, 20}, {8, 18}, {5, 15, 25}, {3, 13, 23}]
+    env.reset()  # a later episode has its full length, whatever began it
+    assert [env.step(np.zeros((8, 4)))[3].any() for _ in range(10)] == [False] * 9 + [True]
+
+
+def test_staggered_worlds_go_on_where_they_were_saved(make) -> None:
+    options = {"worlds_per_task": 3, "horizon": 9}
+    env, other = make(staggered=True, **options), make(staggered=True, **options)
+    env.reset()
+    actions = random_actions(22, 3)
+    for action in actions[:2]:
+        env.step(action)
+    other.load_state_dict(pickle.loads(pickle.dumps(env.state_dict())))
+    for action in actions[2:]:
+        a, b = env.step(action), other.step(action)
+        for x, y in zip((*a[:4], *a[4].values()), (*b[:4], *b[4].values()), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_more_worlds_than_steps_are_staggered_too(make) -> None:
+    env = make(worlds_per_task=5, horizon=2, staggered=True)
+    env.reset()
+    assert env.step(np.zeros((5, 4)))[3].tolist() == [False, False, False, True, True]
+
+
 def test_sequential_goals_cover_all_goals_in_order(make) -> None:
     env = make("MT1:reach", worlds_per_task=4, horizon=1, goal_order="sequential")
     goals = benchmark_goals(env.benchmark, 0)[0]

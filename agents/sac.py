@@ -149,8 +149,8 @@ class SAC:
         critic_parameters, actor_parameters = ParameterVector(self.critic), ParameterVector(self.actor)
         self.target_shared = critic_parameters.shared.detach().clone()
         self.target_owned = critic_parameters.owned.detach().clone()
-        self.critic_optimizer = self._optimizer(critic_parameters, critic_balancer, num_tasks)
-        self.actor_optimizer = self._optimizer(actor_parameters, actor_balancer, num_tasks)
+        self.critic_optimizer = self._optimizer("critic", critic_parameters, critic_balancer, num_tasks)
+        self.actor_optimizer = self._optimizer("actor", actor_parameters, actor_balancer, num_tasks)
         self.log_alpha = torch.full(
             (len(self.seeds), num_tasks), math.log(config.initial_temperature), device=self.device
         )
@@ -162,10 +162,11 @@ class SAC:
         self.exploration = Generators(self.seeds, "exploration", self.device)
 
     def _optimizer(
-        self, parameters: ParameterVector, balancer: Balancer | None, num_tasks: int
+        self, network: str, parameters: ParameterVector, balancer: Balancer | None, num_tasks: int
     ) -> TaskOptimizer:
         if balancer is not None:
-            balancer = copy.deepcopy(balancer).setup(num_tasks, seeds=self.seeds, device=self.device)
+            balancer = copy.deepcopy(balancer)
+            balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
         return TaskOptimizer(
             parameters, balancer, num_tasks, self.config.learning_rate, self.config.max_grad_norm
         )

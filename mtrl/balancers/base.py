@@ -75,8 +75,15 @@ class Balancer(nn.Module):
         seeds: Sequence[int] = (0,),
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        stream: str = "",
     ) -> Self:
-        """Shapes the state for S = len(seeds) and T = num_tasks; call it once, before the first gradient."""
+        """Shapes the state for S = len(seeds) and T = num_tasks; call it once, before the first gradient.
+
+        Args:
+            stream: what is balanced, such as "critic". With the same seed two balancers that draw random numbers draw
+                the same ones in the same stream, and independent ones in streams of different names.
+        """
+        self.stream = stream
         given = self._given_preference
         name = type(self).__name__
         if num_tasks < 1:

@@ -13,10 +13,11 @@ from mtrl.generators import Generators
 class Random:
     """Mixed in before `Balancer`: one generator per seed, whose states are part of the `state_dict`."""
 
+    stream: str
     generators: Generators
 
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
-        self.generators = Generators(seeds, type(self).__name__, zeros.device)
+        self.generators = Generators(seeds, f"{type(self).__name__} {self.stream}".strip(), zeros.device)
 
     def get_extra_state(self) -> Tensor:
         """The states of the generators, [S, ...]: as long as the device's are."""

@@ -20,7 +20,8 @@ from agents.sac import (
     temperature_loss,
     temperature_weights,
 )
-from mtrl.balancers import DWA, FAMO, LS, RLW, AlignedMTL, Balancer, PCGrad
+from mtrl.balancers import DWA, FAMO, LS, RLW, AlignedMTL, Balancer, PCGrad, available
+from mtrl.balancers.random import Random
 
 NETWORK = MultiHead(width=12, head_width=8)
 MakeAgent, MakeBatch, Draw = Callable[..., SAC], Callable[..., Batch], Callable[..., Tensor]
@@ -402,6 +403,17 @@ def test_a_balancer_is_copied_for_critic_and_actor(agent: MakeAgent, batch: Make
     assert sac.critic_optimizer.balancer is not sac.actor_optimizer.balancer
     sac.update(batch())
     assert not hasattr(prototype, "preference")
+
+
+@pytest.mark.parametrize("name", [n for n, method in available().items() if issubclass(method, Random)])
+def test_balancers_of_critic_and_actor_draw_numbers_of_their_own(agent: MakeAgent, name: str) -> None:
+    sac = agent(NETWORK, available()[name]())
+    critic, actor = sac.critic_optimizer.balancer, sac.actor_optimizer.balancer
+    assert isinstance(critic, Random)
+    assert isinstance(actor, Random)
+    drawn = torch.cat([critic.generators.rand(50), actor.generators.rand(50)])  # [network and seed, 50]
+    correlation = torch.corrcoef(drawn).fill_diagonal_(0.0)
+    assert correlation.abs().max() < 0.6
 
 
 def test_a_balancer_of_loss_ratios_is_refused_for_the_actor(agent: MakeAgent) -> None:

@@ -1,7 +1,14 @@
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
+from mtrl import generators as generators_module
 from mtrl import philox
+from mtrl.balancers import available
+from mtrl.balancers.random import Random
 from mtrl.capture import WARM_UP_CALLS, Captured
 from mtrl.generators import Generators
 
@@ -106,3 +113,22 @@ def test_a_captured_draw_goes_on_from_a_loaded_state() -> None:
     generators.load_state_dict(state)
     captured()
     assert torch.equal(drawn, expected)
+
+
+@pytest.mark.parametrize("name", [n for n, balancer in available().items() if issubclass(balancer, Random)])
+def test_no_two_users_of_a_training_draw_the_same(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Every generator has a stream of its own, those of critic and actor too."""
+    streams: list[tuple[int, str]] = []
+    entropy = generators_module._entropy
+
+    def recorded(seed: int, stream: str) -> int:
+        streams.append((seed, stream))
+        return entropy(seed, stream)
+
+    monkeypatch.setattr(generators_module, "_entropy", recorded)
+    train("run", balancer=name, seeds="0,1", total_steps=11)
+    assert {seed for seed, _ in streams} == {0, 1}
+    assert [stream for stream, count in Counter(streams).items() if count > 1] == []
+    assert len({entropy(*stream) for stream in streams}) == len(streams)

@@ -26,16 +26,21 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """E action values, and the observation encoder that actor and critics may share."""
+    """E critics of K outputs each, and the observation encoder that actor and critics may share."""
 
     def __init__(
-        self, axes: Axes, architecture: Architecture, observation_size: int, action_size: int
+        self,
+        axes: Axes,
+        architecture: Architecture,
+        observation_size: int,
+        action_size: int,
+        num_outputs: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = architecture.build_encoder(axes.with_critics(1), observation_size)
         self.encoded_size = observation_size if self.encoder is None else self.encoder.out_features
         in_features = _padded(self.encoded_size + action_size)
-        self.network = architecture.build(axes.with_critics(NUM_CRITICS), in_features, 1)
+        self.network = architecture.build(axes.with_critics(NUM_CRITICS), in_features, num_outputs)
 
     def encode(self, observation: Tensor) -> Tensor:
         """observation [S, T, B, O] to the networks' input [S, 1, T, B, F]."""
@@ -43,10 +48,10 @@ class Critic(nn.Module):
         return observation if self.encoder is None else self.encoder(observation)
 
     def forward(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """observation [S, T, B, O] and action [S, T, B, A] to values [S, E, T, B] and features [S, E, T, B, F']."""
+        """observation [S, T, B, O] and action [S, T, B, A] to outputs [S, E, T, B, K] and features [S, E, T, B, F']."""
         inputs = torch.cat([self.encode(observation), action.unsqueeze(1)], dim=-1)
         features = self.network.features(_pad(inputs))
-        return self.network.head(features).squeeze(-1), features
+        return self.network.head(features), features
 
 
 def _padded(size: int) -> int:

@@ -10,7 +10,9 @@ from torch.optim.adam import adam
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, 1412.6980, Algorithm 1) on one tensor [S, ...], each seed with a step count of its own.
+    """AdamW (Loshchilov & Hutter 2019, 1711.05101, Algorithm 2) on one tensor [S, ...], each seed with its step count.
+
+    Without weight decay it is Adam (Kingma & Ba 2015, 1412.6980, Algorithm 1).
 
     A seed whose `keep` is 0 stays as it is, parameters and moments, and the other seeds do not notice. On a GPU that
     takes no branch and no synchronisation, and one flat tensor is one fused kernel when compiled.
@@ -20,6 +22,7 @@ class Adam:
         learning_rate: step size.
         betas: decay rates of the first and second moments.
         epsilon: added to the denominator.
+        weight_decay: a step also shrinks the parameters by this times the learning rate.
     """
 
     def __init__(
@@ -28,11 +31,13 @@ class Adam:
         learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
         self.parameters = parameters
         self.learning_rate = learning_rate
         self.betas = betas
         self.epsilon = epsilon
+        self.weight_decay = weight_decay
         self.first_moment = torch.zeros_like(parameters)
         self.second_moment = torch.zeros_like(parameters)
         shape = (parameters.shape[0], *[1] * (parameters.dim() - 1))
@@ -81,6 +86,8 @@ class Adam:
         self.first_moment.lerp_(gradient, (1 - self.betas[0]) * keep)
         self.second_moment.lerp_(gradient.square(), (1 - self.betas[1]) * keep)
         denominator = self.second_moment.sqrt().mul_(inverse_correction).add_(self.epsilon)
+        if self.weight_decay:
+            self.parameters.mul_(1 - self.learning_rate * self.weight_decay * keep)
         self.parameters.sub_(self.first_moment / denominator * step_size)
 
     def _step_by_seed(self, gradient: Tensor, keep: Tensor, scale: Tensor | float) -> None:
@@ -99,7 +106,8 @@ class Adam:
                 beta1=self.betas[0],
                 beta2=self.betas[1],
                 lr=self.learning_rate,
-                weight_decay=0.0,
+                weight_decay=self.weight_decay,
+                decoupled_weight_decay=True,
                 eps=self.epsilon,
                 maximize=False,
             )

@@ -22,15 +22,17 @@ def sample_action(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor,
     return torch.tanh(u), log_prob
 
 
-def soft_target(
-    reward: Tensor, terminated: Tensor, next_q: Tensor, next_log_prob: Tensor, alpha: Tensor, gamma: float
-) -> Tensor:
-    """The soft Bellman target [S, T, B]: r + γ (1 - terminated) (min_e Q_e(s', a') - α log π(a'|s')).
+def soft_target(reward: Tensor, discount: Tensor, next_q: Tensor, entropy_cost: Tensor) -> Tensor:
+    """The soft Bellman target [S, T, B]: r + γ (1 - terminated) (Q(s', a') - α log π(a'|s')).
 
     A time limit does not terminate, so its last transition bootstraps as any other does.
+
+    Args:
+        discount: γ (1 - terminated).
+        next_q: one value Q of the target critics'.
+        entropy_cost: α log π(a'|s').
     """
-    next_q_value = next_q.amin(1) - alpha.unsqueeze(-1) * next_log_prob
-    return reward + gamma * (1.0 - terminated) * next_q_value
+    return reward + discount * (next_q - entropy_cost)
 
 
 def critic_loss(q: Tensor, target: Tensor) -> Tensor:
@@ -39,8 +41,8 @@ def critic_loss(q: Tensor, target: Tensor) -> Tensor:
 
 
 def actor_loss(q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
-    """E[α log π(a|s) - min_e Q_e(s, a)] per task, [S, T]: q [S, E, T, B], log_prob [S, T, B], alpha [S, T]."""
-    return (alpha.unsqueeze(-1) * log_prob - q.amin(1)).mean(-1)
+    """E[α log π(a|s) - Q(s, a)] per task, [S, T]: q (one value of the critics') log_prob [S, T, B], alpha [S, T]."""
+    return (alpha.unsqueeze(-1) * log_prob - q).mean(-1)
 
 
 def temperature_loss(log_alpha: Tensor, log_prob: Tensor, target_entropy: float) -> Tensor:

@@ -28,6 +28,7 @@ class TaskOptimizer:
         balancer: set up for S seeds and T tasks, or None.
         learning_rate: of Adam.
         max_grad_norm: each seed's whole gradient is scaled down to this norm, or None.
+        weight_decay: of AdamW.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TaskOptimizer:
         num_tasks: int,
         learning_rate: float,
         max_grad_norm: float | None,
+        weight_decay: float = 0.0,
     ) -> None:
         if balancer is not None and not parameters.shared_names:
             raise ValueError(
@@ -48,11 +50,11 @@ class TaskOptimizer:
         self.num_tasks = num_tasks
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
-        self.adam_owned = Adam(owned, learning_rate)
+        self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay)
         self.adam_shared = None
         if balancer is None or not balancer.replaces_optimizer:
-            self.adam_shared = Adam(shared, learning_rate)
-        self.learning_rate = learning_rate
+            self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay)
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self._branch = Branch(shared.device, yields=True)
 
     def compile(self) -> None:
@@ -157,6 +159,8 @@ class TaskOptimizer:
         if self.adam_shared is not None:
             self.adam_shared.step(shared_gradient, keep, scale)
         else:
+            if self.weight_decay:
+                self.parameters.shared.mul_(1 - self.learning_rate * self.weight_decay * keep.unsqueeze(-1))
             step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient, 0.0)
             self.parameters.shared.sub_(step, alpha=self.learning_rate)
         return norm, nonfinite

@@ -1,7 +1,7 @@
 """Multi-task soft actor-critic: S seeds and T tasks in one set of batched networks, one temperature per task.
 
-Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The losses are in `agents.losses`, what combines those
-of the tasks is in `agents.optimizer`.
+Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The losses are in `agents.losses`, what a value is in
+`agents.values`, and what combines the tasks' losses is in `agents.optimizer`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -21,17 +23,11 @@ from agents.actor_critic import NUM_CRITICS, Actor, Critic
 from agents.adam import Adam
 from agents.branch import Branch
 from agents.layers import Axes
-from agents.losses import (
-    actor_loss,
-    critic_loss,
-    sample_action,
-    soft_target,
-    temperature_loss,
-    temperature_weights,
-)
+from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
 from agents.parameters import ParameterVector
+from agents.values import CategoricalValue, Ensemble, ScalarValue, Value
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.generators import Generators
@@ -60,6 +56,18 @@ class SACConfig:
         initial_temperature: of every task.
         log_std_min: lower bound of the policy's log standard deviation.
         log_std_max: upper bound of the same.
+        log_std: how it is kept there: `clamp`, or `tanh` for min + (max - min) (1 + tanh u) / 2, which has a gradient
+            everywhere.
+        target_entropy: of the policy; null takes minus the number of actions.
+        critic: `squared` trains a number by the squared Bellman error; `categorical` a distribution over atoms by the
+            projected distribution of the targets (1707.06887), `hl_gauss` by their smoothed mean (2403.03950).
+        num_atoms: of a distribution.
+        value_min: the first atom.
+        value_max: the last atom, and what `normalize_returns` scales returns to.
+        ensemble: whether policy and targets follow the least of the two critics or their mean.
+        normalize_returns: divide each task's rewards by a running scale of its returns, so that values fill the atoms
+            (2502.15280, 2505.23150).
+        weight_decay: of actor and critics, decoupled (AdamW, 1711.05101).
         max_grad_norm: clips each seed's gradients; null takes the protocol's.
         task_weights: factors of the tasks' critic and actor losses before anything balances them: `uniform`, or
             `temperature` for T softmax(-log α), which favours the tasks that explore least (soft modularization,
@@ -73,6 +81,15 @@ class SACConfig:
     initial_temperature: float = 1.0
     log_std_min: float = -20.0
     log_std_max: float = 2.0
+    log_std: Literal["clamp", "tanh"] = "clamp"
+    target_entropy: float | None = None
+    critic: Literal["squared", "categorical", "hl_gauss"] = "squared"
+    num_atoms: int = 101
+    value_min: float = -10.0
+    value_max: float = 10.0
+    ensemble: Ensemble = "min"
+    normalize_returns: bool = False
+    weight_decay: float = 0.0
     max_grad_norm: float | None = None
     task_weights: Literal["uniform", "temperature"] = "uniform"
 
@@ -92,6 +109,20 @@ def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Te
     return {**shared, **owned}
 
 
+def _make_value(config: SACConfig, device: torch.device, dtype: torch.dtype) -> Value:
+    if config.critic == "squared":
+        return ScalarValue(config.ensemble)
+    return CategoricalValue(
+        config.value_min,
+        config.value_max,
+        config.num_atoms,
+        config.critic,
+        config.ensemble,
+        device,
+        dtype,
+    )
+
+
 class SAC:
     """The agent: S seeds trained side by side, each with parameters, noise and balancer state of its own.
 
@@ -99,9 +130,10 @@ class SAC:
         architecture: of actor and critics.
         config: settings.
         observation_size: O.
-        action_size: A; the target entropy is -A.
+        action_size: A.
         num_tasks: T.
         seeds: S of them; everything of seed s depends on `seeds[s]` alone.
+        critic_architecture: of the critics, where it is another one.
         critic_balancer: prototype for the critics' gradients, copied and set up here, or None for the plain mean loss.
         actor_balancer: the same for the actor's. The temperature is never balanced.
         device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
@@ -119,6 +151,7 @@ class SAC:
         action_size: int,
         num_tasks: int,
         seeds: Sequence[int],
+        critic_architecture: Architecture | None = None,
         critic_balancer: Balancer | None = None,
         actor_balancer: Balancer | None = None,
         device: torch.device | str = "cpu",
@@ -144,7 +177,12 @@ class SAC:
             Generators(self.seeds, "parameters"),
             task_names=None if task_names is None else tuple(task_names),
         )
-        self.critic = Critic(axes, architecture, observation_size, action_size).to(self.device)
+        critic_architecture = architecture if critic_architecture is None else critic_architecture
+        self.value = _make_value(config, self.device, axes.dtype)
+        self.critic = Critic(
+            axes, critic_architecture, observation_size, action_size, self.value.num_outputs
+        ).to(self.device)
+        self._check_encoder(architecture, axes)
         self.actor = Actor(axes, architecture, self.critic.encoded_size, action_size).to(self.device)
         critic_parameters, actor_parameters = ParameterVector(self.critic), ParameterVector(self.actor)
         self.target_shared = critic_parameters.shared.detach().clone()
@@ -157,7 +195,10 @@ class SAC:
         self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
         self._target_branch, self._policy_branch = Branch(self.device), Branch(self.device)
         self._follow_branch = Branch(self.device, yields=True)
-        self._critic_loss, self._actor_loss = critic_loss, actor_loss
+        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
+        # The largest |return| and the variance of the returns of each task's running episodes, [2, S, T].
+        self.return_statistics = torch.zeros(2, *self.log_alpha.shape, device=self.device)
+        self._critic_loss = self.value.loss
         self.noise = Generators(self.seeds, "update", self.device)
         self.exploration = Generators(self.seeds, "exploration", self.device)
 
@@ -167,9 +208,21 @@ class SAC:
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
             balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
+        config = self.config
         return TaskOptimizer(
-            parameters, balancer, num_tasks, self.config.learning_rate, self.config.max_grad_norm
+            parameters, balancer, num_tasks, config.learning_rate, config.max_grad_norm, config.weight_decay
         )
+
+    def _check_encoder(self, architecture: Architecture, axes: Axes) -> None:
+        """The critics train the encoder that the actor reads, so it is that of their architecture."""
+        if (
+            self.critic.encoder is None
+            and architecture.build_encoder(axes, self.observation_size) is not None
+        ):
+            raise ValueError(
+                f"The network {type(architecture).__name__} reads an encoder that the critics train, and the critic "
+                "network has none: choose one of the same kind as --critic_network."
+            )
 
     @torch.no_grad()
     def act(self, observation: Tensor, *, deterministic: bool) -> Tensor:
@@ -181,7 +234,10 @@ class SAC:
         return action
 
     def _bounded(self, log_std: Tensor) -> Tensor:
-        return log_std.clamp(self.config.log_std_min, self.config.log_std_max)
+        low, high = self.config.log_std_min, self.config.log_std_max
+        if self.config.log_std == "clamp":
+            return log_std.clamp(low, high)
+        return low + 0.5 * (high - low) * (1 + torch.tanh(log_std))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
@@ -203,40 +259,45 @@ class SAC:
             target_parameters = critic.parameters.views(self.target_shared, self.target_owned)
             target = self._target(target_parameters, batch, noise[:, 0], alpha)
         with self._policy_branch:
-            action, log_prob, policy_features = self._policy(
+            action, log_prob, log_std, policy_features = self._policy(
                 _merged(actor_leaves), batch.observation, noise[:, 1]
             )
-        q, value_features = self._values(_merged(critic_leaves), batch.observation, batch.action)
+        outputs, value_features = self._values(_merged(critic_leaves), batch.observation, batch.action)
         self._target_branch.join()
-        critic_losses = self._critic_loss(q, target)
+        critic_losses = self._critic_loss(outputs, target)
         metrics = critic.step(
             self._weighed(critic_losses),
             *critic_leaves,
             value_features,
             lambda: self._weighed(
-                critic_loss(self._run(self.critic, {}, batch.observation, batch.action)[0], target)
+                self.value.loss(self._run(self.critic, {}, batch.observation, batch.action)[0], target)
             ),
         )
         with self._follow_branch:
             self._follow(metrics["nonfinite"])
         self._policy_branch.join()
-        policy_q, _ = self._values({}, batch.observation, action)
-        actor_losses = self._actor_loss(policy_q, log_prob, alpha)
+        policy_outputs, _ = self._values({}, batch.observation, action)
+        actor_losses = self._actor_loss(policy_outputs, log_prob, alpha)
         actor_metrics = actor.step(
             self._weighed(actor_losses),
             *actor_leaves,
             policy_features,
             lambda: self._weighed(self._actor_losses_now(batch, noise[:, 1], alpha)),
         )
-        entropy, q_value = self._adapt_temperature(log_prob, q, actor_metrics["nonfinite"])
+        entropy, q_value, log_std = self._adapt_temperature(
+            log_prob, outputs, log_std, actor_metrics["nonfinite"]
+        )
         self._follow_branch.join()
+        scale = {"return_scale": self._return_scale(alpha)} if self.config.normalize_returns else {}
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,
             **{f"critic/{name}": value for name, value in metrics.items()},
             "actor/loss": actor_losses.detach(),
             "actor/entropy": entropy,
+            "actor/log_std": log_std,
             "temperature": alpha,
+            **scale,
             **{f"actor/{name}": value for name, value in actor_metrics.items()},
         }
 
@@ -270,23 +331,46 @@ class SAC:
         """The soft Bellman target [S, T, B] with the target critics' parameters."""
         mean, log_std, _ = self._run(self.actor, {}, self.critic.encode(batch.next_observation))
         next_action, next_log_prob = sample_action(mean, self._bounded(log_std), noise)
-        next_q, _ = self._run(self.critic, parameters, batch.next_observation, next_action)
-        return soft_target(batch.reward, batch.terminated, next_q, next_log_prob, alpha, self.config.gamma)
+        next_outputs, _ = self._run(self.critic, parameters, batch.next_observation, next_action)
+        reward = batch.reward
+        if self.config.normalize_returns:
+            reward = reward / self._return_scale(alpha).unsqueeze(-1)
+        discount = self.config.gamma * (1.0 - batch.terminated)
+        return self.value.target(reward, discount, next_outputs, alpha.unsqueeze(-1) * next_log_prob)
+
+    def _return_scale(self, alpha: Tensor) -> Tensor:
+        """What rewards of each task are divided by, [S, T].
+
+        No return is larger than `value_max` then, with a margin for the entropy's part of it (2505.23150, Sec. 3), and
+        their variance is at most 1 (2502.15280, Sec. 4.2).
+        """
+        largest, variance = self.return_statistics
+        entropy = alpha * abs(self.target_entropy) / (2 * (1 - self.config.gamma))
+        return torch.maximum((variance + 1e-8).sqrt(), (largest + entropy) / self.config.value_max)
+
+    def set_return_statistics(self, largest: ArrayLike, variance: ArrayLike) -> None:
+        """Statistics [S, T] of the returns for the updates that are queued from now on."""
+        statistics = torch.from_numpy(np.stack([largest, variance]).astype(np.float32))
+        if self.device.type == "cuda":
+            statistics = statistics.pin_memory()  # a copy from elsewhere waits for all that is queued
+        self.return_statistics.copy_(statistics, non_blocking=True)
 
     def _policy(
         self, parameters: Parameters, observation: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B] and the representation."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B], the log standard deviations [S, T, B,
+        A] as constants, and the representation."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
         mean, log_std, features = self._run(self.actor, parameters, encoded)
-        action, log_prob = sample_action(mean, self._bounded(log_std), noise)
-        return action, log_prob, self.actor_optimizer.representation(features)
+        log_std = self._bounded(log_std)
+        action, log_prob = sample_action(mean, log_std, noise)
+        return action, log_prob, log_std.detach(), self.actor_optimizer.representation(features)
 
     def _values(self, parameters: Parameters, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Action values [S, E, T, B] and the representation; of the critics' own parameters, if none are given."""
-        q, features = self._run(self.critic, parameters, observation, action)
-        return q, self.critic_optimizer.representation(features)
+        """Outputs [S, E, T, B, K] and the representation; of the critics' own parameters, if none are given."""
+        outputs, features = self._run(self.critic, parameters, observation, action)
+        return outputs, self.critic_optimizer.representation(features)
 
     def _run(self, module: nn.Module, parameters: Parameters, *inputs: Tensor) -> tuple[Tensor, ...]:
         """A module's outputs and features, with the given parameters, if any, in place of its own.
@@ -302,9 +386,14 @@ class SAC:
                 *outputs, features = module(*inputs)
         return *(output.float() for output in outputs), features
 
+    def _actor_loss(self, outputs: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
+        """[S, T], from the critics' outputs at the policy's actions."""
+        return actor_loss(self.value.combined(self.value.mean(outputs)), log_prob, alpha)
+
     def _actor_losses_now(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
-        action, log_prob, _ = self._policy({}, batch.observation, noise)
-        return actor_loss(self._run(self.critic, {}, batch.observation, action)[0], log_prob, alpha)
+        action, log_prob, _, _ = self._policy({}, batch.observation, noise)
+        outputs = self._run(self.critic, {}, batch.observation, action)[0]
+        return self._actor_loss(outputs, log_prob, alpha)
 
     @torch.no_grad()
     def _follow(self, critic_skipped: Tensor) -> None:
@@ -314,13 +403,16 @@ class SAC:
         self.target_owned.lerp_(self.critic_optimizer.parameters.owned, rate)
 
     @torch.no_grad()
-    def _adapt_temperature(self, log_prob: Tensor, q: Tensor, actor_skipped: Tensor) -> tuple[Tensor, Tensor]:
-        """A step of the temperatures of the seeds that stepped; returns mean entropy and value, [S, T]."""
+    def _adapt_temperature(
+        self, log_prob: Tensor, outputs: Tensor, log_std: Tensor, actor_skipped: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A step of the temperatures of the seeds that stepped; returns the means of entropy, value and log standard
+        deviation, [S, T]."""
         mean_log_prob = log_prob.mean(-1)
         # The loss is α times a constant, so its gradient with respect to log α is the loss itself.
-        gradient = temperature_loss(self.log_alpha, mean_log_prob, -float(self.action_size))
+        gradient = temperature_loss(self.log_alpha, mean_log_prob, self.target_entropy)
         self.temperature_adam.step(gradient, 1.0 - actor_skipped)
-        return -mean_log_prob, q.mean((1, -1))
+        return -mean_log_prob, self.value.mean(outputs).mean((1, -1)), log_std.mean((-2, -1))
 
     def _weighed(self, losses: Tensor) -> Tensor:
         """Losses [S, T] times the weights of the tasks."""
@@ -343,6 +435,7 @@ class SAC:
             **self._network_parameters(),
             "target": {"shared": self.target_shared, "owned": self.target_owned},
             "log_alpha": self.log_alpha,
+            "return_statistics": self.return_statistics,
             "critic_optimizer": critic.state_dict(),
             "actor_optimizer": actor.state_dict(),
             "temperature_adam": self.temperature_adam.state_dict(),
@@ -356,6 +449,7 @@ class SAC:
         self.target_shared.copy_(state["target"]["shared"])
         self.target_owned.copy_(state["target"]["owned"])
         self.log_alpha.copy_(state["log_alpha"])
+        self.return_statistics.copy_(state["return_statistics"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.actor_optimizer.load_state_dict(state["actor_optimizer"])
         self.temperature_adam.load_state_dict(state["temperature_adam"])

@@ -18,7 +18,7 @@ from mtrl.evaluate import EpisodeTracker, to_tensor
 from mtrl.frozen import FrozenSeeds
 from mtrl.generators import Generators
 from mtrl.metrics import EpisodeMetrics
-from mtrl.normalize import RewardNormalizer
+from mtrl.normalize import ReturnStatistics, RewardNormalizer
 from mtrl.policy import VectorPolicy, finite_actions
 from mtrl.replay import Replay
 
@@ -46,7 +46,7 @@ class Collector:
         frozen: FrozenSeeds,
         freeze: Callable[[NDArray[np.bool_], str], None],
     ) -> None:
-        self._config, self._env, self._replay = config, env, replay
+        self._config, self._env, self._agent, self._replay = config, env, agent, replay
         self._frozen, self._freeze = frozen, freeze
         self._tasks = config.get_benchmark().tasks
         self._action_size = agent.action_size
@@ -55,6 +55,9 @@ class Collector:
         self._policy = VectorPolicy(agent, (*self._layout, agent.observation_size))
         normalize = config.get_protocol().normalize_rewards
         self._normalizer = RewardNormalizer((num_seeds, num_tasks)) if normalize else None
+        self._returns = (
+            ReturnStatistics(self._layout, config.agent.gamma) if config.agent.normalize_returns else None
+        )
         self._tracker = EpisodeTracker(self._layout)
         self.random_actions = Generators(config.seeds, "random actions")
         self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
@@ -104,6 +107,9 @@ class Collector:
             )
         if self._normalizer is not None:
             rewards = self._normalizer(rewards, valid)
+        if self._returns is not None:
+            self._returns.add(rewards, valid, done)
+            self._agent.set_return_statistics(self._returns.largest, self._returns.variance)
         batch = Batch(
             to_tensor(observation, self._layout),
             actions,
@@ -139,6 +145,7 @@ class Collector:
             "tracker": self._tracker.state_dict(),
             "episode_metrics": self.episode_metrics.state_dict(),
             "normalizer": None if self._normalizer is None else self._normalizer.state_dict(),
+            "returns": None if self._returns is None else self._returns.state_dict(),
             "random_actions": self.random_actions.state_dict(),
         }
 
@@ -149,4 +156,6 @@ class Collector:
         self.episode_metrics.load_state_dict(state["episode_metrics"])
         if self._normalizer is not None:
             self._normalizer.load_state_dict(state["normalizer"])
+        if self._returns is not None:
+            self._returns.load_state_dict(state["returns"])
         self.random_actions.load_state_dict(state["random_actions"])

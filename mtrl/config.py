@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import subprocess
 from dataclasses import dataclass, field
@@ -76,7 +77,8 @@ class TrainConfig:
     Args:
         benchmark: MT1:<task>, MT3, MT10, MT25 or MT50.
         protocol: the rules of the experiment: metaworld_plus or paper.
-        network: the architecture of actor and critics; a name that `mtrl list networks` prints or an import path.
+        network: the architecture of actor and critics: a name that `mtrl list networks` prints or an import path.
+        critic_network: the architecture of the critics, where it is another one than the actor's; null takes `network`.
         balancer: combines the per-task gradients of the shared parameters; a name that `mtrl list balancers` prints, an
             import path, or null for the plain gradient of the mean loss.
         balance: which gradients are balanced; the temperature's never are.
@@ -107,6 +109,7 @@ class TrainConfig:
     benchmark: str = "MT10"
     protocol: str = "metaworld_plus"
     network: Architecture = field(default_factory=MultiHead)
+    critic_network: Architecture | None = None
     balancer: Balancer | None = field(default_factory=AlignedMTL)
     balance: Literal["both", "critic", "actor"] = "both"
     agent: SACConfig = field(default_factory=SACConfig)
@@ -188,6 +191,8 @@ class TrainConfig:
             "agent.initial_temperature": self.agent.initial_temperature,
             "agent.tau": self.agent.tau,
         }
+        if self.agent.normalize_returns:
+            positive["agent.value_max"] = self.agent.value_max  # what returns are scaled to
         if self.agent.max_grad_norm is not None:
             positive["agent.max_grad_norm"] = self.agent.max_grad_norm
         if self.num_threads is not None:
@@ -203,6 +208,11 @@ class TrainConfig:
             raise ValueError(
                 f"agent.gamma and agent.tau must lie in [0, 1], got {self.agent.gamma} and {self.agent.tau}."
             )
+        if self.agent.normalize_returns and self.agent.gamma == 1.0:
+            raise ValueError(
+                "agent.normalize_returns needs agent.gamma below 1: a return must have a bound, got 1."
+            )
+        self._check_value()
         if not self.agent.log_std_min < self.agent.log_std_max:
             raise ValueError(
                 f"agent.log_std_min must be below agent.log_std_max, got {self.agent.log_std_min} and "
@@ -217,6 +227,20 @@ class TrainConfig:
                 f"buffer_size must hold a step of every world, got {self.buffer_size} for "
                 f"{self.worlds_per_task} worlds per task."
             )
+
+    def _check_value(self) -> None:
+        agent = self.agent
+        if not 2 <= agent.num_atoms < 2**31:
+            raise ValueError(f"agent.num_atoms must be at least 2 and below 2**31, got {agent.num_atoms}.")
+        if not -math.inf < agent.value_min < agent.value_max < math.inf:
+            raise ValueError(
+                f"agent.value_min must be below agent.value_max, both finite, got {agent.value_min} and "
+                f"{agent.value_max}."
+            )
+        if not 0 <= agent.weight_decay < math.inf:
+            raise ValueError(f"agent.weight_decay must not be negative, got {agent.weight_decay}.")
+        if agent.target_entropy is not None and not math.isfinite(agent.target_entropy):
+            raise ValueError(f"agent.target_entropy must be a finite number, got {agent.target_entropy}.")
 
 
 def check_null(prefix: str, settings: Any) -> None:

@@ -156,6 +156,7 @@ def make_agent(config: TrainConfig, env: envs.VectorEnv) -> SAC:
     return SAC(
         config.network,
         config.agent,
+        critic_architecture=config.critic_network,
         observation_size=env.single_observation_space.shape[0],
         action_size=env.single_action_space.shape[0],
         num_tasks=len(config.get_benchmark().tasks),

@@ -14,6 +14,9 @@ import mtrl.balancers
 from agents.networks import Architecture
 from mtrl.balancers import Balancer
 
+CLASS_OPTIONS = ("network", "critic_network", "balancer")
+"""The options of a training configuration whose value is a class with options of its own."""
+
 
 def networks() -> dict[str, type[Architecture]]:
     """Every architecture of the package by its snake-case name."""
@@ -36,14 +39,14 @@ def import_path(kind: str, name: str) -> str:
     """The import path of a network or balancer given by name, in any case, or by import path.
 
     Args:
-        kind: "network" or "balancer".
+        kind: one of `CLASS_OPTIONS`.
 
     Raises:
         ValueError: there is none of that name.
     """
     if "." in name:
         return name
-    known: Mapping[str, type] = networks() if kind == "network" else balancers()
+    known: Mapping[str, type] = balancers() if kind == "balancer" else networks()
     by_key = {_key(n): cls for n, cls in known.items()}
     if _key(name) not in by_key:
         raise unknown(kind, name, known)
@@ -52,11 +55,11 @@ def import_path(kind: str, name: str) -> str:
 
 
 def expand_names(config: Any) -> Any:
-    """A configuration (as read from YAML) in which `network` and `balancer` are import paths."""
+    """A configuration (as read from YAML) in which networks and balancer are import paths."""
     if not isinstance(config, dict):
         return config
     expanded = dict(config)
-    for kind in ("network", "balancer"):
+    for kind in CLASS_OPTIONS:
         value = expanded.get(kind)
         if isinstance(value, str) and value.lower() not in ("null", "none"):
             expanded[kind] = {"class_path": import_path(kind, value)}

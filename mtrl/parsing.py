@@ -14,7 +14,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from mtrl.config import TrainConfig
-from mtrl.names import expand_arguments, expand_names, get_object, unknown
+from mtrl.names import CLASS_OPTIONS, expand_arguments, expand_names, get_object, unknown
 
 C = TypeVar("C")
 
@@ -45,7 +45,7 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
         else:
             hints = {a.dest: str(getattr(a, "_typehint", "")) for a in parser._actions}
             lists = [f"--{name}" for name, hint in hints.items() if hint.startswith("list")]
-            classes = [kind for kind in ("network", "balancer") if kind in hints and f"--{kind}" not in lists]
+            classes = [kind for kind in CLASS_OPTIONS if kind in hints and f"--{kind}" not in lists]
             namespace = parser.parse_args(_join_lists(expand_arguments(source, classes), lists))
     except (ArgumentError, TypeError, KeyError) as error:
         raise _explain(parser, str(error)) from error
@@ -142,7 +142,7 @@ def train_parser() -> ArgumentParser:
 
 def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
     """The resolved configuration of parsed options."""
-    for kind in ("network", "balancer"):
+    for kind in CLASS_OPTIONS:
         if namespace[kind] is not None:  # the parser takes null for any option
             parameters = inspect.signature(get_object(namespace[kind].class_path)).parameters
             for name, value in namespace[kind].init_args.items():
@@ -165,9 +165,9 @@ def dump(parser: ArgumentParser, namespace: Namespace, config: TrainConfig) -> s
 def _copy_values(source: Any, target: Namespace) -> None:
     for field in fields(source):
         value = getattr(source, field.name)
-        if is_dataclass(value) and field.name not in ("network", "balancer"):
+        if is_dataclass(value) and field.name not in CLASS_OPTIONS:
             _copy_values(value, target[field.name])
-        elif field.name not in ("network", "balancer"):
+        elif field.name not in CLASS_OPTIONS:
             target[field.name] = value
 
 

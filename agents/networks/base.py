@@ -42,7 +42,7 @@ class Architecture(ABC):
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             least = 0 if name.endswith("_depth") else 1
-            is_size = name.endswith(("width", "depth")) or name.startswith("num_")
+            is_size = value is not None and (name.endswith(("width", "depth")) or name.startswith("num_"))
             if is_size and value < least:
                 raise ValueError(f"{type(self).__name__} needs {name} to be at least {least}, got {value}.")
             if is_size and value >= 2**31:

@@ -1,19 +1,20 @@
-"""A residual network with layer normalisation, and a head for each task."""
+"""A residual network with layer normalisation, told the task by an embedding or by heads of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from agents.layers import Axes, LayerNorm, Linear
-from agents.networks.base import Architecture, Network
+from agents.layers import Axes, LayerNorm, Linear, TaskEmbedding
+from agents.networks.base import Architecture, Encoder, Network, beside
 
 
 @dataclass(frozen=True)
 class Residual(Architecture):
-    """A shared trunk of normalised residual blocks that scales with its width, and an affine head per task.
+    """A shared trunk of normalised residual blocks that scales with its width, and affine heads.
 
     The trunk is BroNet (Nauman et al. 2024, 2405.16158, Sec. 3): x_0 = ReLU(LN(W x)), and each block adds
     LN(W ReLU(LN(W x_i))).
@@ -21,13 +22,23 @@ class Residual(Architecture):
     Args:
         width: units of each layer.
         depth: number of residual blocks, of two layers each.
+        embedding_width: size of a vector of unit norm that each task owns, beside the observation; null for none.
+            Actor and critics see the same one, which only the critics' loss trains (Nauman et al. 2025, 2505.23150).
+        heads: `owned` by each task, or one that they share.
     """
 
     width: int = 400
     depth: int = 2
+    embedding_width: int | None = None
+    heads: Literal["owned", "shared"] = "owned"
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> ResidualNetwork:
         return ResidualNetwork(self, axes, in_features, out_features)
+
+    def build_encoder(self, axes: Axes, in_features: int) -> EmbeddingBeside | None:
+        if self.embedding_width is None:
+            return None
+        return EmbeddingBeside(axes, self.embedding_width, in_features)
 
 
 class ResidualNetwork(Network):
@@ -36,7 +47,7 @@ class ResidualNetwork(Network):
         width = architecture.width
         self.input = NormalisedLinear(axes, in_features, width)
         self.blocks = nn.ModuleList(Block(axes, width) for _ in range(architecture.depth))
-        self.heads = Linear(axes, width, out_features, owned=True)
+        self.heads = Linear(axes, width, out_features, owned=architecture.heads == "owned")
 
     def features(self, x: Tensor) -> Tensor:
         x = torch.relu(self.input(x))
@@ -47,6 +58,16 @@ class ResidualNetwork(Network):
     def head(self, features: Tensor) -> Tensor:
         output: Tensor = self.heads(features)
         return output
+
+
+class EmbeddingBeside(Encoder):
+    def __init__(self, axes: Axes, width: int, in_features: int) -> None:
+        super().__init__()
+        self.embedding = TaskEmbedding(axes, width)
+        self.out_features = in_features + width
+
+    def forward(self, observation: Tensor) -> Tensor:
+        return beside(observation, nn.functional.normalize(self.embedding(), dim=-1))
 
 
 class NormalisedLinear(nn.Module):

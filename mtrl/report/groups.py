@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.names import CLASS_OPTIONS
 from mtrl.report.runs import Run
 from mtrl.report.statistics import Floats, Statistic, select
 
@@ -111,9 +112,9 @@ def check_protocols(runs: Sequence[Run]) -> str | None:
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as one level of names; network and balancer are import paths, `network.width` their options."""
+    """A configuration as one level of names; classes are import paths, `network.width` their options."""
     kept = {name: value for name, value in config.items() if name not in NOT_COMPARED}
-    for kind in ("network", "balancer"):
+    for kind in CLASS_OPTIONS:
         value = kept.pop(kind, None)
         if isinstance(value, dict):
             kept |= flatten({kind: value.get("init_args") or {}}) | {kind: value.get("class_path")}
@@ -135,14 +136,14 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     """A name for each of several configurations that says what differs; network and balancer for a single one."""
     parts: list[list[str]] = [[] for _ in configs]
-    for kind in ("network", "balancer"):
+    for kind in CLASS_OPTIONS:
         paths = [config[kind] for config in configs]
         short = [_class_name(path, kind) for path in paths]
-        if len(set(map(str, paths))) > 1 or len(configs) == 1:
+        if len(set(map(str, paths))) > 1 or (len(configs) == 1 and kind != "critic_network"):
             ambiguous = len(set(short)) < len(set(map(str, paths)))
             for part, path, name in zip(parts, paths, short, strict=True):
                 part.append(str(path) if ambiguous and path else name)
-    for name in sorted({n for config in configs for n in config} - {"network", "balancer"}):
+    for name in sorted({n for config in configs for n in config} - {*CLASS_OPTIONS}):
         kind = name.partition(".")[0]
         for part, config in zip(parts, configs, strict=True):
             # An option of a class is compared with the same class's.

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 from agents.sac import SACConfig
 from envs.cores import default_workers
 from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
-from mtrl.names import expand_names, unknown
+from mtrl.names import CLASS_OPTIONS, expand_names, unknown
 from mtrl.parsing import dump, parse, read_config, train_config, train_parser
 from mtrl.sweep.config import Grid, SweepConfig
 
@@ -137,7 +137,7 @@ def _check_axes(grid: Grid) -> None:
     for axis, values in grid.items():
         if axis == "seeds":
             raise ValueError("seeds are no axis: give them as `seeds:` of the sweep.")
-        if axis not in known and not re.fullmatch(r"(network|balancer)\.\w+", axis):
+        if axis not in known and not re.fullmatch(rf"({'|'.join(CLASS_OPTIONS)})\.\w+", axis):
             raise unknown("axis", axis, known)
         if not isinstance(values, list) or not values:
             raise ValueError(f"The axis {axis} must be a list of at least one value, got {values!r}.")
@@ -161,7 +161,7 @@ def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
         name, _, key = axis.partition(".")
         if not key:
             options[name] = value
-        elif name in ("network", "balancer"):
+        elif name in CLASS_OPTIONS:
             described = expand_names({name: options.get(name)})[name]
             if not isinstance(described, dict):
                 raise ValueError(f"The axis {axis} needs a {name}, in the base configuration or as an axis.")
@@ -178,7 +178,7 @@ def _label(axis: str, value: Any) -> str:
         arguments = value.get("init_args") or {}
         parts = [str(value["class_path"]).rpartition(".")[2], *(f"{k}{v}" for k, v in arguments.items())]
         text = "-".join(parts)
-    elif axis in ("network", "balancer", "benchmark", "protocol"):
+    elif axis in (*CLASS_OPTIONS, "benchmark", "protocol"):
         text = "none" if value is None else str(value).rpartition(".")[2]
     else:
         text = f"{axis.rpartition('.')[2]}{value}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.layers import Axes, OwnedParameter
-from agents.losses import actor_loss, critic_loss
+from agents.losses import critic_loss
 from agents.networks import (
     Architecture,
     Care,
@@ -92,7 +92,7 @@ class TestPerTaskGradients:
         target = normal(*data.reward.shape)
 
         def losses(parameters: dict[str, Tensor]) -> Tensor:
-            return critic_loss(sac._values(parameters, data.observation, data.action)[0], target)
+            return critic_loss(sac._values(parameters, data.observation, data.action)[0].squeeze(-1), target)
 
         self.compare(sac.critic_optimizer.parameters, losses)
 
@@ -103,8 +103,8 @@ class TestPerTaskGradients:
         noise, alpha = normal(*data.action.shape), normal(2, 3).exp()
 
         def losses(parameters: dict[str, Tensor]) -> Tensor:
-            action, log_prob, _ = sac._policy(parameters, data.observation, noise)
-            return actor_loss(sac._values({}, data.observation, action)[0], log_prob, alpha)
+            action, log_prob, *_ = sac._policy(parameters, data.observation, noise)
+            return sac._actor_loss(sac._values({}, data.observation, action)[0], log_prob, alpha)
 
         self.compare(sac.actor_optimizer.parameters, losses)
 

@@ -8,18 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
+from agents.losses import actor_loss, critic_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks import MultiHead, Shared
-from agents.sac import (
-    SAC,
-    Batch,
-    SACConfig,
-    actor_loss,
-    critic_loss,
-    sample_action,
-    soft_target,
-    temperature_loss,
-    temperature_weights,
-)
+from agents.sac import SAC, Batch, SACConfig
+from agents.values import ScalarValue
 from mtrl.balancers import DWA, FAMO, LS, RLW, AlignedMTL, Balancer, PCGrad, available
 from mtrl.balancers.random import Random
 
@@ -52,13 +44,13 @@ class TestLosses:
 
     def test_soft_target(self) -> None:
         """By hand: r + γ (1 - d) (min(Q1, Q2) - α log π), S=1, T=2, B=2."""
-        target = soft_target(
+        target = ScalarValue("min").target(
             reward=torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]),
-            terminated=torch.tensor([[[0.0, 1.0], [0.0, 0.0]]]),
-            next_q=torch.tensor([[[[10.0, 10.0], [5.0, 8.0]], [[6.0, 10.0], [7.0, 2.0]]]]),
-            next_log_prob=torch.tensor([[[-1.0, -1.0], [2.0, 0.0]]]),
-            alpha=torch.tensor([[0.5, 2.0]]),
-            gamma=0.9,
+            discount=torch.tensor([[[0.9, 0.0], [0.9, 0.9]]]),
+            next_outputs=torch.tensor([[[[10.0, 10.0], [5.0, 8.0]], [[6.0, 10.0], [7.0, 2.0]]]]).unsqueeze(
+                -1
+            ),
+            entropy_cost=torch.tensor([[[-0.5, -0.5], [4.0, 0.0]]]),
         )
         expected = torch.tensor([[[1 + 0.9 * 6.5, 2.0], [3 + 0.9 * (5 - 4), 4 + 0.9 * 2]]])
         torch.testing.assert_close(target, expected)
@@ -72,7 +64,7 @@ class TestLosses:
                 torch.testing.assert_close(critic_loss(q, target)[s, t], bellman)
                 smallest = torch.minimum(q[s, 0, t], q[s, 1, t])
                 policy = (alpha[s, t] * log_prob[s, t] - smallest).mean()
-                torch.testing.assert_close(actor_loss(q, log_prob, alpha)[s, t], policy)
+                torch.testing.assert_close(actor_loss(q.amin(1), log_prob, alpha)[s, t], policy)
 
     def test_temperature_loss_is_its_own_gradient(self, normal: Draw) -> None:
         """d/d(log α) of -α (log π + H̄) is the loss itself, which is how the agent takes it."""
@@ -101,7 +93,7 @@ def test_the_target_action_is_drawn_at_the_next_observation(agent: MakeAgent, ba
     mean, log_std, _ = sac.actor(data.next_observation.unsqueeze(1))
     action, log_prob = sample_action(mean, log_std.clamp(-20, 2), noise)
     q, _ = sac.critic(data.next_observation, action)  # the targets start as copies of the critics
-    value = q.amin(1) - sac.log_alpha.exp().unsqueeze(-1) * log_prob
+    value = q.squeeze(-1).amin(1) - sac.log_alpha.exp().unsqueeze(-1) * log_prob
     torch.testing.assert_close(target, data.reward + 0.99 * (1 - data.terminated) * value)
     elsewhere = data._replace(observation=data.observation + 1, action=-data.action)
     assert torch.equal(the_target(sac, elsewhere, noise), target)
@@ -152,12 +144,15 @@ def by_hand(sac: SAC, data: Batch) -> tuple[Tensor, Tensor, Tensor]:
     critics, actors = list(sac.critic.parameters()), list(sac.actor.parameters())
     for parameter in critics + actors:
         parameter.requires_grad_()
-    loss = critic_loss(sac.critic(data.observation, data.action)[0], target).mean(-1).sum()
+    loss = critic_loss(sac.critic(data.observation, data.action)[0].squeeze(-1), target).mean(-1).sum()
     of_critics = torch.autograd.grad(loss, critics)
     mean, log_std, _ = sac.actor(sac.critic.encode(data.observation))
     action, log_prob = sample_action(mean, log_std.clamp(-20, 2), noise[:, 1])
     of_actor = torch.autograd.grad(
-        actor_loss(sac.critic(data.observation, action)[0], log_prob, alpha).mean(-1).sum(), actors
+        actor_loss(sac.critic(data.observation, action)[0].squeeze(-1).amin(1), log_prob, alpha)
+        .mean(-1)
+        .sum(),
+        actors,
     )
     of_temperature = -alpha * (log_prob.detach().mean(-1) - sac.action_size)
     for parameter in critics + actors:
@@ -202,10 +197,11 @@ def test_the_temperature_rises_where_entropy_is_below_its_target(
     agent: MakeAgent, batch: MakeBatch, shift: float, rises: bool
 ) -> None:
     sac = agent(NETWORK)
-    sac.action_size = sac.action_size - shift  # the target entropy is -A
+    assert sac.target_entropy == -sac.action_size
+    sac.target_entropy += shift
     before = sac.log_alpha.clone()
     log_prob = torch.full((2, 3, 5), 4.0)  # entropy -4
-    sac._adapt_temperature(log_prob, torch.zeros(2, 2, 3, 5), torch.zeros(2))
+    sac._adapt_temperature(log_prob, torch.zeros(2, 2, 3, 5, 1), torch.zeros(2, 3, 5, 4), torch.zeros(2))
     assert ((sac.log_alpha > before) == rises).all()
 
 

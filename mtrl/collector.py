@@ -13,13 +13,13 @@ from torch import Tensor
 
 from agents.sac import SAC, Batch
 from envs import VectorEnv
+from mtrl.acting import VectorPolicy, finite_actions
 from mtrl.config import TrainConfig
-from mtrl.evaluate import EpisodeTracker, to_tensor
+from mtrl.episodes import EpisodeTracker, to_tensor
 from mtrl.frozen import FrozenSeeds
 from mtrl.generators import Generators
 from mtrl.metrics import EpisodeMetrics
 from mtrl.normalize import ReturnStatistics, RewardNormalizer
-from mtrl.policy import VectorPolicy, finite_actions
 from mtrl.replay import Replay
 
 

@@ -19,7 +19,7 @@ from mtrl.parsing import (
     train_config,
     train_parser,
 )
-from mtrl.report.command import report_command
+from mtrl.reporting.command import report_command
 from mtrl.run import resume, train
 
 

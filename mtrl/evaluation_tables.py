@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from mtrl.evaluate import nan_mean
+from mtrl.episodes import nan_mean
 from mtrl.judgement import Evaluation
 
 #: Title of each measure's table, and its digits.

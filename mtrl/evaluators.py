@@ -19,10 +19,10 @@ from envs import VectorEnv
 from envs.channel import Channel
 from envs.cores import yield_to_others
 from envs.process import Worker, WorkerError, live
+from mtrl.acting import VectorPolicy, finite_actions
 from mtrl.config import TrainConfig
-from mtrl.evaluate import Episodes, evaluation_env_arguments, make_agent, run_episodes
+from mtrl.episodes import Episodes, evaluation_env_arguments, make_agent, run_episodes
 from mtrl.host_copy import HostCopier
-from mtrl.policy import VectorPolicy, finite_actions
 
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""

@@ -16,7 +16,7 @@ from envs import VectorEnv
 from envs.goals import benchmark_goals
 from mtrl import checkpoint
 from mtrl.config import EvaluationConfig, TrainConfig
-from mtrl.evaluate import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
+from mtrl.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
 from mtrl.generators import Generators
 from mtrl.logger import json_values
 

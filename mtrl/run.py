@@ -13,7 +13,7 @@ from mtrl.config import TrainConfig, stamp
 from mtrl.files import write_text
 from mtrl.lock import locked
 from mtrl.run_directory import created, refuse_existing
-from mtrl.train import Trainer, TrainingError
+from mtrl.trainer import Trainer, TrainingError
 
 
 def train(config: TrainConfig, config_yaml: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.goals import benchmark_goals
 from mtrl.config import EvaluationConfig
-from mtrl.evaluate import make_evaluation_env, to_tensor
+from mtrl.episodes import make_evaluation_env, to_tensor
 from mtrl.judgement import Candidate, Engine
 from mtrl.render import Camera, Clip, write_clip
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mtrl.report.figures import DPI, condition_numbers, learning_curves
-from mtrl.report.groups import group_runs
-from mtrl.report.runs import find_runs, read_run
+from mtrl.reporting.figures import DPI, condition_numbers, learning_curves
+from mtrl.reporting.groups import group_runs
+from mtrl.reporting.runs import find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {"quickstart": "quickstart", "mt10": "mt10", "mt3": "mt3"}

@@ -16,7 +16,7 @@ from rich.table import Table
 from mtrl import checkpoint
 from mtrl.benchmarks.output import write_report
 from mtrl.parsing import parse, train_config, train_parser
-from mtrl.train import Trainer
+from mtrl.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mtrl.benchmarks.output import write_report
 from mtrl.config import TrainConfig
 from mtrl.logger import Logger
 from mtrl.parsing import dump, parse, train_config, train_parser
-from mtrl.train import Trainer
+from mtrl.trainer import Trainer
 
 
 @dataclass(frozen=True)

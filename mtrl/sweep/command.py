@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from mtrl.report.command import report
+from mtrl.reporting.command import report
 from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement

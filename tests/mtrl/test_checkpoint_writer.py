@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from envs.worlds import Fault
-from mtrl import checkpoint, train
+from mtrl import checkpoint, trainer
 from mtrl.capture import EXCLUSIVE
 from mtrl.checkpoint_writer import CheckpointWriter
 from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
@@ -120,7 +120,7 @@ def test_nothing_is_copied_during_a_capture(
 @pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        train, "CheckpointWriter", lambda directory, **_: CheckpointWriter(directory, background=True)
+        trainer, "CheckpointWriter", lambda directory, **_: CheckpointWriter(directory, background=True)
     )
 
 

@@ -16,9 +16,9 @@ import torch
 from agents.sac import SAC
 from envs import VectorEnv
 from envs.worlds import Fault
-from mtrl import checkpoint, train
+from mtrl import checkpoint, trainer
 from mtrl.config import TrainConfig
-from mtrl.evaluate import make_agent, make_evaluation_env
+from mtrl.episodes import make_agent, make_evaluation_env
 from mtrl.evaluators import BackgroundEvaluator, ForegroundEvaluator, Judged
 from tests.mtrl.conftest import (
     OPTIONS,
@@ -29,7 +29,7 @@ from tests.mtrl.conftest import (
     read_state,
     train_arguments,
 )
-from tests.mtrl.test_train import make_config
+from tests.mtrl.test_trainer import make_config
 
 Cli = Callable[..., Result]
 
@@ -174,7 +174,7 @@ def test_the_process_ends_when_its_parent_is_gone(
 
 @pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
 
 
 def sorted_lines(run: Path) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
     assert state["values"]["loop"]["pending_evaluation"] == (16 if at < 39 else 40)
     monkeypatch.undo()
     if finished_in_background:
-        monkeypatch.setattr(train, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+        monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
     put_fakes(monkeypatch)
     result = cli("train", "--resume", tmp_path / "run")
     assert result.code == 0, result.err

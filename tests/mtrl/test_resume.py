@@ -13,8 +13,7 @@ import pytest
 
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Fault
-from mtrl import checkpoint, run
-from mtrl import train as train_module
+from mtrl import checkpoint, run, trainer
 from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.config import TRAINING_PRESETS
 from mtrl.lock import locked
@@ -28,7 +27,7 @@ from tests.mtrl.conftest import (
     read_state,
     train_arguments,
 )
-from tests.mtrl.test_train import curves
+from tests.mtrl.test_trainer import curves
 
 Train = Callable[..., Path]
 Cli = Callable[..., Result]
@@ -305,7 +304,7 @@ def test_a_full_disk(
 ) -> None:
     """Whatever is written when it fills up: the run stops with a sentence, and goes on as if it had not."""
     monkeypatch.setattr(
-        train_module, "CheckpointWriter", lambda path, **_: CheckpointWriter(path, background=background)
+        trainer, "CheckpointWriter", lambda path, **_: CheckpointWriter(path, background=background)
     )
     run = tmp_path / "run"
     calls = itertools.count(1)

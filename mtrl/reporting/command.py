@@ -12,10 +12,10 @@ from rich.console import Console
 
 from mtrl.parsing import make_parser, parse
 from mtrl.paths import check_writable
-from mtrl.report.groups import Group, check_protocols, group_runs
-from mtrl.report.runs import Source, read_runs
-from mtrl.report.statistics import RESAMPLES, Statistic, describe
-from mtrl.report.tables import Table, make_tables, published_tables
+from mtrl.reporting.groups import Group, check_protocols, group_runs
+from mtrl.reporting.runs import Source, read_runs
+from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
+from mtrl.reporting.tables import Table, make_tables, published_tables
 
 
 def report_command(arguments: list[str]) -> int:
@@ -131,7 +131,7 @@ def _write(
     statistic: Statistic,
     k: int,
 ) -> None:
-    from mtrl.report.figures import write_figures  # matplotlib takes a while, and only a report needs it
+    from mtrl.reporting.figures import write_figures  # matplotlib takes a while, and only a report needs it
 
     output.mkdir(parents=True, exist_ok=True)
     content = settings | {"notes": list(notes), "tables": {t.name: t.records() for t in tables}}

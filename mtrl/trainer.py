@@ -21,7 +21,7 @@ from mtrl.collector import Collector
 from mtrl.config import TrainConfig
 from mtrl.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
-from mtrl.evaluate import make_agent, nan_mean
+from mtrl.episodes import make_agent, nan_mean
 from mtrl.evaluators import BackgroundEvaluator, Evaluator, ForegroundEvaluator
 from mtrl.frozen import FrozenSeeds
 from mtrl.learner import Learner

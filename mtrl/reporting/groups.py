@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.names import CLASS_OPTIONS
-from mtrl.report.runs import Run
-from mtrl.report.statistics import Floats, Statistic, select
+from mtrl.reporting.runs import Run
+from mtrl.reporting.statistics import Floats, Statistic, select
 
 NOT_COMPARED = ("seeds", "run_dir", "num_workers", "num_threads", "log_interval", "checkpoint")
 """Configuration that tells runs of one method apart, or says only where they ran and what they kept."""

@@ -11,7 +11,7 @@ from torch import Tensor
 import envs
 from envs.goals import benchmark_goals
 from envs.worlds import Fault
-from mtrl.evaluate import Episodes, EpisodeTracker, nan_mean, run_episodes
+from mtrl.episodes import Episodes, EpisodeTracker, nan_mean, run_episodes
 from tests.mtrl.conftest import TINY, FakeEngine
 
 CPU = torch.device("cpu")

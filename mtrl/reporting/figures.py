@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtrl.report.groups import Group
-from mtrl.report.statistics import Statistic, bootstrap_interval, mean_and_sem
+from mtrl.reporting.groups import Group
+from mtrl.reporting.statistics import Statistic, bootstrap_interval, mean_and_sem
 
 COLORS = ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"]
 LINES = ["-", "--", "-.", ":"]

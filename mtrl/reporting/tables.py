@@ -13,8 +13,8 @@ from typing import Any
 
 import rich.table
 
-from mtrl.report.groups import Group, comparable
-from mtrl.report.statistics import (
+from mtrl.reporting.groups import Group, comparable
+from mtrl.reporting.statistics import (
     LEVELS,
     Interval,
     Mean,

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.mtrl.conftest import Result
-from tests.mtrl.report.conftest import TASKS, Write
+from tests.mtrl.reporting.conftest import TASKS, Write
 
 Cli = Callable[..., Result]
 
@@ -369,5 +369,5 @@ def test_an_evaluation_without_outcomes_is_left_out(write_run: Write, cli: Cli, 
 
 
 def test_other_commands_do_not_load_matplotlib() -> None:
-    code = "import sys, mtrl.report.command; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, mtrl.reporting.command; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mtrl.report.groups import check_protocols, group_runs, labels, settings
-from mtrl.report.runs import read_run
-from tests.mtrl.report.conftest import Write, run_config
+from mtrl.reporting.groups import check_protocols, group_runs, labels, settings
+from mtrl.reporting.runs import read_run
+from tests.mtrl.reporting.conftest import Write, run_config
 
 
 def test_runs_are_grouped_by_everything_but_the_seed(write_run: Write) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.frozen import FILE as FROZEN
-from mtrl.report.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
+from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]

@@ -4,7 +4,7 @@ import json
 import math
 from importlib.resources import files
 
-FIGURES = json.loads((files("mtrl.report") / "published.json").read_text())
+FIGURES = json.loads((files("mtrl.reporting") / "published.json").read_text())
 
 
 def largest_sem(mean: float, n: int) -> float:

@@ -13,7 +13,7 @@ from mtrl import checkpoint
 from mtrl.balancers import active_set
 from mtrl.config import TrainConfig
 from mtrl.parsing import parse, train_config, train_parser
-from mtrl.train import Trainer
+from mtrl.trainer import Trainer
 from tests.mtrl.conftest import (
     TINY,
     FakeEngine,

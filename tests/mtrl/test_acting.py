@@ -6,8 +6,8 @@ import torch
 
 from agents.networks import Shared
 from agents.sac import SAC, Batch, SACConfig
+from mtrl.acting import VectorPolicy
 from mtrl.capture import WARM_UP_CALLS
-from mtrl.policy import VectorPolicy
 from mtrl.replay import Replay
 
 SHAPE = (2, 3, 4, 5)  # [S, T, W, O]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtrl.report.statistics import (
+from mtrl.reporting.statistics import (
     bootstrap_interval,
     first_reach,
     improvement,

@@ -89,6 +89,7 @@ class TrainConfig:
         buffer_size: transitions kept per task and seed.
         random_steps: environment steps per task with uniform actions first; null takes the protocol's.
         worlds_per_task: worlds of every task and seed stepped at once; each vector step is that many steps per task.
+        staggered: begin the first episodes of a task's worlds at different times, so that they never all end at once.
         updates_per_step: updates after each vector step.
         evaluation: evaluation during training.
         checkpoint: checkpoints.
@@ -119,6 +120,7 @@ class TrainConfig:
     buffer_size: int = 100_000
     random_steps: int | None = None
     worlds_per_task: int = 1
+    staggered: bool = False
     updates_per_step: int = 1
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -58,6 +58,7 @@ class Trainer:
             config.seeds,
             engine=config.engine,
             worlds_per_task=config.worlds_per_task,
+            staggered=config.staggered,
             num_workers=config.num_workers,
         )
         self.agent = make_agent(config, self.env)

@@ -148,7 +148,10 @@ def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
             for name, value in namespace[kind].init_args.items():
                 if value is None and parameters[name].default is not None:
                     raise ValueError(f"{kind}.{name} must have a value, got null.")
-    values = parser.instantiate(namespace)
+    try:
+        values = parser.instantiate(namespace)
+    except ValueError as error:  # where null is allowed too, the parser wraps what a constructor said
+        raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
     return TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}).resolve()
 
 

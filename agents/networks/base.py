@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.layers import Axes
+from mtrl.options import check
 
 
 class Network(nn.Module, ABC):
@@ -36,17 +37,11 @@ class Architecture(ABC):
     to one output per critic.
 
     Raises:
-        ValueError: a width, a depth or a number of something is too small or too large to make a network of.
+        ValueError: a value is outside the range that its type names (`mtrl.options`).
     """
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            least = 0 if name.endswith("_depth") else 1
-            is_size = value is not None and (name.endswith(("width", "depth")) or name.startswith("num_"))
-            if is_size and value < least:
-                raise ValueError(f"{type(self).__name__} needs {name} to be at least {least}, got {value}.")
-            if is_size and value >= 2**31:
-                raise ValueError(f"{type(self).__name__} needs {name} to be below 2**31, got {value}.")
+        check(self, type(self), vars(self))
 
     @abstractmethod
     def build(self, axes: Axes, in_features: int, out_features: int) -> Network:

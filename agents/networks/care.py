@@ -13,6 +13,7 @@ from agents.metadata import task_embeddings
 from agents.networks.base import Architecture, Encoder, beside
 from agents.networks.shared import Shared, SharedNetwork
 from agents.networks.task_encoder import LearnedContext
+from mtrl.options import NonNegativeInt, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,14 @@ class Care(Architecture):
         temperature: of the attention.
     """
 
-    width: int = 400
-    depth: int = 3
-    num_experts: int = 6
-    expert_width: int = 50
-    expert_depth: int = 2
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
+    num_experts: PositiveInt = 6
+    expert_width: PositiveInt = 50
+    expert_depth: NonNegativeInt = 2
     context: Literal["metadata", "learned"] = "metadata"
-    context_width: int = 50
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise ValueError(f"{type(self).__name__} needs a positive temperature, got {self.temperature}.")
+    context_width: PositiveInt = 50
+    temperature: PositiveFloat = 1.0
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:
         return SharedNetwork(Shared(self.width, self.depth), axes, in_features, out_features)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from agents.layers import Axes, Linear
 from agents.networks.base import Architecture, Network
 from agents.networks.task_encoder import LearnedContext
+from mtrl.options import NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Film(Architecture):
         context_depth: number of hidden layers from embedding to context.
     """
 
-    width: int = 400
-    depth: int = 3
-    context_width: int = 50
-    context_depth: int = 2
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
+    context_width: PositiveInt = 50
+    context_depth: NonNegativeInt = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> FilmNetwork:
         return FilmNetwork(self, axes, in_features, out_features)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.layers import Axes, Experts, Linear
 from agents.networks.base import Architecture, Network
+from mtrl.options import PositiveInt
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Moore(Architecture):
         num_experts: k; the authors take 4 for MT10 and 6 for MT50.
     """
 
-    width: int = 400
-    depth: int = 3
-    num_experts: int = 4
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
+    num_experts: PositiveInt = 4
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> MooreNetwork:
         return MooreNetwork(self, axes, in_features, out_features)

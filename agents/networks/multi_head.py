@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agents.layers import MLP, Axes
 from agents.networks.base import Architecture, Network
+from mtrl.options import NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,10 @@ class MultiHead(Architecture):
         head_depth: number of hidden layers of a head before its output layer; 0 makes the head one affine layer.
     """
 
-    width: int = 400
-    depth: int = 3
-    head_width: int = 400
-    head_depth: int = 1
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
+    head_width: PositiveInt = 400
+    head_depth: NonNegativeInt = 1
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> MultiHeadNetwork:
         return MultiHeadNetwork(self, axes, in_features, out_features)

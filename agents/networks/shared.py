@@ -8,6 +8,7 @@ from torch import Tensor
 
 from agents.layers import MLP, Axes, Linear
 from agents.networks.base import Architecture, Network, task_id
+from mtrl.options import PositiveInt
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Shared(Architecture):
         task_id: give the network the one-hot task identity; the original baseline had none.
     """
 
-    width: int = 400
-    depth: int = 3
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
     task_id: bool = False
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from agents.layers import MLP, RELU_GAIN, Axes, Linear, TaskEmbedding
 from agents.networks.base import Architecture, Network
+from mtrl.options import NonNegativeInt, PositiveInt, Range
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,13 @@ class SoftModularization(Architecture):
         routing_depth: number of layers of the routing network before those that make the weights.
     """
 
-    num_layers: int = 2
-    num_modules: int = 2
-    module_width: int = 256
-    embedding_width: int = 400
-    base_depth: int = 1
-    routing_width: int = 256
-    routing_depth: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, least in (("num_layers", 2), ("routing_depth", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{type(self).__name__} routes between layers of modules and needs {name} to be at least "
-                    f"{least}, got {getattr(self, name)}."
-                )
+    num_layers: Annotated[int, Range(2, 2**31 - 1)] = 2
+    num_modules: PositiveInt = 2
+    module_width: PositiveInt = 256
+    embedding_width: PositiveInt = 400
+    base_depth: NonNegativeInt = 1
+    routing_width: PositiveInt = 256
+    routing_depth: PositiveInt = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SoftModularizationNetwork:
         return SoftModularizationNetwork(self, axes, in_features, out_features)
@@ -56,9 +49,9 @@ class SoftModularization(Architecture):
 class DeepSoftModularization(SoftModularization):
     """The deep variant of soft modularization, with 4 layers of 4 modules (Yang et al. 2020, 2003.13661, Sec. 5)."""
 
-    num_layers: int = 4
-    num_modules: int = 4
-    module_width: int = 128
+    num_layers: Annotated[int, Range(2, 2**31 - 1)] = 4
+    num_modules: PositiveInt = 4
+    module_width: PositiveInt = 128
 
 
 class SoftModularizationNetwork(Network):

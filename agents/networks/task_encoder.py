@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from agents.layers import MLP, RELU_GAIN, Axes, TaskEmbedding
 from agents.networks.base import Architecture, Encoder, beside
 from agents.networks.shared import Shared, SharedNetwork
+from mtrl.options import NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class TaskEncoder(Architecture):
         context_depth: number of hidden layers from embedding to context.
     """
 
-    width: int = 400
-    depth: int = 3
-    context_width: int = 50
-    context_depth: int = 2
+    width: PositiveInt = 400
+    depth: PositiveInt = 3
+    context_width: PositiveInt = 50
+    context_depth: NonNegativeInt = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:
         return SharedNetwork(Shared(self.width, self.depth), axes, in_features, out_features)

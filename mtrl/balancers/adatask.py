@@ -12,6 +12,7 @@ from mtrl.balancers.base import Balanced, Balancer
 from mtrl.balancers.blocks import Blocks
 from mtrl.balancers.moments import Moments
 from mtrl.balancers.solvers import packed
+from mtrl.options import Decay, PositiveFloat
 
 
 class AdaTask(Balancer):
@@ -34,8 +35,8 @@ class AdaTask(Balancer):
 
     def __init__(
         self,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        betas: tuple[Decay, Decay] = (0.9, 0.999),
+        eps: PositiveFloat = 1e-8,
         preference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(preference)

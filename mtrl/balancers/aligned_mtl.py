@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
+from mtrl.options import Range
 
 
 class AlignedMTL(Balancer):
@@ -34,15 +35,9 @@ class AlignedMTL(Balancer):
         self,
         preference: Sequence[float] | None = None,
         scale_mode: Literal["min", "median", "rmse"] = "min",
-        tolerance: float = 1e-12,
+        tolerance: Annotated[float, Range(0.0, 0.1)] = 1e-12,
     ) -> None:
         super().__init__(preference)
-        if scale_mode not in ("min", "median", "rmse"):
-            raise ValueError(
-                f"scale_mode of {type(self).__name__} is min, median or rmse, got {scale_mode!r}."
-            )
-        if not 0.0 <= tolerance < 1.0:
-            raise ValueError(f"tolerance of {type(self).__name__} must be in [0, 1), got {tolerance}.")
         self.scale_mode = scale_mode
         self.tolerance = tolerance
 

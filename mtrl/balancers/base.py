@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from mtrl.balancers import solvers
 from mtrl.balancers.blocks import Blocks
+from mtrl.options import checked
 
 
 class Balanced(NamedTuple):
@@ -43,6 +44,9 @@ class Balancer(nn.Module):
     Convention: linear scalarisation is the preference-weighted mean, w = p with Σp = 1, and every method's weights are
     on that scale.
 
+    Options whose types in `__init__` name a range (`mtrl.options`) are checked when one is made, those of a user's own
+    class too.
+
     Args:
         preference: the task weights p, non-negative, normalised to sum to 1. Default: uniform.
     """
@@ -62,11 +66,23 @@ class Balancer(nn.Module):
     #: [S], int64: solves that did not converge, systems not finite, or not of full rank where it matters
     failures: Tensor
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
+
     def __init__(self, preference: Sequence[float] | None = None) -> None:
         super().__init__()
         #: Also return the Gramian, for diagnostics, where the method does without it.
         self.diagnose = True
         self._given_preference = None if preference is None else [float(p) for p in preference]
+        given = self._given_preference
+        if given is not None and not (
+            all(0.0 <= p < float("inf") for p in given) and 0.0 < sum(given) < float("inf")
+        ):
+            raise ValueError(
+                f"{type(self).__name__} needs non-negative preferences with a positive sum, got {given}."
+            )
 
     def setup(
         self,
@@ -94,8 +110,6 @@ class Balancer(nn.Module):
             raise ValueError(
                 f"{name} needs a preference of {num_tasks} numbers (one per task), got {len(given)}."
             )
-        if any(not 0.0 <= p < float("inf") for p in given) or sum(given) <= 0.0:
-            raise ValueError(f"{name} needs non-negative preferences with a positive sum, got {given}.")
         preference = torch.tensor(given, dtype=torch.float64) / sum(given)
         self.register_buffer("preference", preference.to(device=device, dtype=dtype))
         self.register_buffer("failures", torch.zeros(len(seeds), dtype=torch.int64, device=device))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
+from mtrl.options import NonNegativeFloat
 
 #: The combination g_w is taken for zero if its length is this fraction of its terms' lengths.
 _VANISHED = 1e-6
@@ -27,21 +28,17 @@ class CAGrad(Balancer):
 
     Args:
         preference: see `Balancer`.
-        c: the radius relative to ‖g_0‖, ≥ 0.
+        c: the radius relative to ‖g_0‖.
         rescale: divides d by 1, 1 + c ("linear") or 1 + c² ("square").
     """
 
     def __init__(
         self,
         preference: Sequence[float] | None = None,
-        c: float = 0.9,
+        c: NonNegativeFloat = 0.9,
         rescale: Literal["none", "linear", "square"] = "square",
     ) -> None:
         super().__init__(preference)
-        if c < 0.0:
-            raise ValueError(f"c of {type(self).__name__} is a radius and must be at least 0, got {c}.")
-        if rescale not in ("none", "linear", "square"):
-            raise ValueError(f"rescale of {type(self).__name__} is none, linear or square, got {rescale!r}.")
         self.c = c
         self.divisor = {"none": 1.0, "linear": 1.0 + c, "square": 1.0 + c**2}[rescale]
 

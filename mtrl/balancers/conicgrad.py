@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
+from mtrl.options import Range
 
 
 class ConicGrad(Balancer):
@@ -27,10 +29,10 @@ class ConicGrad(Balancer):
         c: cosine of the cone's half angle, in (0, 1]; 1 is LS. The authors tune it for each benchmark.
     """
 
-    def __init__(self, preference: Sequence[float] | None = None, c: float = 0.5) -> None:
+    def __init__(
+        self, preference: Sequence[float] | None = None, c: Annotated[float, Range(0.0, 1.0, "(]")] = 0.5
+    ) -> None:
         super().__init__(preference)
-        if not 0.0 < c <= 1.0:
-            raise ValueError(f"c of {type(self).__name__} is a cosine in (0, 1], got {c}.")
         self.c = c
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtrl.balancers.base import Balancer
+from mtrl.options import PositiveFloat, PositiveInt
 
 
 class DWA(Balancer):
@@ -34,13 +35,12 @@ class DWA(Balancer):
     previous: Tensor  # [S, T], mean of the last full window; NaN before there is one
 
     def __init__(
-        self, temperature: float = 2.0, window: int = 500, preference: Sequence[float] | None = None
+        self,
+        temperature: PositiveFloat = 2.0,
+        window: PositiveInt = 500,
+        preference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(preference)
-        if temperature <= 0.0:
-            raise ValueError(f"DWA needs a positive temperature, got {temperature}.")
-        if window < 1:
-            raise ValueError(f"DWA needs a window of at least one update, got {window}.")
         self.temperature = temperature
         self.window = window
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from torch import Tensor
 
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
+from mtrl.options import Range
 
 
 class FairGrad(Balancer):
@@ -21,13 +23,13 @@ class FairGrad(Balancer):
 
     Args:
         preference: see `Balancer`.
-        alpha: the fairness, > 0.
+        alpha: the fairness; far from 1 the systems of very uneven gradients are not solved.
     """
 
-    def __init__(self, preference: Sequence[float] | None = None, alpha: float = 1.0) -> None:
+    def __init__(
+        self, preference: Sequence[float] | None = None, alpha: Annotated[float, Range(0.01, 100.0)] = 1.0
+    ) -> None:
         super().__init__(preference)
-        if not alpha > 0.0:
-            raise ValueError(f"alpha of {type(self).__name__} must be positive, got {alpha}.")
         self.alpha = alpha
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtrl.balancers.base import Balancer, per_task
 from mtrl.balancers.moments import Moments
+from mtrl.options import FiniteFloat, NonNegativeFloat
 
 
 class FAMO(Balancer):
@@ -38,9 +39,9 @@ class FAMO(Balancer):
 
     def __init__(
         self,
-        learning_rate: float = 0.025,
-        regularization: float = 1e-3,
-        lower_bounds: float | Sequence[float] = 0.0,
+        learning_rate: NonNegativeFloat = 0.025,
+        regularization: NonNegativeFloat = 1e-3,
+        lower_bounds: FiniteFloat | Sequence[FiniteFloat] = 0.0,
         preference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(preference)

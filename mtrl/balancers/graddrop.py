@@ -11,6 +11,7 @@ from mtrl.balancers.base import Balanced, Balancer
 from mtrl.balancers.blocks import Blocks
 from mtrl.balancers.random import Random
 from mtrl.balancers.solvers import packed
+from mtrl.options import UnitInterval
 
 
 class GradDrop(Random, Balancer):
@@ -29,10 +30,8 @@ class GradDrop(Random, Balancer):
         preference: the task weights p.
     """
 
-    def __init__(self, leak: float = 0.0, preference: Sequence[float] | None = None) -> None:
+    def __init__(self, leak: UnitInterval = 0.0, preference: Sequence[float] | None = None) -> None:
         super().__init__(preference)
-        if not 0.0 <= leak <= 1.0:
-            raise ValueError(f"GradDrop needs a leak between 0 and 1, got {leak}.")
         self.leak = leak
 
     def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:

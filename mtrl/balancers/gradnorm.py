@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.moments import Moments
+from mtrl.options import NonNegativeFloat
 
 
 class GradNorm(Balancer):
@@ -39,8 +40,8 @@ class GradNorm(Balancer):
 
     def __init__(
         self,
-        asymmetry: float = 0.12,
-        learning_rate: float = 0.025,
+        asymmetry: NonNegativeFloat = 0.12,
+        learning_rate: NonNegativeFloat = 0.025,
         preference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(preference)

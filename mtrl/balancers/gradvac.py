@@ -10,6 +10,7 @@ from torch import Tensor
 from mtrl.balancers import kernels
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
+from mtrl.options import UnitInterval
 
 
 class GradVac(Random, Balancer):
@@ -27,10 +28,8 @@ class GradVac(Random, Balancer):
 
     targets: Tensor  # [S, T, T], the moving averages
 
-    def __init__(self, preference: Sequence[float] | None = None, beta: float = 0.01) -> None:
+    def __init__(self, preference: Sequence[float] | None = None, beta: UnitInterval = 0.01) -> None:
         super().__init__(preference)
-        if not 0.0 <= beta <= 1.0:
-            raise ValueError(f"beta of {type(self).__name__} must be in [0, 1], got {beta}.")
         self.beta = beta
 
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
+from mtrl.options import PositiveFloat, PositiveInt
 
 
 class NashMTL(Balancer):
@@ -35,14 +36,10 @@ class NashMTL(Balancer):
     def __init__(
         self,
         preference: Sequence[float] | None = None,
-        update_every: int = 1,
-        max_norm: float | None = None,
+        update_every: PositiveInt = 1,
+        max_norm: PositiveFloat | None = None,
     ) -> None:
         super().__init__(preference)
-        if update_every < 1:
-            raise ValueError(f"update_every of NashMTL must be at least 1, got {update_every}.")
-        if max_norm is not None and not max_norm > 0.0:
-            raise ValueError(f"max_norm of NashMTL must be positive, got {max_norm}.")
         self.update_every = update_every
         self.max_norm = max_norm
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
+from mtrl.options import NonNegativeFloat, PositiveFloat
 
 
 class SDMGrad(Balancer):
@@ -22,13 +23,11 @@ class SDMGrad(Balancer):
 
     Args:
         preference: see `Balancer`.
-        pull: λ, ≥ 0; 0.6 is the authors' value for Meta-World.
+        pull: λ; 0.6 is the authors' value for Meta-World.
     """
 
-    def __init__(self, preference: Sequence[float] | None = None, pull: float = 0.6) -> None:
+    def __init__(self, preference: Sequence[float] | None = None, pull: NonNegativeFloat = 0.6) -> None:
         super().__init__(preference)
-        if pull < 0.0:
-            raise ValueError(f"pull (λ) of {type(self).__name__} must be at least 0, got {pull}.")
         self.pull = pull
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
@@ -55,16 +54,17 @@ class SDMGradOS(Random, SDMGrad):
 
     Args:
         preference: see `Balancer`.
-        pull: λ, ≥ 0.
+        pull: λ.
         num_sampled: n, the expected number of tasks.
     """
 
     def __init__(
-        self, preference: Sequence[float] | None = None, pull: float = 0.6, num_sampled: float = 4.0
+        self,
+        preference: Sequence[float] | None = None,
+        pull: NonNegativeFloat = 0.6,
+        num_sampled: PositiveFloat = 4.0,
     ) -> None:
         super().__init__(preference, pull)
-        if num_sampled <= 0.0:
-            raise ValueError(f"num_sampled of {type(self).__name__} must be positive, got {num_sampled}.")
         self.num_sampled = num_sampled
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mtrl.balancers.base import Balancer, per_task
+from mtrl.options import FiniteFloat, PositiveFloat
 
 
 class STCH(Balancer):
@@ -31,13 +32,11 @@ class STCH(Balancer):
 
     def __init__(
         self,
-        mu: float = 1.0,
-        ideal: float | Sequence[float] = 0.0,
+        mu: PositiveFloat = 1.0,
+        ideal: FiniteFloat | Sequence[FiniteFloat] = 0.0,
         preference: Sequence[float] | None = None,
     ) -> None:
         super().__init__(preference)
-        if mu <= 0.0:
-            raise ValueError(f"STCH needs a positive mu, got {mu}.")
         self.mu = mu
         self.ideal = ideal
 

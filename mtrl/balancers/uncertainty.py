@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.moments import Moments
+from mtrl.options import NonNegativeFloat
 
 
 class Uncertainty(Balancer):
@@ -35,7 +36,9 @@ class Uncertainty(Balancer):
 
     log_variance: Tensor  # [S, T]
 
-    def __init__(self, learning_rate: float = 0.025, preference: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, learning_rate: NonNegativeFloat = 0.025, preference: Sequence[float] | None = None
+    ) -> None:
         super().__init__(preference)
         self.learning_rate = learning_rate
 

@@ -148,7 +148,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero batch": (["--batch_size", "0"], ["batch_size"]),
     "negative buffer": (["--buffer_size", "-5"], ["buffer_size"]),
     "buffer smaller than a step": (["--buffer_size", "2", "--worlds_per_task", "4"], ["buffer_size", "2", "4"]),
-    "width beyond all memory": (["--network.width", str(2**63)], ["width", "below 2**31"]),
+    "width beyond all memory": (["--network.width", str(2**63)], ["width", "in [1, 2147483647]"]),
     "batch beyond all memory": (["--batch_size", str(2**62)], ["batch_size", "below 2**31"]),
     "zero worlds": (["--worlds_per_task", "0"], ["worlds_per_task"]),
     "zero updates": (["--updates_per_step", "0"], ["updates_per_step"]),
@@ -161,6 +161,14 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero width": (["--network.width", "0"], ["width", "0"]),
     "no width": (["--network.width", "null"], ["network.width must have a value"]),
     "no scale": (["--balancer.scale_mode", "null"], ["balancer.scale_mode must have a value"]),
+    "no number of the balancer": (
+        ["--balancer", "CAGrad", "--balancer.c", ".nan"],
+        ["CAGrad needs c to be a number in [0, 1e+12], got nan."],
+    ),
+    "infinite length": (
+        ["--balancer", "NashMTL", "--balancer.max_norm", ".inf"],
+        ["NashMTL needs max_norm to be a number in", "got inf."],
+    ),
     "no preference": (["--balancer.preference", ""], ["balancer.preference must be"]),
     "negative width": (["--network.width", "-8"], ["width", "-8"]),
     "negative depth": (["--network.depth", "-1"], ["depth", "-1"]),

@@ -94,10 +94,3 @@ def test_a_system_of_zeros_keeps_the_preference() -> None:
     weights, direction = run(AlignedMTL([1, 3]), torch.zeros(1, 2, 7))
     assert weights.tolist() == [[0.25, 0.75]]
     assert not direction.any()
-
-
-def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="min, median or rmse, got 'max'"):
-        AlignedMTL(scale_mode="max")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"tolerance of AlignedMTL must be in \[0, 1\), got 1.0"):
-        AlignedMTL(tolerance=1.0)

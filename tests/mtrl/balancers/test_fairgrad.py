@@ -45,8 +45,3 @@ def test_a_pareto_stationary_point_is_counted(run: Callable) -> None:
     _, weights, _ = run(balancer, system)
     assert balancer.failures.tolist() == [1, 0]
     assert weights.tolist()[0] == [0.5, 0.5]
-
-
-def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="alpha of FairGrad must be positive, got 0"):
-        FairGrad(alpha=0.0)

@@ -1,6 +1,5 @@
 from collections.abc import Callable
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -76,10 +75,3 @@ def test_a_failed_solve_keeps_the_last_weights(make: Callable) -> None:
         after = balancer(system, losses_for(good)).weights
         assert torch.equal(after, weights)
     assert balancer.failures.tolist() == [2, 1]
-
-
-def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match="update_every of NashMTL must be at least 1, got 0"):
-        NashMTL(update_every=0)
-    with pytest.raises(ValueError, match="max_norm of NashMTL must be positive, got 0"):
-        NashMTL(max_norm=0.0)

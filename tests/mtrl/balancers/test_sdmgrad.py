@@ -56,10 +56,3 @@ def test_sampling_is_fair_and_the_target_unbiased(make: Callable) -> None:
     )
     expected = balancer.preference * (0.4 + empty / tasks) / 0.4
     torch.testing.assert_close(targets.mean((0, 1)), expected, rtol=0.06, atol=0)
-
-
-def test_bad_options_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"pull \(λ\) of SDMGrad must be at least 0, got -0.1"):
-        SDMGrad(pull=-0.1)
-    with pytest.raises(ValueError, match="num_sampled of SDMGradOS must be positive, got 0"):
-        SDMGradOS(num_sampled=0.0)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtrl.files import sync, write_text
+from mtrl.terminal import message
 
 FORMAT = 2  # of 1, parameters were in another order
 KEPT = 2  # newest checkpoints, besides the best
@@ -189,7 +189,7 @@ def find_intact(directory: Path) -> tuple[Path, list[Path]]:
             damaged[path] = error
         else:
             for damage in damaged.values():
-                print(f"{damage} Going on from {path.name}, the one before.", file=sys.stderr)
+                message(f"{damage} Going on from {path.name}, the one before.")
             return path, list(damaged)
     raise damaged[newest]
 

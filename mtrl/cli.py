@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from mtrl.guard import check_import_packages
 from mtrl.signals import Interrupted
+from mtrl.terminal import message, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,21 +19,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "" not in sys.path:
         sys.path.append("")  # a user's own module beside the run: `--network my_module.MyNetwork`
     try:
+        for argument in arguments:
+            if not argument.isascii() and argument != argument.encode(errors="replace").decode():
+                raise ValueError(f"Names and options must be UTF-8 text, got {argument!r}: rename the file.")
         check_import_packages()
         from mtrl.commands import COMMANDS
 
         return _dispatch(arguments, COMMANDS)
     except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        print(f"mtrl: {_one_line(error)}", file=sys.stderr)
+        message(f"mtrl: {_one_line(error)}")
         return 2
     except Interrupted as interrupted:
-        print(f"mtrl: {_one_line(interrupted)}", file=sys.stderr)
+        message(f"mtrl: {_one_line(interrupted)}")
         return interrupted.exit_code
     except KeyboardInterrupt:
-        print("mtrl: interrupted.", file=sys.stderr)
+        message("mtrl: interrupted.")
         return 1
     except (RuntimeError, OSError, MemoryError) as error:
-        print(f"mtrl: {_advice(error)}{_one_line(error)}", file=sys.stderr)
+        message(f"mtrl: {_advice(error)}{_one_line(error)}")
         return 1
 
 
@@ -66,7 +70,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from rich.console import Console
 
+from mtrl import terminal
 from mtrl.config import EvaluationConfig
 from mtrl.evaluation_tables import heading, measure_tables, summary_table
 from mtrl.judgement import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
@@ -97,9 +97,10 @@ def evaluate(
     if output is not None:
         write_evaluations(evaluations, output)
     methods = _by_method(evaluations)
-    console = Console(highlight=False)
+    console = terminal.console()
     for method in methods:
-        console.print(heading(method), *measure_tables(method), sep="\n")
+        console.print(heading(method), soft_wrap=True)
+        console.print(*measure_tables(method), sep="\n")
     if len(methods) > 1:
         console.print(summary_table(methods))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from mtrl import terminal
 from mtrl.episodes import nan_mean
 from mtrl.judgement import Evaluation
 
@@ -27,7 +28,7 @@ def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     seeds = [seed for e in evaluations for seed in e.seeds]
     tables = []
     for name, (measure, digits) in MEASURES.items():
-        table = Table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=measure)
+        table = terminal.table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=measure)
         values = np.concatenate([nan_mean(getattr(e.episodes, name)) for e in evaluations])  # [S, T]
         for t, task in enumerate(first.tasks):
             table.add_row(task, *(number(v, digits) for v in values[:, t]), mean_sem(values[:, t], digits))
@@ -52,7 +53,8 @@ def heading(evaluations: Sequence[Evaluation]) -> str:
 def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
     """Mean success over the tasks of each method, by mean ± SEM over its seeds."""
     measures = ("success", "success_at_end")
-    table = Table("run", "step", *(MEASURES[name][0] for name in measures), title="mean over the tasks")
+    columns = ("run", "step", *(MEASURES[name][0] for name in measures))
+    table = terminal.table(*columns, title="mean over the tasks")
     for evaluations in methods:
         cells = []
         for name in measures:

@@ -7,15 +7,16 @@ import time
 from types import TracebackType
 from typing import Self
 
-import rich.console
 import rich.progress
+
+from mtrl import terminal
 
 
 class Progress:
     """Follows a run from `start` to `total` environment steps per task; silent lines where stderr is no terminal."""
 
     def __init__(self, total: int, start: int = 0) -> None:
-        self._console = rich.console.Console(stderr=True)
+        self._console = terminal.console(stderr=True)
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("training"),
             rich.progress.BarColumn(),
@@ -58,4 +59,4 @@ class Progress:
         """Shows the mean success of the evaluation of a step; as a line of its own where there is no bar."""
         self._bar.update(self._task, success=f"{success:.2f}")
         if self._bar.disable:
-            self._console.print(f"step {step}: mean success {success:.3f}", highlight=False)
+            self._console.print(f"step {step}: mean success {success:.3f}")

@@ -14,11 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from mtrl import toy_plot
+from mtrl import terminal, toy_plot
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.moments import Moments
 from mtrl.names import get_object, import_path
@@ -198,7 +196,7 @@ def main(config: ToyConfig) -> None:
     )
     preferences = config.preference if isinstance(config.preference, list) else [config.preference]
     heading, *body = rows(run(methods, preferences, config.steps, config.output))
-    table = Table(*heading, title="Starts from which the optimum was reached")
+    table = terminal.table(*heading, title="Starts from which the optimum was reached")
     for line in body:
         table.add_row(*line)
-    Console().print(table)
+    terminal.console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.goals import benchmark_goals
+from mtrl import terminal
 from mtrl.config import EvaluationConfig
 from mtrl.episodes import make_evaluation_env, to_tensor
 from mtrl.judgement import Candidate, Engine
@@ -58,7 +58,7 @@ def write_clips(
     ]
     for clip, solved_at in zip(clips, renderer.map(write_clip, clips), strict=True):
         outcome = "no success" if solved_at is None else f"success at step {solved_at}"
-        print(f"{clip.path}: {outcome}", file=sys.stderr)
+        terminal.message(f"{clip.path}: {outcome}")
     return [clip.path for clip in clips]
 
 

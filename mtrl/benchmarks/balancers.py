@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from mtrl import terminal
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.random import Random
 from mtrl.benchmarks.loops import LOOPS
@@ -229,7 +229,7 @@ def table(timings: list[Timing], device: str) -> Table:
     columns = ["method", "T", "ms per call", "loop", "TorchJD"]
     if device == "cuda":
         columns += ["ms in a CUDA graph", "capturable"]
-    result = Table(
+    result = terminal.table(
         *columns, title=f"Balancers on {device}; loop and TorchJD as multiples of the time per call"
     )
     for t in timings:
@@ -245,7 +245,7 @@ def main(config: BalancerBenchmarkConfig) -> None:
     """Measures, prints a table for each device, and writes the JSON file if asked to."""
     timings = run(config)
     for device in dict.fromkeys(t.device for t in timings):
-        Console().print(table(timings, device))
+        terminal.console().print(table(timings, device))
     hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
     stamp = {"torch": torch.__version__, "threads": torch.get_num_threads(), "hardware": hardware}
     write_report(config, {"environment": stamp, "timings": [asdict(t) for t in timings]})

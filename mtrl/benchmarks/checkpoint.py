@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from mtrl import checkpoint
+from mtrl import checkpoint, terminal
 from mtrl.benchmarks.output import write_report
 from mtrl.parsing import parse, train_config, train_parser
 from mtrl.trainer import Trainer
@@ -49,12 +46,12 @@ def main(benchmark: CheckpointBenchmark) -> None:
         with tempfile.TemporaryDirectory(dir=benchmark.directory) as directory:
             results += measure(path, Path(directory), benchmark.repetitions)
     columns = ("configuration", "seeds", "replay", "megabytes", "written in s", "read in s")
-    table = Table(*columns, title=f"Checkpoints, medians of {benchmark.repetitions}")
+    table = terminal.table(*columns, title=f"Checkpoints, medians of {benchmark.repetitions}")
     for r in results:
         seconds = (f"{r['write_seconds']:.2f}", f"{r['read_seconds']:.2f}")
         replay = "full" if r["replay"] else "left out"
         table.add_row(r["config"], str(r["seeds"]), replay, f"{r['megabytes']:.1f}", *seconds)
-    Console().print(table)
+    terminal.console().print(table)
     write_report(benchmark, {"results": results})
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import envs
 from envs.channel import Channel
 from envs.cores import available_cores, yield_to_others
 from envs.process import Worker, live
+from mtrl import terminal
 from mtrl.benchmarks.output import write_report
 
 _SEEDS = 4
@@ -87,13 +86,13 @@ def main(config: EvaluationBenchmark) -> None:
     ]
     columns = ("training", "step, ms", "longest of 100, ms", "lost", "evaluation, worlds' steps/s")
     title = f"{available_cores()} cores, {training.env.num_envs} worlds every {config.period:g} ms"
-    table = Table(*columns, title=title)
+    table = terminal.table(*columns, title=title)
     for r in results:
         times = (f"{r['median_milliseconds']:.2f}", f"{r['percentile_99_milliseconds']:.2f}")
         table.add_row(
             r["variant"], *times, f"{100 * r['lost']:.1f}%", f"{r['evaluation_steps_per_second']:.0f}"
         )
-    Console(width=max(100, Console().width)).print(table)
+    terminal.console().print(table)
     print("lost: of training's time, by steps that took longer than the period.")
     write_report(config, {"cores": available_cores(), "results": results})
 

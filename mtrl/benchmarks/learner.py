@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from agents.networks import Architecture, Shared
 from agents.optimizer import TaskOptimizer
 from agents.sac import SAC, Precision, SACConfig
 from envs.benchmarks import get_benchmark
+from mtrl import terminal
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 from mtrl.benchmarks.output import write_report
@@ -142,7 +142,7 @@ def main(config: LearnerBenchmark) -> None:
                     "all_milliseconds": [1e3 * s for s in seconds],
                 }
             )
-    console = Console(width=max(100, Console().width))
+    console = terminal.console()
     console.print(_table(results, config, device))
     console.print(_note(rates, config, device), soft_wrap=True, highlight=False)
     write_report(config, {"device_name": _device_name(device), "rates": asdict(rates), "results": results})
@@ -291,7 +291,7 @@ def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torc
         "of floor",
         "MiB/seed",
     )
-    table = Table(*columns, title=title)
+    table = terminal.table(*columns, title=title)
     for r in results:
         table.add_row(
             str(r["seeds"]),

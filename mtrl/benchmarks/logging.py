@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
+from mtrl import terminal
 from mtrl.benchmarks.output import write_report
 from mtrl.config import TrainConfig
 from mtrl.logger import Logger
@@ -49,13 +48,15 @@ def main(benchmark: LoggingBenchmark) -> None:
         raise ValueError("intervals and steps must be positive, and there must be a configuration.")
     results = [measure(path, benchmark.intervals, benchmark.steps) for path in benchmark.configs]
     columns = ("configuration", "tasks", "seeds", "log interval", "training", "logging", "share of logging")
-    table = Table(*columns, title=f"Seconds of a log interval, CPU, {torch.get_num_threads()} threads")
+    table = terminal.table(
+        *columns, title=f"Seconds of a log interval, CPU, {torch.get_num_threads()} threads"
+    )
     for r in results:
         share = f"{100 * r['logging_seconds'] / r['training_seconds']:.2f}%"
         counts = (str(r[name]) for name in ("tasks", "seeds", "log_interval"))
         seconds = (f"{r['training_seconds']:.2f}", f"{r['logging_seconds']:.4f}")
         table.add_row(r["config"], *counts, *seconds, share)
-    Console().print(table)
+    terminal.console().print(table)
     write_report(benchmark, {"results": results})
 
 

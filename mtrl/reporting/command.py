@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from mtrl import terminal
 from mtrl.parsing import make_parser, parse
 from mtrl.paths import check_writable
 from mtrl.reporting.groups import Group, check_protocols, group_runs
 from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
-from mtrl.reporting.tables import Table, make_tables, published_tables
+from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
 
 
 def report_command(arguments: list[str]) -> int:
@@ -75,8 +73,8 @@ def report(
             notes.append(f"There are no published figures for {', '.join(sorted(benchmarks))}.")
         tables += figures
     for note in notes:
-        print(f"mtrl: {note}", file=sys.stderr)
-    console = Console()
+        terminal.message(f"mtrl: {note}")
+    console = terminal.console()
     for table in tables:
         console.print(table.to_rich(), "")
     if output is not None:
@@ -147,6 +145,6 @@ def _write(
         *(f"![{name.replace('_', ' ')}]({name}.png)\n" for name in figures),
     ]
     if notes:
-        parts.append("Notes:\n\n" + "\n".join(f"- {note}" for note in notes) + "\n")
+        parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in notes) + "\n")
     (output / "report.md").write_text("\n".join(parts))
-    print(f"mtrl: written to {output}.", file=sys.stderr)
+    terminal.message(f"mtrl: written to {output}.")

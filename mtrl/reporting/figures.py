@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mtrl.reporting.groups import Group
 from mtrl.reporting.statistics import Statistic, bootstrap_interval, mean_and_sem
+from mtrl.terminal import printable
 
 COLORS = ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"]
 LINES = ["-", "--", "-.", ":"]
@@ -45,7 +46,7 @@ def learning_curves(groups: Sequence[Group]) -> Figure:
     figure = Figure(figsize=(3.2 * columns, 2.5 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, panels, strict=False):
-        axis.set_title("mean over tasks" if task is None else task.removesuffix("-v3"), fontsize=10)
+        axis.set_title("mean over tasks" if task is None else _plain(task.removesuffix("-v3")), fontsize=10)
         for number, group in enumerate(groups):
             if task is not None and task not in group.tasks:
                 continue
@@ -54,7 +55,10 @@ def learning_curves(groups: Sequence[Group]) -> Figure:
                 success = success[..., [group.tasks.index(task)]]
             intervals = [bootstrap_interval(s, lambda x: x.mean((-2, -1))) for s in success]
             axis.plot(
-                steps / 1000, [i.value for i in intervals], label=group.label, **_line(number, len(steps))
+                steps / 1000,
+                [i.value for i in intervals],
+                label=_plain(group.label),
+                **_line(number, len(steps)),
             )
             if len(group.curves) > 1:
                 low, high = ([i.low for i in intervals], [i.high for i in intervals])
@@ -83,14 +87,16 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
             width,
             yerr=[m.sem or 0.0 for m in means] if len(scores) > 1 else None,
             capsize=2,
-            label=group.label,
+            label=_plain(group.label),
             facecolor="#c0c0c0" if number % 8 == 0 else "white",
             edgecolor=COLORS[number % 8],
             hatch=HATCHES[number % 8],
             error_kw={"elinewidth": 1.4, "ecolor": "black"},
         )
     slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(tasks) > 4 else {}
-    axis.set_xticks(range(len(tasks)), [task.removesuffix("-v3") for task in tasks], fontsize=9, **slanted)
+    axis.set_xticks(
+        range(len(tasks)), [_plain(task.removesuffix("-v3")) for task in tasks], fontsize=9, **slanted
+    )
     axis.set_ylim(0, 1.08)
     axis.set_ylabel(f"success ({statistic})")
     _legend(figure, axis)
@@ -100,7 +106,7 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
 def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     """Success of every seed (rows, by method) on every task (columns)."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
-    rows = [_wrap(f"{group.label}, seed {curve.seed}") for group in groups for curve in group.curves]
+    rows = [_wrap(f"{_plain(group.label)}, seed {curve.seed}") for group in groups for curve in group.curves]
     values = np.full((len(rows), len(tasks)), np.nan)
     start = 0
     for group in groups:
@@ -118,7 +124,7 @@ def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
             axis.text(t, r, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
     ends = np.cumsum([len(group.curves) for group in groups])[:-1]
     axis.hlines(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
-    names = [task.removesuffix("-v3") for task in tasks]
+    names = [_plain(task.removesuffix("-v3")) for task in tasks]
     axis.set_xticks(range(len(tasks)), names, rotation=35, ha="right", fontsize=9)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     figure.colorbar(image, ax=axis, label=f"success ({statistic})")
@@ -138,7 +144,10 @@ def condition_numbers(groups: Sequence[Group]) -> Figure | None:
             if not steps.size:
                 continue
             axis.plot(
-                steps / 1000, np.median(values, 1), label=group.label, **_line(number, len(steps), size=4)
+                steps / 1000,
+                np.median(values, 1),
+                label=_plain(group.label),
+                **_line(number, len(steps), size=4),
             )
             axis.fill_between(steps / 1000, values.min(1), values.max(1), **_band(number))
         axis.set_title(network, fontsize=10)
@@ -188,6 +197,12 @@ def _legend(figure: Figure, axis: Axes) -> None:
     longest = max(len(line) for name in names for line in name.split("\n"))
     columns = int(np.clip(figure.get_figwidth() / (0.75 + 0.075 * longest), 1, min(4, len(names))))  # inches
     figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize=9, frameon=False)
+
+
+def _plain(name: str) -> str:
+    """A name that matplotlib draws as it is: a `$` begins a formula, and a label that begins with `_` is hidden."""
+    hidden = "\N{NO-BREAK SPACE}" * name.startswith("_")
+    return hidden + printable(name).replace("$", r"\$")
 
 
 def _wrap(label: str, width: int = WRAP) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mtrl.frozen import FILE as FROZEN
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
+from mtrl.terminal import one_line
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
@@ -86,7 +87,7 @@ def read_runs(paths: Sequence[Path], source: Source) -> tuple[list[Run], list[st
         try:
             runs.append(read_run(path, source))
         except (ValueError, OSError) as error:
-            skipped.append(f"{path} was skipped: {' '.join(str(error).split())}")
+            skipped.append(f"{path} was skipped: {one_line(str(error))}")
     if not runs:
         raise ValueError(f"There is nothing to report. {' '.join(skipped)}")
     return runs, skipped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,6 +14,7 @@ from typing import Any
 
 import rich.table
 
+from mtrl import terminal
 from mtrl.reporting.groups import Group, comparable
 from mtrl.reporting.statistics import (
     LEVELS,
@@ -41,17 +43,18 @@ class Table:
     rows: list[list[Cell]]
 
     def to_rich(self) -> rich.table.Table:
-        table = rich.table.Table(title=self.title, title_justify="left")
-        for column, cell in zip(self.columns, self.rows[0], strict=True):
-            table.add_column(column, justify="left" if isinstance(cell, str) else "right", overflow="fold")
+        table = terminal.table(*self.columns, title=self.title)
+        table.title_justify = "left"
+        for column, cell in zip(table.columns, self.rows[0], strict=True):
+            column.justify = "left" if isinstance(cell, str) else "right"
         for row in self.rows:
-            table.add_row(*(rich.markup.escape(_text(cell)) for cell in row))
+            table.add_row(*map(_text, row))
         return table
 
     def to_markdown(self) -> str:
         lines = [self.columns, ["---"] * len(self.columns), *([_text(c) for c in row] for row in self.rows)]
-        body = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-        return f"**{self.title}**\n\n{body}\n"
+        body = "\n".join("| " + " | ".join(map(markdown, line)) + " |" for line in lines)
+        return f"**{markdown(self.title)}**\n\n{body}\n"
 
     def to_csv(self) -> str:
         """One column for each number: `mean`, `mean_sem`; `IQM`, `IQM_low`, `IQM_high`."""
@@ -205,6 +208,12 @@ def _hardware(group: Group) -> str:
 
 def _integer(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+def markdown(text: str) -> str:
+    """Text as a cell of one line, which shows it as it is."""
+    markup = r"[\\`*<>|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;)|\](?=[(\[:])"
+    return re.sub(markup, r"\\\g<0>", terminal.one_line(terminal.printable(text)))
 
 
 def _text(cell: Cell) -> str:

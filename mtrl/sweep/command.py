@@ -11,9 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.table import Table
-
+from mtrl import terminal
 from mtrl.reporting.command import report
 from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
@@ -147,7 +145,7 @@ def train_runs(runs: Sequence[Run], root: Path, executor: Executor) -> int:
         finally:
             executor.stop()  # nothing is left to stop, unless a signal or an error came between
     for name, failure in failures.items():
-        print(f"mtrl: the run {name} failed: {failure.removeprefix('mtrl: ')}", file=sys.stderr)
+        terminal.message(f"mtrl: the run {name} failed: {failure.removeprefix('mtrl: ')}")
     if request.signal_number is not None:
         name = signal.Signals(request.signal_number).name
         raise Interrupted(
@@ -165,7 +163,7 @@ def _print_plan(
     calibration: Calibration,
 ) -> None:
     by_name = {method.name: method for method in found}
-    table = Table("number", "run", "state", "seeds in the process", "time", "GiB")
+    table = terminal.table("number", "run", "state", "seeds in the process", "time", "GiB")
     seconds = []
     for number, run in enumerate(runs):
         row = [str(number), run.name, "finished", str(len(run.seeds))]
@@ -176,7 +174,7 @@ def _print_plan(
             row[2] = f"from step {step}" if step else "new"
             row += [duration(seconds[-1]), f"{estimate.memory / _GIB:.1f}"]
         table.add_row(*row)
-    console = Console()
+    console = terminal.console()
     console.print(table)
     whole = max(0.0, sum(seconds) / executor.slots, *seconds)
     console.print(
@@ -184,7 +182,6 @@ def _print_plan(
         "steps of each method with one seed, measured alone on an idle slot, and of the first with two seeds, which "
         "gives the cost of a further seed for all.",
         soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -195,7 +192,7 @@ def report_runs(runs: Sequence[Run], config: SweepConfig) -> None:
     written = output / "report.json"
     newest = max((d.joinpath("metrics.jsonl").stat().st_mtime for d in directories), default=math.inf)
     if written.exists() and written.stat().st_mtime > newest:
-        print(f"mtrl: the report of the sweep is in {output}.", file=sys.stderr)
+        terminal.message(f"mtrl: the report of the sweep is in {output}.")
     elif directories:
         grids = config.axes if isinstance(config.axes, list) else [config.axes]
         mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from mtrl import terminal
 from mtrl.sweep.state import Progress
 
 _STYLES = {"finished": "green", "running": "yellow", "failed": "bold red", "waiting": "dim"}
@@ -22,7 +23,7 @@ class LiveTable:
     def __init__(self, rows: Sequence[Progress]) -> None:
         self._rows = rows
         self._states: dict[str, str] = {}
-        self._console = Console(stderr=True)
+        self._console = terminal.console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
@@ -52,14 +53,13 @@ class LiveTable:
                 if self._states.get(row.run.name) != states[row.run.name]:
                     self._console.print(
                         f"{row.run.name}: {states[row.run.name]}, step {row.step}, success {_number(row.success, 3)}",
-                        highlight=False,
                         soft_wrap=True,
                     )
         self._states = dict(states)
 
     def _table(self, states: Mapping[str, str]) -> Table:
         finished = sum(state == "finished" for state in states.values())
-        table = Table("run", "state", "step", "of", "success", "steps/s", "left")
+        table = terminal.table("run", "state", "step", "of", "success", "steps/s", "left")
         table.caption = f"{finished} of {len(self._rows)} runs finished"
         rows = self._rows
         if len(rows) + 6 > self._console.height:  # what does not fit into the terminal is cut off
@@ -70,7 +70,7 @@ class LiveTable:
             running = state == "running"
             table.add_row(
                 row.run.name,
-                f"[{_STYLES[state]}]{state}",
+                Text(state, _STYLES[state]),
                 str(row.step),
                 str(row.run.total_steps),
                 _number(row.success, 3),

@@ -93,6 +93,12 @@ class FakeEngine:
 
 
 @pytest.fixture(autouse=True)
+def output_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are as long as they are, whatever width a test runner sets."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def event_files_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorBoard reads a run's files by name: second, process, count. Here runs take less than a second, and a count
     of 10 would come before one of 9."""

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 
 from tests.mtrl.conftest import Result
 from tests.mtrl.reporting.conftest import TASKS, Write
+from tests.mtrl.test_terminal import NAMES
 
 Cli = Callable[..., Result]
 
@@ -233,6 +235,31 @@ def test_a_report_is_written_again(write_run: Write, cli: Cli, tmp_path: Path) -
     run = write_run("run", SUCCESS)
     for _ in range(2):
         assert cli("report", run, "--output", tmp_path / "out").code == 0
+
+
+def test_names_are_shown_as_they_are(
+    write_run: Write, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of classes, options and directories: on the terminal, in the files, and in the figures."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    names = [name for name in NAMES if "." not in name and "/" not in name]
+    for number, name in enumerate(names):
+        of_class = {"balancer": name} if number % 2 else {"config": {"agent": {"gamma": name}}}
+        write_run(f"run {name}", [[[0.5, 0.5]]], **of_class)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks
+        result = cli("report", tmp_path / "runs", "--output", tmp_path / "out")
+    assert result.code == 0, result.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    for number, name in enumerate(names):
+        label = f"{name}, agent.gamma=0.99" if number % 2 else f"LS, agent.gamma={name}"
+        assert f" {label} " in result.out
+        assert f"runs/run {name} " in result.out
+        assert f"mtrl: {label} has one seed" in result.err
+        assert label in {row["method"] for row in report["tables"]["methods"]}
+        assert label in {row["method"] for row in records(tmp_path / "out", "methods")}
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert "\\_\\_bold\\_\\_ \\*x\\* \\`y\\` \\<b\\> a\\|b [t\\](u) \\&amp; \\~~s\\~~" in markdown
 
 
 def test_a_half_written_last_line_is_named_and_left_out(write_run: Write, cli: Cli) -> None:

@@ -1,0 +1,50 @@
+"""Text for terminals. Names come from users and from runs of others, so all text is printed as it is: no markup, no
+emoji codes, and characters that would steer the terminal as escapes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import rich.console
+from rich.table import Column, Table
+from rich.text import Text
+
+
+def console(*, stderr: bool = False) -> rich.console.Console:
+    """Prints tables and text; lines of any length where the output is no terminal."""
+    printer = _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not printer.is_terminal and "COLUMNS" not in os.environ:
+        printer.width = 10_000
+    return printer
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A table that folds what a narrow terminal has no room for, and cuts nothing off."""
+    return Table(*(Column(name, overflow="fold") for name in columns), title=title)
+
+
+def message(text: str) -> None:
+    """Prints a sentence on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def one_line(text: str) -> str:
+    """Lines joined by spaces."""
+    return " ".join(line for line in map(str.strip, text.split("\n")) if line)
+
+
+def printable(text: str) -> str:
+    """Control characters, and what stands for bytes that are no text, as escapes; lines and tabs stay."""
+    return "".join(repr(c)[1:-1] if _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    code = ord(character)
+    return (code < 32 and character not in "\n\t") or 127 <= code < 160 or 0xD800 <= code < 0xE000
+
+
+class _Console(rich.console.Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)

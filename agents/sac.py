@@ -93,6 +93,13 @@ class SACConfig:
     max_grad_norm: float | None = None
     task_weights: Literal["uniform", "temperature"] = "uniform"
 
+    def bounded_log_std(self, log_std: Tensor) -> Tensor:
+        """The actor's output as a log standard deviation within the bounds."""
+        low, high = self.log_std_min, self.log_std_max
+        if self.log_std == "clamp":
+            return log_std.clamp(low, high)
+        return low + 0.5 * (high - low) * (1 + torch.tanh(log_std))
+
 
 class Batch(NamedTuple):
     """B transitions of every task: observation [S, T, B, O], action [S, T, B, A], reward and terminated [S, T, B]."""
@@ -230,14 +237,10 @@ class SAC:
         mean, log_std, _ = self.actor(self.critic.encode(observation))
         if deterministic:
             return torch.tanh(mean)
-        action, _ = sample_action(mean, self._bounded(log_std), self.exploration.randn(*mean.shape[1:]))
+        action, _ = sample_action(
+            mean, self.config.bounded_log_std(log_std), self.exploration.randn(*mean.shape[1:])
+        )
         return action
-
-    def _bounded(self, log_std: Tensor) -> Tensor:
-        low, high = self.config.log_std_min, self.config.log_std_max
-        if self.config.log_std == "clamp":
-            return log_std.clamp(low, high)
-        return low + 0.5 * (high - low) * (1 + torch.tanh(log_std))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
@@ -330,7 +333,7 @@ class SAC:
     def _target(self, parameters: Parameters, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
         """The soft Bellman target [S, T, B] with the target critics' parameters."""
         mean, log_std, _ = self._run(self.actor, {}, self.critic.encode(batch.next_observation))
-        next_action, next_log_prob = sample_action(mean, self._bounded(log_std), noise)
+        next_action, next_log_prob = sample_action(mean, self.config.bounded_log_std(log_std), noise)
         next_outputs, _ = self._run(self.critic, parameters, batch.next_observation, next_action)
         reward = batch.reward
         if self.config.normalize_returns:
@@ -363,7 +366,7 @@ class SAC:
         with torch.no_grad():
             encoded = self.critic.encode(observation)
         mean, log_std, features = self._run(self.actor, parameters, encoded)
-        log_std = self._bounded(log_std)
+        log_std = self.config.bounded_log_std(log_std)
         action, log_prob = sample_action(mean, log_std, noise)
         return action, log_prob, log_std.detach(), self.actor_optimizer.representation(features)
 

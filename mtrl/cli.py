@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+import mtrl
 from mtrl.guard import check_import_packages
 from mtrl.signals import Interrupted
 from mtrl.terminal import message, one_line
@@ -50,8 +51,11 @@ def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], in
         )
         for name, summary in overview.items():
             print(f"  {name:<10} {summary}")
-        print("\n`mtrl COMMAND --help` explains a command's options.")
+        print("\n`mtrl COMMAND --help` explains a command's options, `mtrl --version` prints the version.")
         return 0 if arguments else 2
+    if arguments == ["--version"]:
+        print(f"mtrl {mtrl.__version__}")
+        return 0
     name, *rest = arguments
     if name not in commands:
         raise unknown("command", name, commands)

@@ -64,6 +64,13 @@ def evaluate_command(arguments: list[str]) -> int:
     return command(arguments)
 
 
+def export_command(arguments: list[str]) -> int:
+    """Write a trained policy as ONNX or a torch.export program."""
+    from mtrl.exporter import command
+
+    return command(arguments)
+
+
 def sweep_command(arguments: list[str]) -> int:
     """Train methods x seeds, here or on a Ray cluster."""
     from mtrl.sweep.command import command
@@ -135,6 +142,7 @@ def _summary(cls: type) -> str:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train_command,
     "evaluate": evaluate_command,
+    "export": export_command,
     "sweep": sweep_command,
     "toy": toy_command,
     "report": report_command,

@@ -23,7 +23,8 @@ APART = ("seeds", "run_dir", "device", "compile", "sync", "engine", "num_workers
 
 
 def command(arguments: list[str]) -> int:
-    """Judges the runs that the arguments name."""
+    """Judges the runs that the arguments name and prints a table of each measure; runs that differ in their seeds share
+    a table."""
     parser = make_parser(
         "evaluate", "Judge a checkpoint of one or more runs: every task and seed, on goals of its own."
     )
@@ -31,7 +32,13 @@ def command(arguments: list[str]) -> int:
     parser.add_argument("--sampled", action="store_true", help="sample actions, instead of the mean action")
     parser.add_function_arguments(evaluate, skip={"run_dir", "sampled"})
     namespace = parse(parser, arguments)
-    evaluate(**namespace.as_dict())
+    methods = _by_method(evaluate(**namespace.as_dict()))
+    console = terminal.console()
+    for method in methods:
+        console.print(heading(method), soft_wrap=True)
+        console.print(*measure_tables(method), sep="\n")
+    if len(methods) > 1:
+        console.print(summary_table(methods))
     return 0
 
 
@@ -48,8 +55,8 @@ def evaluate(
     video: Path | None = None,
     video_seed: int | None = None,
     camera: Camera = "corner2",
-) -> None:
-    """Prints a table of each measure and writes every episode as JSON; runs that differ in their seeds share a table.
+) -> list[Evaluation]:
+    """Judges a checkpoint of every run and writes every episode as JSON.
 
     Args:
         checkpoint: last, best or the step of a checkpoint.
@@ -96,13 +103,7 @@ def evaluate(
                 )
     if output is not None:
         write_evaluations(evaluations, output)
-    methods = _by_method(evaluations)
-    console = terminal.console()
-    for method in methods:
-        console.print(heading(method), soft_wrap=True)
-        console.print(*measure_tables(method), sep="\n")
-    if len(methods) > 1:
-        console.print(summary_table(methods))
+    return evaluations
 
 
 def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:

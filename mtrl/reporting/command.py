@@ -31,8 +31,15 @@ def report_command(arguments: list[str]) -> int:
     parser.add_argument(
         "--allow_mixed", action="store_true", help="set runs of different protocols, benchmarks or evaluations in one"
     )  # fmt: skip
-    report(**parse(parser, arguments).as_dict())
+    show(report(**parse(parser, arguments).as_dict()))
     return 0
+
+
+def show(tables: Sequence[Table]) -> None:
+    """Prints tables to stdout."""
+    console = terminal.console()
+    for table in tables:
+        console.print(table.to_rich(), "")
 
 
 def report(
@@ -43,8 +50,8 @@ def report(
     output: Path | None = None,
     published: bool = False,
     allow_mixed: bool = False,
-) -> None:
-    """Prints the tables and writes them, with the figures, to a directory.
+) -> list[Table]:
+    """Makes the tables and writes them, with the figures, to a directory; notes go to stderr.
 
     Args:
         statistic: which evaluations of a seed count: the last (final), the mean of the last k (last_k) or the best
@@ -74,9 +81,6 @@ def report(
         tables += figures
     for note in notes:
         terminal.message(f"mtrl: {note}")
-    console = terminal.console()
-    for table in tables:
-        console.print(table.to_rich(), "")
     if output is not None:
         settings: dict[str, Any] = {
             "statistic": statistic,
@@ -85,6 +89,7 @@ def report(
             "resamples": RESAMPLES,
         }
         _write(output, settings, groups, tables, notes, statistic, last_k)
+    return tables
 
 
 def _seed_notes(groups: Sequence[Group], statistic: Statistic, k: int) -> list[str]:

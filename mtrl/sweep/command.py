@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from mtrl import terminal
-from mtrl.reporting.command import report
+from mtrl.reporting.command import report, show
 from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
@@ -196,4 +196,4 @@ def report_runs(runs: Sequence[Run], config: SweepConfig) -> None:
     elif directories:
         grids = config.axes if isinstance(config.axes, list) else [config.axes]
         mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))
-        report(directories, output=output, allow_mixed=mixed)
+        show(report(directories, output=output, allow_mixed=mixed))

@@ -1,0 +1,88 @@
+"""The commands as functions: the same options under the same names, as values instead of text.
+
+Bad input is a ValueError with the sentence that the command prints. Progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl import run as runs
+from mtrl.evaluate_command import evaluate as evaluate_runs
+from mtrl.judgement import Evaluation
+from mtrl.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.reporting.command import report as report_runs
+from mtrl.reporting.tables import Table
+
+
+def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """Trains in a new run directory and returns that: `mtrl train`.
+
+    Args:
+        config: a YAML file, or a mapping of options to values: `{"network": "shared", "network.width": 256}`.
+        options: override the configuration.
+
+    Raises:
+        ValueError: an option is wrong, or the run directory exists.
+        TrainingError, Interrupted: training stopped early; a checkpoint was written.
+    """
+    if isinstance(config, Mapping):
+        options = {**config, **options}
+        config = None
+    given = {} if config is None else {"config": str(config)}
+    parser = train_parser()
+    namespace = parse(parser, [f"--{name}={_text(value)}" for name, value in (given | options).items()])
+    resolved = train_config(parser, namespace)
+    return runs.train(resolved, dump(parser, namespace, resolved))
+
+
+def resume(run: str | Path) -> Path:
+    """Goes on with a run exactly where it stopped, and returns its directory: `mtrl train --resume`.
+
+    Raises:
+        ValueError: this is no run, or all its checkpoints are damaged.
+        TrainingError, Interrupted: training stopped early; a checkpoint was written.
+    """
+    runs.resume(load_config(Path(run)), Path(run))
+    return Path(run)
+
+
+def evaluate(run: str | Path, *, sampled: bool = False, **options: Any) -> Evaluation:
+    """Evaluates a checkpoint of a run, and writes every episode to its `evaluation` directory: `mtrl evaluate`.
+
+    Args:
+        sampled: sample actions, instead of the mean action.
+        options: as of `mtrl evaluate --help`: checkpoint, episodes, engine, device, seed, worlds_per_task, output,
+            video, video_seed, camera.
+
+    Raises:
+        ValueError: an option is wrong, or there is no such checkpoint.
+    """
+    (evaluation,) = evaluate_runs([Path(run)], sampled, **_with_paths(options, "output", "video"))
+    return evaluation
+
+
+def report(runs: str | Path | Sequence[str | Path], **options: Any) -> list[Table]:
+    """Compares runs, and returns the tables (`Table.records()`, `Table.to_markdown()`): `mtrl report`.
+
+    Args:
+        runs: directories of runs, or directories with runs in them.
+        options: as of `mtrl report --help`: statistic, last_k, source, output, published, allow_mixed.
+
+    Raises:
+        ValueError: an option is wrong, or the runs cannot be compared.
+    """
+    paths = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(run) for run in runs]
+    return report_runs(paths, **_with_paths(options, "output"))
+
+
+def _with_paths(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {k: Path(v) if k in names and v is not None else v for k, v in options.items()}
+
+
+def _text(value: Any) -> str:
+    """A value as the command line takes it."""
+    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)

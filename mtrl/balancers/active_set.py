@@ -50,9 +50,11 @@ def simplex_quadratic(
     return _solve(gramian, linear, lengths, None, simplex=True, allowed=allowed)
 
 
-def simplex_norm(gramian: Tensor, linear: Tensor, lengths: Tensor, radius: Tensor) -> Solution:
-    """argmin qᵀw + ρ √(wᵀQw) over the simplex; ρ `radius` [N] ≥ 0."""
-    return _solve(gramian, linear, lengths, radius, simplex=True)
+def simplex_norm(
+    gramian: Tensor, linear: Tensor, lengths: Tensor, radius: Tensor, allowed: Tensor | None = None
+) -> Solution:
+    """argmin qᵀw + ρ √(wᵀQw) over the simplex; ρ `radius` [N] ≥ 0, of `allowed` tasks only."""
+    return _solve(gramian, linear, lengths, radius, simplex=True, allowed=allowed)
 
 
 def cone_quadratic(gramian: Tensor, linear: Tensor, lengths: Tensor) -> Solution:

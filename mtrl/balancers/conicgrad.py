@@ -21,8 +21,12 @@ class ConicGrad(Balancer):
     The paper alternates a gradient step on w with the stationary direction Z⁻¹ g_w of the Lagrangian, Z = c²‖g_0‖² I -
     g_0 g_0ᵀ. Here the problem itself is solved. If MGDA's direction is in the cone, it is the answer. Otherwise the
     answer lies on the surface, d = ‖g_0‖ (c ĝ_0 + √(1-c²) b̂), where b is the part of g_w across g_0, and by duality
-    w = argmin over the simplex of c g_w·ĝ_0 + √(1-c²) ‖b‖, a problem of CAGrad's form. Then dᵀZd = 0. When
-    no direction in the cone helps every task, this still is the one on the surface that harms the worst-off least.
+    w = argmin over the simplex of c g_w·ĝ_0 + √(1-c²) ‖b‖, a problem of CAGrad's form. Then dᵀZd = 0. A task
+    without gradient drops out.
+
+    Where no direction in the cone helps every task, the problem is not convex, and this one may not be the best: if it
+    falls short of the bound min_i g_i·d ≤ max over the cone of g_w·d, the step is counted in `failures`. So are most
+    Pareto-stationary systems, where b may vanish, and d = g_0.
 
     Args:
         preference: see `Balancer`.
@@ -40,12 +44,13 @@ class ConicGrad(Balancer):
             return kernels.simplex("conicgrad", gramian, self.preference, self.failures, parameter=self.c)
         gramian = gramian.double()
         lengths = solvers.unit_scale(gramian)
+        plays = gramian.diagonal(dim1=-2, dim2=-1) > 0.0
         preference = self.preference.double().expand(losses.shape)
         pull = solvers.matvec(gramian, preference)
         mean_length = (pull * preference).sum(dim=-1, keepdim=True).clamp(min=0.0).sqrt()
         along = torch.where(mean_length > 0.0, pull / mean_length, 0.0)  # g_i · ĝ_0
 
-        shortest, failed = solvers.simplex_quadratic(gramian, torch.zeros_like(pull), lengths)
+        shortest, failed = solvers.simplex_quadratic(gramian, torch.zeros_like(pull), lengths, plays)
         shortest_length = solvers.quadratic(gramian, shortest).sqrt().unsqueeze(-1)
         in_cone = (shortest * along).sum(dim=-1, keepdim=True) >= self.c * shortest_length
         in_cone &= shortest_length > 1e-6 * (shortest * lengths).sum(dim=-1, keepdim=True)
@@ -53,12 +58,21 @@ class ConicGrad(Balancer):
         across = gramian - along.unsqueeze(-1) * along.unsqueeze(-2)
         sine = (1.0 - self.c**2) ** 0.5
         radius = torch.full_like(losses[:, 0], sine, dtype=torch.float64)
-        worst, not_solved = solvers.simplex_norm(across, self.c * along, lengths, radius)
+        worst, not_solved = solvers.simplex_norm(across, self.c * along, lengths, radius, plays)
+        failed = failed | not_solved
         length = solvers.quadratic(across, worst).sqrt().unsqueeze(-1)
         vanished = length <= 1e-6 * (worst * lengths).sum(dim=-1, keepdim=True)
         sideways = worst * mean_length - (worst * along).sum(dim=-1, keepdim=True) * preference
         surface = self.c * preference + torch.where(vanished, 0.0, sine / length) * sideways
         surface = torch.where(vanished, preference, surface)
-
         weights = torch.where(in_cone, shortest * mean_length / shortest_length, surface)
-        return self.settle(weights, failed | not_solved)
+
+        # For every w the least g_i·d is at most g_w·d, and that at most ‖g_0‖ times this bound.
+        w = torch.where(in_cone, shortest, worst)
+        w_along, w_length = (w * along).sum(dim=-1), solvers.quadratic(gramian, w).sqrt()
+        on_surface = self.c * w_along + sine * solvers.quadratic(across, w).sqrt()
+        bound = torch.where(w_along >= self.c * w_length, w_length, on_surface)
+        least = torch.where(plays, solvers.matvec(gramian, weights), torch.inf).amin(dim=-1)
+        longest = mean_length.squeeze(-1)
+        self.failures += ~failed & (bound * longest - least > 1e-6 * longest * (w * lengths).sum(dim=-1))
+        return self.settle(weights, failed)

@@ -103,7 +103,7 @@ def fair_kernel(
     matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
     preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
     weights, failed = fair(matrix, finite, T * preference, index, ALPHA, T, STEPS)
-    settle(weights, failed, preference, index, weights_pointer, failures_pointer, seed, T)
+    settle(weights, failed, failed, preference, index, weights_pointer, failures_pointer, seed, T)
 
 
 @triton.jit

@@ -48,10 +48,12 @@ def length_of(matrix, vector):
 
 
 @triton.jit
-def settle(weights, failed, preference, index, weights_pointer, failures_pointer, seed, T: tl.constexpr):
-    """`Balancer.settle`: writes the weights, or the preference and one more failure."""
+def settle(
+    weights, failed, counted, preference, index, weights_pointer, failures_pointer, seed, T: tl.constexpr
+):
+    """`Balancer.settle`: writes the weights, or the preference where they failed, and one more failure if counted."""
     tl.store(weights_pointer + seed * T + index, tl.where(failed, preference, weights), mask=index < T)
-    tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(failed, 1, 0))
+    tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(counted, 1, 0))
 
 
 @triton.jit

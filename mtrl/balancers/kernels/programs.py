@@ -13,6 +13,8 @@ from mtrl.balancers.kernels.dense import active_set, diagonal_of, length_of, loa
 MGDA, SDMGRAD, CAGRAD, IMGRAD, CONICGRAD = (tl.constexpr(i) for i in range(5))
 #: A combination of gradients this short, relative to its terms, is taken for zero.
 VANISHED = tl.constexpr(1e-6)
+#: ConicGrad's direction is taken for the best one if what is missing to the bound is so little of the terms.
+GAP = tl.constexpr(1e-6)
 
 
 @triton.jit
@@ -62,6 +64,8 @@ def simplex_kernel(
         draws = tl.load(draws_pointer + seed * T + index, mask=inside, other=2.0)
         allowed = inside & ((draws < PROBABILITY) | (draws == tl.min(draws, axis=0)))
         target = tl.where(allowed, preference / PROBABILITY, 0.0)
+    if METHOD == CONICGRAD:  # a task without gradient drops out
+        allowed = inside & (diagonal_of(matrix, index) > 0.0)
     pull = product_of(matrix, target)
     mean_length = tl.sqrt(tl.maximum(tl.sum(pull * target, axis=0), 0.0))
 
@@ -103,6 +107,7 @@ def simplex_kernel(
         length = length_of(matrix, worst)
         moves = length > VANISHED * tl.sum(worst * lengths, axis=0)
         weights = (preference + tl.where(moves, radius / tl.where(moves, length, 1.0), 0.0) * worst) / DIVISOR
+    counted = failed
     if METHOD == CONICGRAD:
         along = pull / tl.where(mean_length > 0.0, mean_length, 1.0)
         in_cone = solid & (tl.sum(shortest * along, axis=0) >= PARAMETER * length)
@@ -131,7 +136,15 @@ def simplex_kernel(
         surface = PARAMETER * preference + SINE / tl.where(moves, side, 1.0) * sideways
         surface = tl.where(moves, surface, preference)
         weights = tl.where(in_cone, shortest * (mean_length / tl.where(solid, length, 1.0)), surface)
-    settle(weights, failed, preference, index, weights_pointer, failures_pointer, seed, T)
+        # As in `ConicGrad`: whether the direction may not be the best.
+        w = tl.where(in_cone, shortest, worst)
+        w_along, w_length = tl.sum(w * along, axis=0), length_of(matrix, w)
+        bound = tl.where(
+            w_along >= PARAMETER * w_length, w_length, PARAMETER * w_along + SINE * length_of(across, w)
+        )
+        least = tl.min(tl.where(allowed, product_of(matrix, weights), float("inf")), axis=0)
+        counted = failed | (bound * mean_length - least > GAP * mean_length * tl.sum(w * lengths, axis=0))
+    settle(weights, failed, counted, preference, index, weights_pointer, failures_pointer, seed, T)
 
 
 @triton.jit
@@ -186,7 +199,7 @@ def cone_kernel(
         tl.store(weights_pointer + system * T + index, start + y * sum_of, mask=inside)
         tl.store(failures_pointer + system, tl.where(failed, 1, 0))
     else:
-        settle(start + y * sum_of, failed, start, index, weights_pointer, failures_pointer, system, T)
+        settle(start + y * sum_of, failed, failed, start, index, weights_pointer, failures_pointer, system, T)
 
 
 @triton.jit
@@ -208,4 +221,4 @@ def average_kernel(
     projected = tl.load(projected_pointer + tile, mask=(rows < T) & (columns < T), other=0.0)
     weights = tl.sum(projected * preference[:, None], axis=0)
     failed = tl.sum(tl.load(failed_pointer + seed * T + index, mask=index < T, other=0), axis=0) > 0
-    settle(weights, failed, preference, index, weights_pointer, failures_pointer, seed, T)
+    settle(weights, failed, failed, preference, index, weights_pointer, failures_pointer, seed, T)

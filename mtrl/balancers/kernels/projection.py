@@ -78,4 +78,4 @@ def surgery_kernel(
     if VACCINE:
         if finite:
             tl.store(targets_pointer + own_pointers, targets, mask=tile)
-    settle(weights, finite == 0, preference, index, weights_pointer, failures_pointer, seed, T)
+    settle(weights, finite == 0, finite == 0, preference, index, weights_pointer, failures_pointer, seed, T)

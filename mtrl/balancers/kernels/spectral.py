@@ -48,10 +48,9 @@ def aligned_kernel(
     components = tl.where(kept, components, 0.0) * tl.sqrt(scale)
     weights = tl.sum(rows * components[:, None], axis=0)
     failed = (finite == 0) | unsolved
-    weights = tl.where(failed | (rank == 0), preference, weights)
-    tl.store(weights_pointer + seed * T + index, weights, mask=index < T)
     deficient = failed | (rank < T)
-    tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(deficient, 1, 0))
+    failed = failed | (rank == 0)
+    settle(weights, failed, deficient, preference, index, weights_pointer, failures_pointer, seed, T)
 
 
 @triton.jit
@@ -91,4 +90,4 @@ def impartial_kernel(
     vanished = tl.abs(total) <= 1e-10 * tl.sum(tl.abs(share), axis=0)
     failed = (finite == 0) | unsolved | unequal | vanished
     weights = share / tl.where(vanished, 1.0, total)
-    settle(weights, failed, preference, index, weights_pointer, failures_pointer, seed, T)
+    settle(weights, failed, failed, preference, index, weights_pointer, failures_pointer, seed, T)

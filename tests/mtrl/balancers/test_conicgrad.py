@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -62,3 +63,37 @@ def test_a_wide_cone_is_mgda_and_a_closed_one_the_mean(make: Callable, run: Call
     expected = shortest * (mean.norm(dim=-1) / shortest.norm(dim=-1)).unsqueeze(-1)
     torch.testing.assert_close(wide, expected)
     torch.testing.assert_close(run(ConicGrad(c=1.0), system).direction, mean)
+
+
+def test_in_the_plane_a_direction_that_is_not_the_best_is_counted() -> None:
+    """Against all directions of the cone: of every second system the gradients help no direction together."""
+    draw = torch.Generator().manual_seed(0)
+    counts = {(better, counted): 0 for better in (False, True) for counted in (False, True)}
+    for trial in range(900):
+        tasks, c = 2 + trial % 4, (0.2, 0.5, 0.9)[trial % 3]
+        scales = torch.rand(tasks, 1, generator=draw, dtype=torch.float64).mul(4.0).exp()
+        rows = scales * torch.randn(tasks, 2, generator=draw, dtype=torch.float64)
+        balancer = ConicGrad(c=c).setup(tasks, dtype=torch.float64)
+        direction = balancer(rows.unsqueeze(0), torch.ones(1, tasks)).direction[0]
+        mean = rows.mean(0)
+        angles = torch.atan2(mean[1], mean[0]) + math.acos(c) * torch.linspace(-1.0, 1.0, 4001)
+        others = mean.norm() * torch.stack([angles.cos(), angles.sin()]).double()
+        missing = (rows @ others).amin(0).max() - (rows @ direction).min()
+        better = bool(missing > 1e-5 * mean.norm() * rows.norm(dim=-1).max())
+        counts[better, bool(balancer.failures)] += 1
+    assert counts[True, False] == 0
+    assert counts[False, True] <= 0.01 * counts[True, True]
+    assert counts[True, True] > 100
+    assert counts[False, False] > 500
+
+
+def test_a_task_without_gradient_drops_out(make: Callable, run: Callable) -> None:
+    """Whatever the others do does not change it; the mean has it."""
+    for c in (0.3, 0.9):
+        balancer = ConicGrad(preference=[1, 2, 3, 4], c=c)
+        system = make("conflicting", 3, 4)
+        system[:, 2] = 0.0
+        direction = run(balancer, system).direction
+        without = run(ConicGrad(preference=[1, 2, 4], c=c), system[:, [0, 1, 3]]).direction * (7 / 10)
+        torch.testing.assert_close(direction, without, rtol=1e-6, atol=1e-9)
+        assert not balancer.failures.any()

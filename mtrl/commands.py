@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from mtrl.parsing import (
     load_config,
     parse,
     parse_dataclass,
+    parse_resume,
     train_config,
     train_parser,
 )
@@ -28,19 +28,22 @@ def train_command(arguments: list[str]) -> int:
     from mtrl.sweep.devices import is_on_devices, resume_on_devices, train_on_devices
 
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
-        option, _, value = "=".join(arguments).partition("=")
-        if option != "--resume" or not value or len(arguments) > 2:
-            raise ValueError(
-                "--resume takes a run directory and no other option: a run goes on as it was configured."
-            )
-        run_dir = Path(value)
-        if is_on_devices(run_dir):
-            return resume_on_devices(run_dir)
-        resume(load_config(run_dir), run_dir)
+        options = parse_resume(arguments)
+        if is_on_devices(options.resume):
+            if options.total_steps is not None:
+                raise ValueError(
+                    f"The seeds of {options.resume} are spread over devices: give --total_steps to each of the runs in "
+                    f"{options.resume / 'runs'}."
+                )
+            return resume_on_devices(options.resume)
+        resume(load_config(options.resume), options.resume, options.total_steps)
         return 0
     parser = train_parser()
     parser.add_argument(
-        "--resume", type=str, metavar="RUN_DIR", help="go on with a run exactly where it stopped"
+        "--resume",
+        type=str,
+        metavar="RUN_DIR",
+        help="go on with a run exactly where it stopped; with --total_steps N to another number of steps",
     )
     parser.add_argument(
         "--devices",

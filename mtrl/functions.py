@@ -39,14 +39,17 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
     return runs.train(resolved, dump(parser, namespace, resolved))
 
 
-def resume(run: str | Path) -> Path:
+def resume(run: str | Path, total_steps: int | None = None) -> Path:
     """Goes on with a run exactly where it stopped, and returns its directory: `mtrl train --resume`.
+
+    Args:
+        total_steps: train to another number of steps, as if the run had had them to make from the start.
 
     Raises:
         ValueError: this is no run, or all its checkpoints are damaged.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
-    runs.resume(load_config(Path(run)), Path(run))
+    runs.resume(load_config(Path(run)), Path(run), total_steps)
     return Path(run)
 
 

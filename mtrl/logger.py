@@ -32,6 +32,8 @@ class Logger:
         seeds: the S seeds.
         step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
         pending: the step whose evaluation is to be made (again), if any; what was logged of it is dropped.
+        without_training: drop what was logged of training at `step`.
+        without_evaluation: drop what was logged of an evaluation at `step`.
     """
 
     def __init__(
@@ -41,16 +43,20 @@ class Logger:
         seeds: Sequence[int],
         step: int = 0,
         pending: int | None = None,
+        *,
+        without_training: bool = False,
+        without_evaluation: bool = False,
     ) -> None:
         self.tasks = [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
         for path in (self.metrics_path, self.timing_path):
-            _truncate(path, step, pending)
+            _truncate(path, step, pending, without_training, without_evaluation)
         directories = [directory / "tensorboard" / n for n in ("mean", *(f"seed_{seed}" for seed in seeds))]
         for path in directories:
             put_before_now(path)
-        purge = step + 1 if step > 0 else 0  # from this step on, TensorBoard forgets what it has read before
+        # From this step on, TensorBoard forgets what it has read before, of training and evaluations alike.
+        purge = step if step == 0 or (without_training and without_evaluation) else step + 1
         self.writers = [SummaryWriter(path, purge_step=purge) for path in directories]
         self.heat_map = HeatMap(self.tasks)
         if step == 0:
@@ -108,13 +114,17 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def _truncate(path: Path, step: int, pending: int | None) -> None:
+def _truncate(
+    path: Path, step: int, pending: int | None, without_training: bool, without_evaluation: bool
+) -> None:
     lines = read_lines(path) if path.is_file() else []
-    kept = [
-        line
-        for line in lines
-        if line["step"] <= step and not (line["step"] == pending and "evaluation/success" in line)
-    ]
+    kept = []
+    for line in lines:
+        is_evaluation = "evaluation/success" in line
+        without = without_evaluation if is_evaluation else without_training
+        dropped = (line["step"] == step and without) or (line["step"] == pending and is_evaluation)
+        if line["step"] <= step and not dropped:
+            kept.append(line)
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 

@@ -140,6 +140,28 @@ def train_parser() -> ArgumentParser:
     return parser
 
 
+def parse_resume(arguments: list[str]) -> Namespace:
+    """The arguments of `mtrl train --resume`.
+
+    Raises:
+        ValueError: there are others, by name, or a value is wrong.
+    """
+    parser = make_parser("train", "Go on with a run exactly where it stopped.")
+    parser.add_argument("--resume", type=Path, required=True, metavar="RUN_DIR", help="the run directory")
+    parser.add_argument(
+        "--total_steps", type=int | None, help="go on to another number of steps; null takes the run's own"
+    )
+    known = [option for action in parser._actions for option in action.option_strings]
+    given = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+    changed = [option for option in dict.fromkeys(given) if option not in known]
+    if changed:
+        raise ValueError(
+            f"--resume goes on with a run as it was configured: it takes no {', '.join(changed)}, only "
+            f"{', '.join(o for o in known if o.startswith('--') and o not in ('--help', '--resume'))}."
+        )
+    return parse(parser, arguments)
+
+
 def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
     """The resolved configuration of parsed options."""
     for kind in CLASS_OPTIONS:

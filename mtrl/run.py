@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -43,17 +45,29 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
     return run_dir
 
 
-def resume(config: TrainConfig, run_dir: Path) -> None:
+def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -> None:
     """Goes on with a run from its newest intact checkpoint; a finished one is left as it is.
+
+    Args:
+        config: the run's own.
+        total_steps: go on to another number of steps, which the run's configuration has from then on. The result is
+            that of a run which had this many to make from the start.
 
     Raises:
         CheckpointError: there is none, or all are damaged.
-        ValueError: another process trains in the directory.
+        ValueError: another process trains in the directory, or the run is beyond these steps.
         Interrupted, TrainingError: see `Trainer.run`.
     """
     with locked(run_dir):
         path, damaged = checkpoint.find_intact(run_dir / "checkpoints")
         manifest = checkpoint.read_manifest(path)
+        if total_steps is not None:
+            if total_steps < manifest["step"]:
+                raise ValueError(
+                    f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
+                    f"{total_steps}."
+                )
+            config = dataclasses.replace(config, total_steps=total_steps).resolve()
         if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
             "pending_evaluation"
         ):
@@ -72,6 +86,8 @@ def resume(config: TrainConfig, run_dir: Path) -> None:
             ) from error
         with contextlib.closing(trainer):
             checkpoint.set_aside(damaged)
+            if total_steps is not None:
+                _write_total_steps(run_dir / "config.yaml", total_steps)
             _run(trainer)
 
 
@@ -91,6 +107,14 @@ def _run(trainer: Trainer) -> None:
         f"was {trainer.best_success:.3f}. Judge it with `mtrl evaluate {trainer.run_dir}`.",
         file=sys.stderr,
     )
+
+
+def _write_total_steps(path: Path, total_steps: int) -> None:
+    """Changes that one line of a configuration."""
+    text, count = re.subn(r"(?m)^total_steps:.*$", f"total_steps: {total_steps}", path.read_text())
+    if count != 1:
+        raise ValueError(f"The configuration {path} must have one line for total_steps, and it has {count}.")
+    write_text(path, text)
 
 
 def _version(run_dir: Path) -> str:

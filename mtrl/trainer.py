@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import signal
 import sys
@@ -84,6 +85,9 @@ class Trainer:
         self.stop_request = StopRequest()
         self.best_step: int | None = None
         self.best_success = -1.0
+        self.best_end: int | None = (
+            None  # the last step, if its evaluation is the best and is not of the interval
+        )
         if checkpoint_path is not None:
             self._restore(checkpoint_path)
         self.evaluator: Evaluator = (
@@ -105,7 +109,15 @@ class Trainer:
         assert config.evaluation.interval is not None
         assert config.checkpoint.interval is not None
         pending_policy = self._load_pending_policy()
-        self.logger = Logger(self.run_dir, self.tasks, config.seeds, self.step, self.pending_evaluation)
+        self.logger = Logger(
+            self.run_dir,
+            self.tasks,
+            config.seeds,
+            self.step,
+            self.pending_evaluation,
+            without_training=not self._is_due(config.log_interval),
+            without_evaluation=not self._is_due(config.evaluation.interval),
+        )
         self.frozen.write(self.run_dir)
         with (
             self.stop_request,
@@ -148,6 +160,14 @@ class Trainer:
         """Environment steps per task and seed."""
         return self.collector.num_steps
 
+    def _is_due(self, interval: int) -> bool:
+        """Whether an interval ended with this step.
+
+        The last step is logged and evaluated in any case. Where no interval ended with it, that leaves no trace: a run
+        that then goes on to more steps is the same as one that had them to make from the start.
+        """
+        return _passed(self.step - self.config.worlds_per_task, self.step, interval)
+
     def close(self) -> None:
         self.env.close()
         self.evaluator.close()
@@ -160,7 +180,12 @@ class Trainer:
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call."""
+        due = self._is_due(self.config.log_interval)
+        before = None if due else copy.deepcopy((self.learner.state_dict(), self.collector.state_dict()))
         metrics = self.learner.read_metrics() | self.collector.episode_metrics.read()
+        if before is not None:
+            self.learner.load_state_dict(before[0])
+            self.collector.episode_metrics.load_state_dict(before[1]["episode_metrics"])
         cosine_matrices = {}
         for network in ("critic", "actor"):
             gramian = metrics.pop(f"{network}/gramian", None)
@@ -210,7 +235,9 @@ class Trainer:
         self.logger.write(step, metrics)
         mean_success = float(metrics["evaluation/success"].mean())
         is_best = mean_success > self.best_success
-        if is_best:
+        if is_best and step == self.step and not self._is_due(self.config.evaluation.interval or 1):
+            self.best_end = step
+        elif is_best:
             self.best_step, self.best_success = step, mean_success
         if step == self.step and (is_best or self.evaluator.background):
             self.save(again=self.evaluator.background)
@@ -252,7 +279,8 @@ class Trainer:
         """
         if again or not self.writer.has(self.step):
             self.logger.flush()
-            self.writer.save(self.step, self.state_dict(), self.best_step, [self.pending_evaluation])
+            best = self.best_step if self.best_end is None else self.best_end
+            self.writer.save(self.step, self.state_dict(), best, [self.best_step, self.pending_evaluation])
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {

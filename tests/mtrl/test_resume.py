@@ -16,6 +16,7 @@ from envs.worlds import Fault
 from mtrl import checkpoint, run, trainer
 from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.config import TRAINING_PRESETS
+from mtrl.evaluators import ForegroundEvaluator, Judged
 from mtrl.lock import locked
 from tests.mtrl.conftest import (
     OPTIONS,
@@ -196,23 +197,86 @@ def test_both_spellings_of_the_option(finished: Path, cli: Cli, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "sentence"),
     [
-        ["--resume"],
-        ["--resume", "RUN", "--total_steps", "80"],
-        ["--total_steps", "80", "--resume", "RUN"],
-        ["--total_steps=80", "--resume=RUN"],
-        ["--seeds", "0", "--resume", "RUN"],
-        ["--seeds=0", "--resume"],
-        ["--resume="],
+        (["--resume"], "resume"),
+        (["--resume="], "no run directory"),
+        (["--seeds", "0", "--resume", "RUN"], "it takes no --seeds, only --total_steps"),
+        (["--resume=RUN", "--seeds=1", "--balancer", "LS"], "it takes no --seeds, --balancer, only"),
+        (["--resume", "RUN", "--total_steps", "many"], "total_steps must be an integer, got many"),
+        (["--resume", "RUN", "--total_steps", "39"], "must be at least 40, which the run"),
     ],
 )
-def test_nothing_else_may_be_asked_for(finished: Path, cli: Cli, arguments: list[str]) -> None:
+def test_nothing_else_may_be_asked_for(finished: Path, cli: Cli, arguments: list[str], sentence: str) -> None:
     run = finished
     before = fingerprint(run)
     result = cli("train", *(a.replace("RUN", str(run)) for a in arguments))
-    assert_refused(result, "--resume takes a run directory")
+    assert_refused(result, sentence)
     assert fingerprint(run) == before
+
+
+# ------------------------------------------------------------------------------------------------------ longer
+
+
+@pytest.mark.parametrize("end", [20, 29, 36, 37], ids=lambda end: f"after_{end}")
+@pytest.mark.parametrize("balancer", ["AlignedMTL", "LS", "null"])
+def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
+    train: Train, cli: Cli, end: int, balancer: str
+) -> None:
+    """Whether or not an interval of metrics (9), evaluations (10) or checkpoints (8) ended with its last step."""
+    options = OPTIONS | {"evaluation__interval": 10, "balancer": balancer, "total_steps": 60}
+    whole = train("whole", **options)
+    run = train("run", **(options | {"total_steps": end}))
+    result = cli("train", "--resume", run, "--total_steps", 60)
+    assert result.code == 0, result.err
+    assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    assert_same_state(read_state(run, 60), read_state(whole, 60))
+    best = [checkpoint.find(r / "checkpoints", "best").name for r in (run, whole)]
+    assert best[0] == best[1]
+    configurations = [(r / "config.yaml").read_text().replace(r.name, "run") for r in (run, whole)]
+    assert configurations[0] == configurations[1]
+    if end in (29, 37):  # neither metrics nor an evaluation were due: nothing of the old end is left
+        for name in ("mean", "seed_1"):
+            found, again = (curves(r / "tensorboard" / name) for r in (whole, run))
+            assert {t: v for t, v in found.items() if not t.startswith("time/")} == {
+                t: v for t, v in again.items() if not t.startswith("time/")
+            }
+    assert "finished" in cli("train", "--resume", run).err
+
+
+def test_the_best_of_a_run_is_its_end_until_it_goes_on(
+    train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last evaluation, which no interval asked for, is the best one: that of a run of more steps never was."""
+    successes = iter([0.5, 0.25, 0.75, 0.25])
+    result = ForegroundEvaluator.result
+
+    def with_success(self: ForegroundEvaluator) -> Judged:
+        judged = result(self)
+        judged.episodes.success[:] = next(successes)
+        return judged
+
+    monkeypatch.setattr(ForegroundEvaluator, "result", with_success)
+    run = train("run", total_steps=45)
+    directory = run / "checkpoints"
+    assert checkpoint.find(directory, "best").name == "step_0000000045"
+    assert checkpoint.steps(directory) == [20, 40, 45]
+    assert cli("train", "--resume", run, "--total_steps", 60).code == 0
+    assert checkpoint.find(directory, "best").name == "step_0000000020"
+    assert checkpoint.steps(directory) == [20, 45, 60]
+
+
+def test_shorter_than_configured_but_not_than_made(
+    train: Train, stopped: Callable, cli: Cli, fake: Callable, tmp_path: Path
+) -> None:
+    whole = train("whole", **(OPTIONS | {"total_steps": 32}))
+    StoppingEngine.stop_at = 30
+    fake(StoppingEngine)
+    run = tmp_path / "stopped"
+    assert cli(*train_arguments(run, **OPTIONS)).code == 1
+    fake(FakeEngine)
+    assert cli("train", "--resume", run, "--total_steps", 32).code == 0
+    assert_same_run(whole, run)
 
 
 def test_without_a_checkpoint(finished: Path, cli: Cli) -> None:

@@ -104,6 +104,9 @@ class TrainConfig:
         num_workers: processes that simulate; 0 simulates in this one, null takes the number of cores (from nine cores
             on one fewer).
         num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
+        init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that
+            both have.
+        init_checkpoint: which of its checkpoints: last, best or a step.
         run_dir: a directory that does not exist yet; null derives it from benchmark, network, balancer and seeds.
     """
 
@@ -132,6 +135,8 @@ class TrainConfig:
     engine: Literal["batched", "reference"] = "batched"
     num_workers: int | None = None
     num_threads: int | None = None
+    init_from: str | None = None
+    init_checkpoint: str = "last"
     run_dir: str | None = None
 
     def resolve(self) -> TrainConfig:

@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from mtrl import checkpoint
+from mtrl import checkpoint, terminal
 from mtrl.config import TrainConfig, stamp
 from mtrl.files import write_text
+from mtrl.initialize import initialize
 from mtrl.lock import locked
 from mtrl.run_directory import created, refuse_existing
 from mtrl.trainer import Trainer, TrainingError
@@ -25,17 +26,22 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         config_yaml: the configuration as it is kept in the run directory.
 
     Raises:
-        ValueError: the directory exists already, or cannot be made.
+        ValueError: the directory exists already or cannot be made, or `init_from` does not fit.
         Interrupted, TrainingError: see `Trainer.run`.
     """
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
     refuse_existing(run_dir)
     with contextlib.closing(Trainer(config, run_dir)) as trainer:
+        stamped = stamp(config)
+        if config.init_from is not None:
+            initialization = initialize(trainer.agent, config, trainer.env)
+            terminal.message(str(initialization))
+            stamped["init_from"] = initialization.to_json()
 
         def fill(directory: Path) -> None:
             write_text(directory / "config.yaml", config_yaml)
-            write_text(directory / "stamp.json", json.dumps(stamp(config), indent=1) + "\n")
+            write_text(directory / "stamp.json", json.dumps(stamped, indent=1) + "\n")
             checkpoint.save(
                 directory / "checkpoints", 0, trainer.state_dict()
             )  # to resume from the first moment

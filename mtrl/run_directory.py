@@ -40,10 +40,7 @@ def created(run_dir: Path, fill: Callable[[Path], None]) -> Iterator[None]:
         try:
             run_dir.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(run_dir)
-            new = run_dir.with_name(f".{run_dir.name}.{uuid.uuid4().hex[:8]}.new")
-            new.mkdir()
-            stack.callback(shutil.rmtree, new, ignore_errors=True)
-            stack.enter_context(locked(new))
+            new = _make_beside(run_dir, stack)
             fill(new)
             new.rename(run_dir)
         except OSError as error:
@@ -54,12 +51,24 @@ def created(run_dir: Path, fill: Callable[[Path], None]) -> Iterator[None]:
         yield
 
 
+def _make_beside(run_dir: Path, stack: contextlib.ExitStack) -> Path:
+    """A directory of a name of its own, which `stack` holds, and removes where it is still there."""
+    while True:
+        new = run_dir.with_name(f".{run_dir.name}.{uuid.uuid4().hex[:8]}.new")
+        new.mkdir()
+        stack.callback(shutil.rmtree, new, ignore_errors=True)
+        # Another process may have taken it for a leftover before it was held.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            stack.enter_context(locked(new))
+            if new.exists():
+                return new
+
+
 def _remove_leftovers(run_dir: Path) -> None:
-    """Removes what killed processes left: nobody holds it. A directory that is still empty may not be held yet."""
+    """Removes what killed processes left: nobody holds it."""
     prefix = f".{run_dir.name}."
     for path in run_dir.parent.iterdir():
         name = path.name.removeprefix(prefix)
         if path.name.startswith(prefix) and len(name) == len("01234567.new") and name.endswith(".new"):
             with contextlib.suppress(OSError, ValueError), locked(path):
-                if any(path.iterdir()):
-                    shutil.rmtree(path)
+                shutil.rmtree(path)

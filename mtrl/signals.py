@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request: the first asks training to stop where it can, the second ends the process."""
+"""Signals as a request: the first asks training to stop where it can, a second SIGINT or SIGTERM ends the process."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM only sets `signal_number`; a second one exits at once.
+    """While it is entered, the first SIGINT, SIGTERM or SIGHUP only sets `signal_number`.
 
-    Python takes handlers in the main thread only: elsewhere this changes nothing.
+    A second SIGINT or SIGTERM exits at once. A hang-up does not count: a shell passes on the one that the system has
+    sent, and systemd sends one beside SIGTERM. A signal that is ignored, as by nohup, stays so. Python takes handlers
+    in the main thread only: elsewhere this changes nothing.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._asked = 0  # by others than hang-ups
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,7 +42,22 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.signal_number is not None:
-            os._exit(128 + number)  # files are whole or absent at any time, so there is nothing to tidy up
-        self.signal_number = number
-        os.write(2, b"\nmtrl: stopping after this step, with a checkpoint; once more to exit at once.\n")
+        if number != signal.SIGHUP:
+            self._asked += 1
+            if self._asked > 1:
+                os._exit(
+                    128 + number
+                )  # files are whole or absent at any time, so there is nothing to tidy up
+        if self.signal_number is None:
+            self.signal_number = number
+            _write(b"\nmtrl: stopping after this step, with a checkpoint; once more to exit at once.\n")
+
+
+def _write(text: bytes) -> None:
+    """Writes to stderr; where its terminal is gone, what is written from now on goes nowhere."""
+    try:
+        os.write(2, text)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, SIGINT and SIGTERM at chosen ones: the run that goes on equals one that was not stopped.
+"""SIGKILL at random moments, other signals at chosen ones: the run that goes on equals one that was not stopped.
 
 The moment of a kill is a call: the n-th that code of a kind makes or takes (collecting, updating, evaluating, writing a
 checkpoint or a log), with n drawn from as many as an undisturbed run has.
@@ -17,6 +17,7 @@ import pytest
 
 from envs.worlds import Fault
 from mtrl import checkpoint
+from mtrl.signals import StopRequest
 from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
 from tests.mtrl.test_resume import assert_same_run
 
@@ -30,10 +31,11 @@ KINDS = {
     "replay.py": "updating",
     "sac.py": "updating",
     "adam.py": "updating",
-    "evaluate.py": "evaluating",
+    "episodes.py": "evaluating",
     "checkpoint.py": "checkpoint",
     "files.py": "checkpoint",
     "run.py": "checkpoint",
+    "run_directory.py": "checkpoint",
     "logger.py": "logging",
     "tensorboard.py": "logging",
 }
@@ -80,6 +82,15 @@ class TwiceSignalled(FakeEngine):
         if self.steps == 20:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
+        return super().step(positions)
+
+
+class HungUp(FakeEngine):
+    """Its terminal is closed in a step."""
+
+    def step(self, positions: Sequence[int]) -> list[Fault]:
+        if self.steps == 20:
+            os.close(int(os.environ["TERMINAL"]))  # the system sends SIGHUP
         return super().step(positions)
 
 
@@ -167,7 +178,7 @@ class SignalledEngine(FakeEngine):
         return super().step(positions)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("instance", "at", "stopped_at"), [(1, 20, 21), (1, 4, 5), (2, 3, 16)])
 def test_signals(
     whole: tuple[Path, dict[str, int]],
@@ -204,6 +215,64 @@ def test_a_second_signal_exits_at_once(
     code = run_child(train_arguments(run, **OPTIONS), tmp_path / "counts.json", engine="TwiceSignalled")
     assert code == 128 + signal.SIGINT
     assert checkpoint.steps(run / "checkpoints")[-1] == 8  # it was in the evaluation of step 16
+    go_on(cli, run)
+    assert_same_run(whole[0], run)
+
+
+@pytest.mark.parametrize(
+    ("sent", "exits"),
+    [
+        ("HUP HUP", False),
+        ("TERM HUP HUP", False),
+        ("HUP TERM", False),
+        ("TERM INT", True),
+        ("HUP INT TERM", True),
+    ],
+)
+def test_hang_ups_come_in_numbers_and_beside_others(
+    sent: str, exits: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A shell passes on what the system has sent already, and systemd sends one after SIGTERM."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with StopRequest() as request:
+        for name in sent.split():
+            os.kill(os.getpid(), signal.Signals[f"SIG{name}"])
+        assert request.signal_number == signal.Signals[f"SIG{sent.split()[0]}"]
+    assert codes == [128 + signal.Signals[f"SIG{sent.split()[-1]}"]] * exits
+    assert capfd.readouterr().err.count("stopping after this step") == 1
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGTERM"])
+def test_an_ignored_signal_stays_ignored(name: str) -> None:
+    """As nohup wants it, and a shell for what it has put into the background."""
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), number)
+        assert request.signal_number is None
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_terminal_is_gone(
+    whole: tuple[Path, dict[str, int]], cli: Cli, fake: Callable, tmp_path: Path
+) -> None:
+    """After a hang-up nothing can be written to it: the checkpoint is written nevertheless."""
+    run = tmp_path / "run"
+    master, slave = os.openpty()
+    arguments = train_arguments(run, **OPTIONS)
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", CHILD, "", "0", str(tmp_path / "counts"), "HungUp", *arguments],
+        stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, pass_fds=[master],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TERMINAL": str(master)},
+    )  # fmt: skip
+    os.close(slave)
+    os.close(master)  # the child has it
+    assert process.wait() == 128 + signal.SIGHUP
+    assert checkpoint.steps(run / "checkpoints")[-1] == 16  # it was in the evaluation of this step
     go_on(cli, run)
     assert_same_run(whole[0], run)
 

@@ -95,10 +95,29 @@ def test_what_killed_processes_left_goes_and_what_others_make_stays(
     for directory in (left, held, other):
         directory.mkdir()
         (directory / "config.yaml").write_text("seeds: [1]")
+    (tmp_path / ".run.00000000.new").mkdir()  # killed before there was anything in it
     with locked(held):
         assert cli(*train_arguments(tmp_path / "run")).code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([held.name, other.name, "run"])
     assert (held / "config.yaml").exists()
+
+
+def test_another_process_takes_it_for_a_leftover(
+    fake: object, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made and is not held yet: one of another name is made."""
+    mkdir, taken = Path.mkdir, []
+
+    def watched(self: Path, *arguments: Any, **options: Any) -> None:
+        mkdir(self, *arguments, **options)
+        if self.name.endswith(".new") and not taken:
+            taken.append(self.name)
+            self.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", watched)
+    assert cli(*train_arguments(tmp_path / "run")).code == 0
+    assert taken
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_the_directory_can_be_read_by_those_whom_the_umask_lets(

@@ -2,7 +2,9 @@
 
 import sys
 
-from mtrl.cli import main
-
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the working directory, which `mtrl` does without
+    from mtrl.cli import main
+
     sys.exit(main())

@@ -5,6 +5,7 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 fai
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -17,8 +18,7 @@ from mtrl.terminal import message, one_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "" not in sys.path:
-        sys.path.append("")  # a user's own module beside the run: `--network my_module.MyNetwork`
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
     try:
         for argument in arguments:
             if not argument.isascii() and argument != argument.encode(errors="replace").decode():

@@ -30,13 +30,13 @@ def train_command(arguments: list[str]) -> int:
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         options = parse_resume(arguments)
         if is_on_devices(options.resume):
-            if options.total_steps is not None:
+            if options.total_steps is not None or options.device is not None:
                 raise ValueError(
-                    f"The seeds of {options.resume} are spread over devices: give --total_steps to each of the runs in "
-                    f"{options.resume / 'runs'}."
+                    f"The seeds of {options.resume} are spread over devices: give --total_steps or --device to each of "
+                    f"the runs in {options.resume / 'runs'}."
                 )
             return resume_on_devices(options.resume)
-        resume(load_config(options.resume), options.resume, options.total_steps)
+        resume(load_config(options.resume, options.device), options.resume, options.total_steps)
         return 0
     parser = train_parser()
     parser.add_argument(

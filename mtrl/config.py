@@ -20,6 +20,7 @@ from envs.cores import available_cores, default_workers
 from mtrl.balancers import AlignedMTL, Balancer
 
 Seeds = list[int]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log_interval: int = 1_000
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     compile: bool | Literal["autotune"] = True
     precision: Precision = "float32"
     sync: bool = False
@@ -265,7 +266,7 @@ def _default(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def resolve_device(device: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
     """The device to run on.
 
     Raises:

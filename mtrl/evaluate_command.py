@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from mtrl import terminal
-from mtrl.config import EvaluationConfig
+from mtrl.config import Device, EvaluationConfig
 from mtrl.evaluation_tables import heading, measure_tables, summary_table
 from mtrl.judgement import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
 from mtrl.parsing import load_config, make_parser, parse
@@ -26,7 +26,9 @@ def command(arguments: list[str]) -> int:
     """Judges the runs that the arguments name and prints a table of each measure; runs that differ in their seeds share
     a table."""
     parser = make_parser(
-        "evaluate", "Judge a checkpoint of one or more runs: every task and seed, on goals of its own."
+        "evaluate",
+        "Judge a checkpoint of one or more runs: every task and seed, on goals of its own.",
+        reads_classes=True,
     )
     parser.add_argument("run_dir", type=Path, nargs="+", help="directories of runs")
     parser.add_argument("--sampled", action="store_true", help="sample actions, instead of the mean action")
@@ -48,7 +50,7 @@ def evaluate(
     checkpoint: str = "last",
     episodes: int = 50,
     engine: Engine = "batched",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
     seed: int = 1_000_000,
     worlds_per_task: int | None = None,
     output: Path | None = None,
@@ -77,7 +79,9 @@ def evaluate(
             f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
         )
     settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=min(worlds_per_task, episodes))
-    candidates = [Candidate.find(run, load_config(run, device), checkpoint) for run in run_dir]
+    candidates = [
+        Candidate.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
+    ]
     for candidate in candidates:
         _check_seeds(candidate, seed, video_seed)
     _check_paths(run_dir, output, video)

@@ -7,7 +7,7 @@ critics, their targets, and the temperatures. Optimisers, replay and the scales 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     """
     assert config.init_from is not None
     run = Path(config.init_from)
-    source = replace(load_config(run, device="cpu"), balancer=None)
+    source = load_config(run, device="cpu", with_balancer=False)
     path = checkpoint.find(run / "checkpoints", config.init_checkpoint)
     state = checkpoint.load(path, ["agent"])["agent"]
     twin = make_agent(source, env)

@@ -1,21 +1,34 @@
-"""Names that users give: classes by short name, snake case or import path, and the nearest name where one is wrong."""
+"""Names that users give: classes by short name, snake case or import path, and the nearest name where one is wrong.
+
+What a command line names may be the user's own; what a file names must be allowed (see `mtrl.imports`).
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import inspect
+import itertools
+import json
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import yaml
+from jsonargparse import Namespace
 
 import agents.networks
 import mtrl.balancers
 from agents.networks import Architecture
 from mtrl.balancers import Balancer
+from mtrl.imports import import_class, is_toolkits
 
-CLASS_OPTIONS = ("network", "critic_network", "balancer")
-"""The options of a training configuration whose value is a class with options of its own."""
+CLASS_OPTIONS: dict[str, type] = {
+    "network": Architecture,
+    "critic_network": Architecture,
+    "balancer": Balancer,
+}
+"""The options of a training configuration whose value is a class with options of its own, and what that must be."""
 
 
 def networks() -> dict[str, type[Architecture]]:
@@ -35,51 +48,100 @@ def balancers() -> dict[str, type[Balancer]]:
     return mtrl.balancers.available()
 
 
-def import_path(kind: str, name: str) -> str:
-    """The import path of a network or balancer given by name, in any case, or by import path.
+def find_class(kind: str, name: str, *, given: bool = False) -> type[Any]:
+    """The class of a network or balancer given by name, in any case, or by import path.
 
     Args:
         kind: one of `CLASS_OPTIONS`.
+        given: by the user on the command line, which allows its import; not named by a file.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, it is no such class, or its import is not allowed.
     """
-    if "." in name:
-        return name
-    known: Mapping[str, type] = balancers() if kind == "balancer" else networks()
-    by_key = {_key(n): cls for n, cls in known.items()}
-    if _key(name) not in by_key:
-        raise unknown(kind, name, known)
-    cls = by_key[_key(name)]
-    return f"{cls.__module__}.{cls.__qualname__}"
+    if "." not in name:
+        known: Mapping[str, type] = balancers() if kind == "balancer" else networks()
+        by_key = {_key(n): cls for n, cls in known.items()}
+        if _key(name) not in by_key:
+            raise unknown(kind, name, known)
+        return by_key[_key(name)]
+    return import_class(kind, name, CLASS_OPTIONS[kind], given=given)
 
 
-def expand_names(config: Any) -> Any:
-    """A configuration (as read from YAML) in which networks and balancer are import paths."""
+def import_path(kind: str, name: str, *, given: bool = False) -> str:
+    """The import path of a class that is given by name or by import path; see `find_class`."""
+    cls = find_class(kind, name, given=given)
+    return name if "." in name else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def expand_names(config: Any, *, given: bool = False) -> Any:
+    """A configuration (as read from YAML) in which `network` and `balancer` are import paths; see `find_class`."""
     if not isinstance(config, dict):
         return config
     expanded = dict(config)
     for kind in CLASS_OPTIONS:
         value = expanded.get(kind)
         if isinstance(value, str) and value.lower() not in ("null", "none"):
-            expanded[kind] = {"class_path": import_path(kind, value)}
+            expanded[kind] = {"class_path": import_path(kind, value, given=given)}
         elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
-            expanded[kind] = value | {"class_path": import_path(kind, value["class_path"])}
+            expanded[kind] = value | {"class_path": import_path(kind, value["class_path"], given=given)}
     return expanded
 
 
+def replace_classes(config: Any, *, given: bool = False) -> Any:
+    """The same with all options of the classes, so that a class takes none from another that it replaces."""
+    expanded = expand_names(config, given=given)
+    for kind in CLASS_OPTIONS if isinstance(expanded, dict) else ():
+        described = expanded.get(kind)
+        if isinstance(described, dict) and isinstance(described.get("class_path"), str):
+            options = described.get("init_args")
+            if options is None or isinstance(options, dict):
+                defaults = _defaults(get_object(described["class_path"]))
+                expanded[kind] = described | {"init_args": defaults | (options or {})}
+    return expanded
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The default values of a class's options that a file can hold."""
+    given = {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+    return {n: v for n, v in given.items() if v is None or isinstance(v, bool | int | float | str)}
+
+
+def users_modules(config: Any) -> list[str]:
+    """The modules of the classes in a configuration, at any depth, that are not the toolkit's: the user's own."""
+    found: set[str] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Namespace):  # jsonargparse makes one of a class in any mapping
+            value = value.as_dict()
+        if isinstance(value, list):
+            for item in value:
+                visit(item)
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                module = item.rpartition(".")[0] if isinstance(item, str) else ""
+                if module and name in ("class_path", *CLASS_OPTIONS) and not is_toolkits(module):
+                    found.add(module)
+                visit(item)
+
+    visit(config)
+    return sorted(found)
+
+
 def expand_arguments(arguments: list[str], kinds: Sequence[str]) -> list[str]:
-    """Command-line arguments in which the values of `--<kind>` and `--<kind>.help` are import paths."""
+    """Command-line arguments in which what is given for `--<kind>` and its `.class_path` and `.help` is expanded."""
     expanded = list(arguments)
-    options = {option: kind for kind in kinds for option in (f"--{kind}", f"--{kind}.help")}
-    for i, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        if option not in options:
-            continue
-        if equals:
-            expanded[i] = f"{option}={_path_or_null(options[option], value)}"
-        elif i + 1 < len(arguments):
-            expanded[i + 1] = _path_or_null(options[option], arguments[i + 1])
+    for kind, end in itertools.product(kinds, ("", ".class_path", ".help")):
+        for i, argument in enumerate(arguments):
+            option, equals, value = argument.partition("=")
+            if option != f"--{kind}{end}" or (not equals and i + 1 == len(arguments)):
+                continue
+            value = value if equals else arguments[i + 1]
+            if not value.startswith("-"):  # the next option
+                value = import_path(kind, value, given=True) if end else _expand_argument(kind, value)
+            if equals:
+                expanded[i] = f"{option}={value}"
+            else:
+                expanded[i + 1] = value
     return expanded
 
 
@@ -97,10 +159,16 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     return ValueError(f"There is no {kind} {name!r}: {hint}")
 
 
-def _path_or_null(kind: str, value: str) -> str:
+def _expand_argument(kind: str, value: str) -> str:
     if value.lower() in ("null", "none"):
         return "null"
-    return value if value.startswith(("{", "-")) else import_path(kind, value)
+    described: Any = value
+    if value.startswith("{"):
+        try:
+            described = yaml.safe_load(value)
+        except yaml.YAMLError:  # the parser says so
+            return value
+    return json.dumps(replace_classes({kind: described}, given=True)[kind])
 
 
 def _key(name: str) -> str:

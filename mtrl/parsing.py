@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import re
@@ -11,25 +12,66 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ArgumentError,
+    ArgumentParser,
+    Namespace,
+    set_parsing_settings,
+)
 
-from mtrl.config import TrainConfig
-from mtrl.names import CLASS_OPTIONS, expand_arguments, expand_names, get_object, unknown
+from mtrl.config import Device, TrainConfig
+from mtrl.imports import TOOLKIT, allow_import
+from mtrl.names import (
+    CLASS_OPTIONS,
+    expand_arguments,
+    expand_names,
+    get_object,
+    replace_classes,
+    unknown,
+)
 
 C = TypeVar("C")
+
+set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(TOOLKIT))
 
 
 class ConfigFile(ActionConfigFile):  # type: ignore[misc,unused-ignore]
     """`--config FILE`, with short names of networks and balancers expanded."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        self.apply_config(parser, cfg, self.dest, json.dumps(expand_names(read_config(Path(values)))))
+        self.apply_config(parser, cfg, self.dest, json.dumps(replace_classes(read_config(Path(values)))))
 
 
-def make_parser(command: str, description: str) -> ArgumentParser:
-    """The parser of one command, to be used through `parse`."""
-    return ArgumentParser(
+class AllowImport(argparse.Action):
+    """`--allow_import MODULE`, as often as there are modules."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        allow_import(str(values))
+
+
+def make_parser(command: str, description: str, *, reads_classes: bool = False) -> ArgumentParser:
+    """The parser of one command, to be used through `parse`.
+
+    Args:
+        reads_classes: whether the command constructs classes that a file names.
+    """
+    parser = ArgumentParser(
         prog=f"mtrl {command}", description=description, exit_on_error=False, allow_abbrev=False
+    )
+    if reads_classes:
+        _add_allow_import(parser)
+    return parser
+
+
+def _add_allow_import(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow_import",
+        action=AllowImport,
+        dest=argparse.SUPPRESS,
+        metavar="MODULE",
+        help="a module that a class of your own is in, where a file or a run names the class (what the command line "
+        "names is allowed by that)",
     )
 
 
@@ -46,10 +88,27 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             hints = {a.dest: str(getattr(a, "_typehint", "")) for a in parser._actions}
             lists = [f"--{name}" for name, hint in hints.items() if hint.startswith("list")]
             classes = [kind for kind in CLASS_OPTIONS if kind in hints and f"--{kind}" not in lists]
-            namespace = parser.parse_args(_join_lists(expand_arguments(source, classes), lists))
+            groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in hints if "." in dest)]
+            wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
+            arguments = _put_first(source, ["--allow_import", "--config", *wholes])
+            namespace = parser.parse_args(_join_lists(expand_arguments(arguments, classes), lists))
     except (ArgumentError, TypeError, KeyError) as error:
         raise _explain(parser, str(error)) from error
     return namespace
+
+
+def _put_first(arguments: list[str], options: list[str]) -> list[str]:
+    """The arguments with these options in front, in this order: what is given beside a whole overrides it."""
+    rest, first = list(arguments), []
+    for option in options:
+        i = 0
+        while i < len(rest):
+            name, equals, _ = rest[i].partition("=")
+            taken = 0 if name != option else 1 if equals else 2
+            first += rest[i : i + taken]
+            del rest[i : i + taken]
+            i += taken == 0
+    return first + rest
 
 
 def _join_lists(arguments: list[str], lists: list[str]) -> list[str]:
@@ -84,7 +143,11 @@ def _explain(parser: ArgumentParser, message: str) -> ValueError:
         f"{a.dest}.{n}" for a in parser._actions for n in _option_names(a)
     }
     if key:
-        return unknown("option or key", ".".join(key.groups()), sorted(known - {"help", "print_config"}))
+        return unknown(
+            "option or key",
+            ".".join(key.groups()),
+            sorted(known - {"help", "print_config", "print_shtab", argparse.SUPPRESS}),
+        )
     return _explain_value(message)
 
 
@@ -132,7 +195,9 @@ def parse_dataclass(command: str, description: str, cls: type[C], arguments: lis
 def train_parser() -> ArgumentParser:
     """The parser of a training configuration."""
     parser = make_parser(
-        "train", "Train a multi-task agent; `--config` reads a YAML file, any option overrides it."
+        "train",
+        "Train a multi-task agent; `--config` reads a YAML file, and any option overrides it.",
+        reads_classes=True,
     )
     parser.add_argument("--config", action=ConfigFile, help="a YAML file with any of the options below")
     parser.add_class_arguments(TrainConfig, fail_untyped=True)
@@ -151,6 +216,10 @@ def parse_resume(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--total_steps", type=int | None, help="go on to another number of steps; null takes the run's own"
     )
+    parser.add_argument(
+        "--device", type=Device | None, help="go on on another device; null takes the run's own"
+    )
+    _add_allow_import(parser)
     known = [option for action in parser._actions for option in action.option_strings]
     given = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     changed = [option for option in dict.fromkeys(given) if option not in known]
@@ -196,8 +265,11 @@ def _copy_values(source: Any, target: Namespace) -> None:
             target[field.name] = value
 
 
-def load_config(run_dir: Path, device: str | None = None) -> TrainConfig:
+def load_config(run_dir: Path, device: Device | None = None, *, with_balancer: bool = True) -> TrainConfig:
     """The configuration that a run was started with, for its own device or another one.
+
+    Args:
+        with_balancer: what only acts has no use for the balancer, which may be a class that is not here.
 
     Raises:
         ValueError: it is no run directory, or its configuration does not fit this version.
@@ -209,6 +281,8 @@ def load_config(run_dir: Path, device: str | None = None) -> TrainConfig:
     config = read_config(path)
     if device is not None:
         config["device"] = device
+    if not with_balancer:
+        config["balancer"] = None
     parser = train_parser()
     return train_config(parser, parse(parser, config))
 

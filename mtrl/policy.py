@@ -5,9 +5,7 @@ Loading one imports no environment and starts no process.
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,6 +20,7 @@ from agents.networks.base import Architecture
 from agents.sac import SAC, SACConfig
 from agents.task_policy import TaskPolicy
 from mtrl.checkpoint import find, load, read_manifest
+from mtrl.imports import import_class
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]
@@ -203,13 +202,6 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _make_architecture(described: Mapping[str, Any]) -> Architecture:
-    module, _, name = described["class_path"].rpartition(".")
-    if module.startswith("agents.networks."):
-        importlib.import_module(module)
-    if module not in sys.modules:
-        raise ValueError(
-            f"The network {described['class_path']!r} is not of this toolkit, and what a file names is not imported: "
-            f"if you trust it, `import {module}` first."
-        )
-    architecture: Architecture = getattr(sys.modules[module], name)(**described.get("init_args") or {})
-    return architecture
+    architecture: type[Any] = import_class("network", described["class_path"], Architecture)
+    made: Architecture = architecture(**described.get("init_args") or {})
+    return made

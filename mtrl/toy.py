@@ -19,7 +19,7 @@ from torch import Tensor
 from mtrl import terminal, toy_plot
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.moments import Moments
-from mtrl.names import get_object, import_path
+from mtrl.names import find_class
 from mtrl.toy_problem import STARTS, losses_and_jacobian, optimum, pareto_front, task_losses, weighted_loss
 
 STEPS = 35_000
@@ -191,7 +191,7 @@ def main(config: ToyConfig) -> None:
         ValueError: a name is not a balancer's, or a preference is not between 0 and 1.
     """
     torch.set_num_threads(1)  # threads only cost time at this size
-    methods = [get_object(import_path("balancer", name)) for name in config.balancer] or list(
+    methods = [find_class("balancer", name, given=True) for name in config.balancer] or list(
         available().values()
     )
     preferences = config.preference if isinstance(config.preference, list) else [config.preference]

@@ -70,4 +70,5 @@ def test_train_commands_run_when_shortened(
     assert main(arguments) == 0
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert (run_dir / "checkpoints" / "step_0000000040").is_dir()
-    assert main(["evaluate", str(run_dir), "--episodes", "1"]) == 0
+    allowed = [f"--allow_import={name.removesuffix('.py')}" for name in sections()]
+    assert main(["evaluate", str(run_dir), "--episodes", "1", *allowed]) == 0

@@ -27,7 +27,7 @@ from mtrl.balancers.random import Random
 from mtrl.benchmarks.loops import LOOPS
 from mtrl.benchmarks.output import write_report
 from mtrl.capture import WARM_UP_CALLS, Captured
-from mtrl.names import get_object, import_path
+from mtrl.names import find_class
 
 #: A contender stops early once its timed calls took this long, in seconds.
 BUDGET = 2.0
@@ -211,7 +211,7 @@ def run(config: BalancerBenchmarkConfig) -> list[Timing]:
         raise ValueError("The numbers of tasks, seeds, parameters and repeats must be at least 1.")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no CUDA device here; choose --device cpu.")
-    methods = [get_object(import_path("balancer", name)) for name in config.balancer] or list(
+    methods = [find_class("balancer", name, given=True) for name in config.balancer] or list(
         available().values()
     )
     devices = [config.device] if config.device != "auto" else ["cpu", *["cuda"] * torch.cuda.is_available()]

@@ -28,7 +28,7 @@ from mtrl.config import TrainConfig, resolve_device
 from mtrl.cpu import prepare_cpu
 from mtrl.gradients import TaskGradients
 from mtrl.metrics import UpdateMetrics
-from mtrl.names import get_object, import_path
+from mtrl.names import find_class
 from mtrl.replay import Replay
 
 Mode = Literal["eager", "captured", "compiled", "autotuned"]
@@ -184,7 +184,7 @@ def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.
         if method == "plain"
         else LS()
         if method == "loop"
-        else get_object(import_path("balancer", method))()
+        else find_class("balancer", method, given=True)()
     )
     agent = SAC(
         config.network,

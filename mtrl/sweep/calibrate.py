@@ -17,7 +17,7 @@ import yaml
 
 from mtrl.logger import read_lines
 from mtrl.sweep.plan import Method
-from mtrl.sweep.process import last_words, spawn
+from mtrl.sweep.process import allowances, last_words, spawn
 
 _STEPS = 300  # vector steps, the first third of them without updates
 _ROW_BYTES = 4 * (2 * 39 + 4 + 2)  # a transition in the replay: two observations, action, reward, terminated
@@ -76,7 +76,7 @@ def measure(
         on_gpu = options.get("device") != "cpu" and torch.cuda.is_available()
         used = _gpu_memory_used() if on_gpu else 0
         started = time.perf_counter()
-        process = spawn(["train", "--config", str(config)], root / "log", environment)
+        process = spawn(["train", "--config", str(config), *allowances(options)], root / "log", environment)
         memory = 0
         try:
             while process.poll() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -107,7 +108,9 @@ def parse_request(arguments: list[str]) -> Request:
         ValueError: an option or the file is wrong.
     """
     parser = make_parser(
-        "sweep", "Train every combination of some options over several seeds, and compare them."
+        "sweep",
+        "Train every combination of some options over several seeds, and compare them.",
+        reads_classes=True,
     )
     parser.add_argument("file", type=Path, help="a YAML file with any of the options below")
     parser.add_argument(
@@ -116,9 +119,7 @@ def parse_request(arguments: list[str]) -> Request:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
     parser.add_class_arguments(SweepConfig)
     file = parse(parser, arguments).file
-    reader = make_parser("sweep", "")
-    reader.add_class_arguments(SweepConfig)
-    values = parse(reader, _read(file)).as_dict()
+    values = sweep_options(read_mapping("sweep", file))
     if isinstance(values["base"], str):
         values["base"] = str(file.parent / values["base"])
     values["sweep_dir"] = values["sweep_dir"] or str(Path("runs") / file.stem)
@@ -132,10 +133,16 @@ def parse_request(arguments: list[str]) -> Request:
     return Request(file, namespace.only, namespace.dry_run, config)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = read_mapping("sweep", path)
+def sweep_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a sweep, those that a file gives and the defaults.
+
+    Raises:
+        ValueError: an option or a value is wrong.
+    """
     names = [f.name for f in fields(SweepConfig)]
-    for name in content:
+    for name in options:
         if name not in names:
             raise unknown("option of a sweep", str(name), names)
-    return content
+    parser = make_parser("sweep", "")
+    parser.add_class_arguments(SweepConfig)
+    return parse(parser, options).as_dict()

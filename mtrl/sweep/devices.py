@@ -14,11 +14,12 @@ import yaml
 from envs.cores import available_cores
 from mtrl.files import write_text
 from mtrl.lock import locked
+from mtrl.parsing import read_mapping
 from mtrl.run_directory import created, refuse_existing
 from mtrl.signals import Interrupted
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
-from mtrl.sweep.config import SweepConfig
+from mtrl.sweep.config import SweepConfig, sweep_options
 from mtrl.sweep.local import LocalExecutor, visible_gpus, with_cores
 from mtrl.sweep.plan import methods
 from mtrl.sweep.state import is_finished
@@ -71,13 +72,11 @@ def is_on_devices(run_dir: Path) -> bool:
 
 def resume_on_devices(run_dir: Path) -> int:
     """Goes on with what `train_on_devices` began, on the same devices; see there."""
-    content = yaml.safe_load((run_dir / _FILE).read_text())
-    sweep = dataclasses.replace(SweepConfig(**content["sweep"]), sweep_dir=str(run_dir))
+    devices, sweep = _read(run_dir)
     (method,) = methods(sweep)
-    slots = with_cores(places(content["devices"], method.device), sweep.cores_per_run)
+    slots = with_cores(places(devices, method.device), sweep.cores_per_run)
     executor = LocalExecutor(run_dir, slots, sweep.retries)
-    assert isinstance(sweep.seeds_per_run, int)
-    size = sweep.seeds_per_run
+    size = -(-len(sweep.seeds) // len(slots))
     with locked(run_dir):
         try:
             runs = manifest.plan(run_dir, [method], sweep.seeds, lambda _: size, keep_packs=True)
@@ -90,6 +89,23 @@ def resume_on_devices(run_dir: Path) -> int:
             executor.close()
     report_runs([run for run in runs if is_finished(run, run_dir)], sweep)
     return code
+
+
+def _read(run_dir: Path) -> tuple[str, SweepConfig]:
+    """The devices, and the sweep of one method over them.
+
+    Raises:
+        ValueError: the file is not as `train_on_devices` wrote it.
+    """
+    path = run_dir / _FILE
+    content = read_mapping("file of devices", path)
+    devices, options = content.get("devices"), content.get("sweep")
+    if not isinstance(devices, str) or not isinstance(options, dict):
+        raise ValueError(f"The file of devices {path} must have `devices` as text and `sweep` as a mapping.")
+    sweep = SweepConfig(**{**sweep_options(options), "sweep_dir": str(run_dir)})
+    if not isinstance(sweep.base, dict) or sweep.axes != {}:
+        raise ValueError(f"The sweep in {path} must have one method: a mapping as its `base`, and no `axes`.")
+    return devices, sweep
 
 
 def places(devices: str, device: str) -> list[dict[str, str]]:

@@ -9,10 +9,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from mtrl.lock import locked
+from mtrl.names import users_modules
 from mtrl.sweep.plan import Run
 from mtrl.sweep.state import last_step
 
@@ -37,7 +39,12 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False))
         arguments = ["train", "--config", str(path)]
-    return spawn(arguments, run.log_path(root), environment)
+    return spawn([*arguments, *allowances(run.options)], run.log_path(root), environment)
+
+
+def allowances(options: Mapping[str, Any]) -> list[str]:
+    """Arguments that allow a process the user's own classes of a configuration that was allowed them here."""
+    return [f"--allow_import={module}" for module in users_modules(options)]
 
 
 def _clear_unstarted(run: Run, root: Path) -> None:

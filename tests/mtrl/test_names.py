@@ -33,7 +33,7 @@ def test_every_listed_name_leads_to_its_class() -> None:
 
 
 def test_an_import_path_is_taken_as_it_is() -> None:
-    assert import_path("balancer", "my_lab.methods.Mine") == "my_lab.methods.Mine"
+    assert import_path("balancer", "mtrl.balancers.AlignedMTL") == "mtrl.balancers.AlignedMTL"
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ from mtrl.balancers import solvers
 
 
 def condition_number(gramian: Tensor) -> Tensor:
-    """κ(J) = σ_max / σ_min, [S], of the Gramian G = J Jᵀ, [S, T, T]; infinite where J is not of full rank.
+    """κ(J) = σ_max / σ_min, [S], of the Gramian G = J Jᵀ, [S, T, T]; infinite where J is not of full rank,
+    which is judged on the gradients' directions.
 
     1 is ideal: orthogonal gradients of one length. NaN where the Gramian is not finite.
     """
-    values, _, failed = solvers.symmetric_eigen(gramian)
-    smallest = values[:, 0].clamp(min=0.0)
-    resolved = smallest > gramian.shape[-1] * torch.finfo(gramian.dtype).eps * values[:, -1]
-    kappa = torch.where(resolved, (values[:, -1] / smallest).sqrt(), torch.inf)
+    values, _, failed = solvers.gramian_eigen(gramian, gramian.shape[-1] * torch.finfo(gramian.dtype).eps)
+    kappa = torch.where(values[:, 0] > 0.0, (values[:, -1] / values[:, 0]).sqrt(), torch.inf)
     return torch.where(failed, torch.nan, kappa).to(gramian.dtype)
 
 

@@ -21,14 +21,15 @@ class AlignedMTL(Balancer):
     The paper takes σ = √λ_r, the smallest singular value of J; its code also has the median (the lower one of
     an even count) and the root mean square of the singular values.
 
-    Eigenvalues up to `tolerance` times the largest are taken for zero. The default means singular values a
-    million times smaller than the largest, which float32 gradients do not resolve. A system that is not of
-    full rank is balanced within the space it spans and counted in `failures`; for one of rank 0, w = p.
+    The rank is judged on gradients of unit length: one whose squared sine to the span of others is at most
+    `tolerance` depends on them, and no gradient is left out for being short. The default means an angle of 1e-6,
+    which float32 gradients do not resolve. A system that is not of full rank is balanced within the space it spans
+    and counted in `failures`; for one of rank 0, w = p.
 
     Args:
         preference: see `Balancer`.
         scale_mode: which singular value of J becomes the common one.
-        tolerance: largest eigenvalue of G taken for zero, relative to the largest of all.
+        tolerance: largest squared sine that is taken for zero.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class AlignedMTL(Balancer):
             return kernels.aligned(
                 gramian, self.preference, self.failures, scale_mode=self.scale_mode, tolerance=tolerance
             )
-        values, vectors, failed = solvers.symmetric_eigen(gramian)
-        kept = values > tolerance * values[:, -1:]
+        values, vectors, failed = solvers.gramian_eigen(gramian, tolerance)
+        kept = values > 0.0
         rank = kept.sum(-1, keepdim=True)
         if self.scale_mode == "rmse":
             scale = ((values * kept).sum(-1, keepdim=True) / rank).sqrt()

@@ -11,7 +11,9 @@ def gramian(jacobian: torch.Tensor) -> torch.Tensor:
     return jacobian @ jacobian.mT
 
 
-@pytest.mark.parametrize(("longest", "shortest"), [(1.0, 1.0), (3.0, 1.0), (1e4, 1.0), (1e-6, 1e-9)])
+@pytest.mark.parametrize(
+    ("longest", "shortest"), [(1.0, 1.0), (3.0, 1.0), (1e4, 1.0), (1e-6, 1e-9), (1.0, 1e-9), (4e5, 1e-10)]
+)
 def test_condition_of_orthogonal_gradients_is_the_ratio_of_norms(longest: float, shortest: float) -> None:
     jacobian = torch.tensor([[[longest, 0.0], [0.0, shortest]]], dtype=torch.float64)
     kappa = diagnostics.condition_number(gramian(jacobian))

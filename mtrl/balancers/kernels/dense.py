@@ -80,11 +80,39 @@ def invert(matrix, index, T: tl.constexpr):
 
 
 @triton.jit
-def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr):
+def factor(matrix, left, lengths, index, T: tl.constexpr, TOLERANCE: tl.constexpr):
+    """Lᵀ of C = LLᵀ by Cholesky's factorisation with pivoting, and the rank, beyond which its rows are zero.
+
+    It ends where no diagonal entry of what is left is above TOLERANCE. Until then the pivot is that of DCD with D the
+    lengths, so that the long rows of LᵀD come first: of ten tasks as uneven as MT10's a sweep less orthogonalises them.
+
+    Args:
+        left: the diagonal of C.
+    """
+    rows = tl.zeros_like(matrix)
+    rank = tl.sum(index * 0, axis=0)
+    for k in range(T):
+        pivot = tl.argmax(tl.where(left > TOLERANCE, left * lengths * lengths, -1.0), axis=0)
+        value = at(left, index, pivot)
+        counts = value > TOLERANCE
+        row = tl.sum(tl.where((index == pivot)[:, None], matrix, 0.0), axis=0)
+        row = tl.where(index == pivot, value, tl.where(left > 0.0, row, 0.0))
+        row = row * tl.where(counts, 1.0 / tl.sqrt(tl.where(counts, value, 1.0)), 0.0)
+        rows = tl.where((index == k)[:, None], row[None, :], rows)
+        matrix = matrix - row[:, None] * row[None, :]
+        left = tl.where(index == pivot, 0.0, tl.maximum(left - row * row, 0.0))
+        rank += tl.where(counts, 1, 0)
+    return rows, rank
+
+
+@triton.jit
+def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr, NOISE: tl.constexpr):
     """Rotates the rows of a tile until they are orthogonal (one-sided Jacobi), and whether it did not converge.
 
-    From a symmetric matrix VΛVᵀ with entries of order 1 the rows become λ_i v_iᵀ; rows shorter than 1e-15 are left as
-    they are, the rounding error of a zero. Rounds of SIZE / 2 disjoint pairs, paired as in a round-robin
+    From a symmetric matrix VΛVᵀ with entries of order 1 the rows become λ_i v_iᵀ; rows whose square is below NOISE are
+    left as they are, the rounding error of a zero. From Lᵀ D, where LLᵀ = C has a diagonal of ones and D is the lengths
+    of gradients up to 1, they become the √λ_i v_iᵀ of DCD, all to relative accuracy (see `solvers.gramian_eigen`);
+    NOISE is zero. Rounds of SIZE / 2 disjoint pairs, paired as in a round-robin
     tournament: in round r, i meets j with i + j = 2 r modulo SIZE - 1, and r meets SIZE - 1. SIZE is even. A sweep
     that saw no cosine above 1e-8 leaves none above the rounding error.
 
@@ -105,10 +133,10 @@ def orthogonalise(rows, index, SIZE: tl.constexpr, SWEEPS: tl.constexpr):
             other = tl.gather(own, partner, axis=0)
             inner = tl.sum(rows * others, axis=1)
             square = inner * inner
-            turns = (square > 1e-32 * (own * other)) & (tl.minimum(own, other) > 1e-30) & (index < SIZE)
+            turns = (square > 1e-32 * (own * other)) & (tl.minimum(own, other) > NOISE) & (index < SIZE)
             seen = seen | tl.where(turns & (square > 1e-16 * (own * other)), 1, 0)
-            # 1e18 keeps what may be as small as 1e-46 within float32.
-            ratio = (1e18 * (other - own)).to(tl.float32) / tl.where(turns, 2e18 * inner, 1.0).to(tl.float32)
+            # 1e34 keeps products of lengths from 1e-28 to 64 within float32.
+            ratio = (1e34 * (other - own)).to(tl.float32) / tl.where(turns, 2e34 * inner, 1.0).to(tl.float32)
             size = tl.minimum(tl.abs(ratio), 1e36)
             root = tl.where(size > 1e9, size, tl.sqrt(1.0 + size * size))
             sign = tl.where((ratio > 0.0) | ((ratio == 0.0) & (index < partner)), 1.0, -1.0)

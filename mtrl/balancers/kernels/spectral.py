@@ -6,7 +6,30 @@
 import triton
 import triton.language as tl
 
-from mtrl.balancers.kernels.dense import diagonal_of, load_system, orthogonalise, product_of, settle
+from mtrl.balancers.kernels.dense import (
+    diagonal_of,
+    factor,
+    load_system,
+    orthogonalise,
+    product_of,
+    settle,
+)
+
+
+@triton.jit
+def cosines_of(matrix, index, T: tl.constexpr):
+    """Which tasks have a gradient, its length (1 for the others), and the symmetric cosines with ones, to the last bit.
+
+    The cosines of a task without gradient are zero, its own too.
+    """
+    squares = diagonal_of(matrix, index)
+    plays = (index < T) & (squares > 0.0)
+    lengths = tl.where(plays, tl.sqrt(tl.where(plays, squares, 1.0)), 1.0)
+    rows, columns = index[:, None], index[None, :]
+    cosines = matrix / (lengths[:, None] * lengths[None, :])
+    cosines = tl.where((rows == columns) & plays[:, None], 1.0, cosines)
+    cosines = tl.where((rows < T) & (columns < T), cosines, 0.0)
+    return plays, lengths, cosines
 
 
 @triton.jit
@@ -27,13 +50,13 @@ def aligned_kernel(
     index = tl.arange(0, B)
     matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
     preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    matrix = tl.where((index[:, None] < T) & (index[None, :] < T), matrix, 0.0)
-    largest = tl.max(diagonal_of(matrix, index), axis=0)
-    unit = tl.where(largest > 0.0, largest, 1.0)
-    rows, unsolved = orthogonalise(matrix / unit, index, SIZE, SWEEPS)
-    values = tl.sqrt(tl.sum(rows * rows, axis=1))
-    kept = values > TOLERANCE * tl.max(values, axis=0)
-    rank = tl.sum(tl.where(kept, 1, 0), axis=0)
+    plays, lengths, cosines = cosines_of(matrix, index, T)
+    rows, rank = factor(cosines, tl.where(plays, 1.0, 0.0).to(tl.float64), lengths, index, T, TOLERANCE)
+    longest = tl.max(tl.where(plays, lengths, 0.0), axis=0)
+    rows = rows * (lengths / tl.where(longest > 0.0, longest, 1.0))[None, :]
+    rows, unsolved = orthogonalise(rows, index, SIZE, SWEEPS, 0.0)
+    values = tl.sqrt(tl.sum(rows * rows, axis=1))  # singular values of the gradients, over the longest
+    kept = index < rank
     if SCALE == 0:
         scale = tl.min(tl.where(kept, values, float("inf")), axis=0)
     elif SCALE == 1:  # the kept value with (rank - 1) // 2 smaller ones
@@ -42,10 +65,10 @@ def aligned_kernel(
         position = tl.sum(tl.where(smaller, 1, 0), axis=1)
         scale = tl.sum(tl.where(kept & (position == (rank - 1) // 2), values, 0.0), axis=0)
     else:
-        scale = tl.sum(tl.where(kept, values, 0.0), axis=0) / rank
+        scale = tl.sqrt(tl.sum(tl.where(kept, values * values, 0.0), axis=0) / tl.maximum(rank, 1))
     safe = tl.where(kept, values, 1.0)
-    components = product_of(rows, preference) / (safe * safe) / tl.sqrt(safe)
-    components = tl.where(kept, components, 0.0) * tl.sqrt(scale)
+    components = product_of(rows, preference) / (safe * safe) * (scale / safe)
+    components = tl.where(kept, components, 0.0)
     weights = tl.sum(rows * components[:, None], axis=0)
     failed = (finite == 0) | unsolved
     deficient = failed | (rank < T)
@@ -69,15 +92,8 @@ def impartial_kernel(
     index = tl.arange(0, B)
     matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
     preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    squares = diagonal_of(matrix, index)
-    plays = (index < T) & (squares > 0.0)
-    lengths = tl.where(plays, tl.sqrt(tl.where(plays, squares, 1.0)), 1.0)
-    rows, columns = index[:, None], index[None, :]
-    # Symmetric, and with ones as in `IMTLG`, to the last bit; a task without gradient has a zero.
-    cosines = matrix / (lengths[:, None] * lengths[None, :])
-    cosines = tl.where((rows == columns) & plays[:, None], 1.0, cosines)
-    cosines = tl.where((rows < T) & (columns < T), cosines, 0.0)
-    rows, unsolved = orthogonalise(cosines, index, SIZE, SWEEPS)
+    plays, lengths, cosines = cosines_of(matrix, index, T)
+    rows, unsolved = orthogonalise(cosines, index, SIZE, SWEEPS, 1e-30)
     values = tl.sqrt(tl.sum(rows * rows, axis=1))
     kept = values > 1e-12 * tl.max(values, axis=0)
     safe = tl.where(kept, values, 1.0)

@@ -8,7 +8,18 @@ from torch import Tensor
 
 from mtrl.balancers import Balanced, Balancer
 
-KINDS = ("random", "conflicting", "low_rank", "zero_row", "duplicated", "tiny", "huge", "uneven", "ill")
+KINDS = (
+    "random",
+    "conflicting",
+    "low_rank",
+    "zero_row",
+    "duplicated",
+    "tiny",
+    "huge",
+    "uneven",
+    "graded",
+    "ill",
+)
 
 
 def make_system(kind: str, num_seeds: int, num_tasks: int, seed: int = 0, size: int = 64) -> Tensor:
@@ -35,6 +46,8 @@ def make_system(kind: str, num_seeds: int, num_tasks: int, seed: int = 0, size: 
         jacobian = jacobian * 1e10
     elif kind == "uneven":  # norms over three decades
         jacobian = jacobian * torch.logspace(-1.5, 1.5, num_tasks, dtype=torch.float64)[:, None]
+    elif kind == "graded":  # norms over nine decades
+        jacobian = jacobian * torch.logspace(0.0, -9.0, num_tasks, dtype=torch.float64).flip(0)[:, None]
     elif kind == "ill":  # a Gramian of condition number 1e8
         left, _, right = torch.linalg.svd(jacobian, full_matrices=False)
         jacobian = left * torch.logspace(0.0, -4.0, num_tasks, dtype=torch.float64) @ right

@@ -86,7 +86,9 @@ def test_a_kernel_does_what_the_operations_do(
             wanted = by_torch.weights(gramian, losses)
         error = ((found - wanted).unsqueeze(1) @ system.nan_to_num()).squeeze(1).norm(dim=-1)
         size = (wanted.abs() * system.nan_to_num().norm(dim=-1)).sum(-1)
-        assert (error <= 1e-6 * size).all() if kind == "low_rank" else (error <= 1e-9 * size).all()
+        # Vectors orthogonal to 1e-16 leave 1e-7 of lengths over nine decades, in either implementation.
+        accuracy = 1e-6 if kind == "low_rank" or (kind == "graded" and "Aligned" in case) else 1e-9
+        assert (error <= accuracy * size).all()
     assert torch.equal(by_kernel.failures, by_torch.failures)
     for name, value in by_kernel.state_dict().items():
         if "extra_state" not in name:

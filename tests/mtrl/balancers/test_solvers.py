@@ -39,6 +39,52 @@ def test_eigenvectors_of_finite_and_broken_matrices(make: Callable) -> None:
     assert (values.diff(dim=-1) >= 0.0).all()
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 10, 50])
+def test_eigenvalues_of_uneven_gradients_are_exact_to_the_last_digits(tasks: int) -> None:
+    """Orthogonal gradients of lengths over 60 decades: each eigenvalue is a squared length."""
+    lengths = torch.logspace(-30.0, 30.0, tasks, dtype=torch.float64)
+    order = torch.randperm(tasks, generator=torch.Generator().manual_seed(0))
+    values, vectors, failed = solvers.gramian_eigen(torch.diag(lengths.square()[order]).unsqueeze(0), 1e-12)
+    torch.testing.assert_close(values, lengths.square().unsqueeze(0), rtol=1e-13, atol=0.0)
+    assert torch.equal(vectors[0].abs().argmax(0), order.argsort())
+    assert not failed.any()
+
+
+def test_eigenvalues_of_a_gramian_agree_with_those_of_any_symmetric_matrix(make: Callable) -> None:
+    for kind in ("random", "conflicting", "uneven"):
+        system: Tensor = make(kind, 3, 6)
+        gramian = system @ system.mT
+        values, vectors, failed = solvers.gramian_eigen(gramian, 1e-12)
+        wanted, _, _ = solvers.symmetric_eigen(gramian)
+        assert not failed.any()
+        torch.testing.assert_close(values, wanted, rtol=1e-9, atol=0.0)
+        torch.testing.assert_close(vectors @ torch.diag_embed(values) @ vectors.mT, gramian)
+
+
+def test_the_rank_is_that_of_the_directions() -> None:
+    """Not of the lengths: a short gradient counts, and a long one that is nearly another's double does not."""
+    angle = torch.tensor([1.1e-6, 0.9e-6], dtype=torch.float64)
+    rows = torch.zeros(2, 3, 4, dtype=torch.float64)
+    rows[:, 0, 0] = 1.0
+    rows[:, 1, 0], rows[:, 1, 1] = 1e3 * angle.cos(), 1e3 * angle.sin()
+    rows[:, 2, 2] = 1e-9
+    values, vectors, failed = solvers.gramian_eigen(rows @ rows.mT, 1e-12)
+    assert (values > 0.0).sum(-1).tolist() == [3, 2]
+    assert not vectors[values.eq(0.0).unsqueeze(1).expand_as(vectors)].any()
+    assert not failed.any()
+
+
+def test_a_gramian_that_is_zero_or_not_finite(make: Callable) -> None:
+    system: Tensor = make("random", 3, 4)
+    gramian = system @ system.mT
+    gramian[0] = 0.0
+    gramian[1, 1, 2] = torch.inf
+    values, _, failed = solvers.gramian_eigen(gramian, 1e-12)
+    assert failed.tolist() == [False, True, False]
+    assert not values[:2].any()
+    assert (values[2] > 0.0).all()
+
+
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0, 2.0, 5.0])
 def test_fair_weights_of_gradients_over_three_decades(alpha: float, make: Callable) -> None:
     system: Tensor = make("uneven", 3, 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,18 +105,39 @@ def task_name(name: str) -> str:
     return full
 
 
-def get_benchmark(name: str) -> Benchmark:
-    """The benchmark called "MT3", "MT10", "MT25", "MT50" or "MT1:<task>".
+def get_benchmark(name: str | Sequence[str]) -> Benchmark:
+    """The benchmark called "MT3", "MT10", "MT25", "MT50" or "MT1:<task>", or that of tasks in an order of one's own.
+
+    Args:
+        name: also "reach,push,door-open" or a list of these. The tasks of a named benchmark are that benchmark.
 
     Raises:
-        ValueError: there is no such benchmark or task.
+        ValueError: there is no such benchmark or task, or a task is named twice.
     """
-    if name.startswith("MT1:"):
-        task = task_name(name.removeprefix("MT1:"))
-        return Benchmark(f"MT1:{task}", (task,))
-    if name not in BENCHMARKS:
-        raise _unknown("benchmark", name, [*BENCHMARKS, "MT1:<task>"])
-    return BENCHMARKS[name]
+    parts = name.strip("[] ").split(",") if isinstance(name, str) else name
+    names = [part.strip(" \"'") for part in parts] or [""]
+    if names in [[known] for known in BENCHMARKS]:
+        return BENCHMARKS[names[0]]
+    if len(names) == 1 and not names[0].startswith("MT1:") and not _is_task(names[0]):
+        short = [task.removesuffix("-v3") for task in TASK_NAMES]
+        nearest = difflib.get_close_matches(names[0], [*BENCHMARKS, *TASK_NAMES, *short], n=1, cutoff=0.6)
+        choice = f"choose one of {', '.join(BENCHMARKS)}, or tasks of your own such as reach,push,door-open."
+        hint = f"did you mean {nearest[0]!r}?" if nearest else choice
+        raise ValueError(f"There is no benchmark {names[0]!r}: {hint}")
+    tasks = tuple(task_name(n.removeprefix("MT1:") if len(names) == 1 else n) for n in names)
+    twice = [task for i, task in enumerate(tasks) if task in tasks[:i]]
+    if twice:
+        raise ValueError(f"Each task of a benchmark is named once, and {twice[0]!r} is there twice.")
+    if len(tasks) == 1:
+        return Benchmark(f"MT1:{tasks[0]}", tasks)
+    for benchmark in BENCHMARKS.values():
+        if benchmark.tasks == tasks:
+            return benchmark
+    return Benchmark(",".join(task.removesuffix("-v3") for task in tasks), tasks)
+
+
+def _is_task(name: str) -> bool:
+    return name in RESET_SPACES or f"{name}-v3" in RESET_SPACES
 
 
 def get_protocol(name: str) -> Protocol:

@@ -118,7 +118,8 @@ def list_command(arguments: list[str]) -> int:
         "networks": lambda: {n: _summary(c) for n, c in names.networks().items()},
         "balancers": lambda: {n: _summary(c) for n, c in names.balancers().items()},
         "benchmarks": lambda: (
-            {n: ", ".join(b.tasks) for n, b in BENCHMARKS.items()} | {"MT1:<task>": "any one task of MT50"}
+            {n: ", ".join(b.tasks) for n, b in BENCHMARKS.items()}
+            | {"MT1:<task>": "any one task of MT50", "<task>,<task>,...": "any tasks of MT50, in any order"}
         ),
         "protocols": lambda: {n: str(p) for n, p in PROTOCOLS.items()},
     }

@@ -76,7 +76,7 @@ class TrainConfig:
     """Train a multi-task agent on Meta-World.
 
     Args:
-        benchmark: MT1:<task>, MT3, MT10, MT25 or MT50.
+        benchmark: MT1:<task>, MT3, MT10, MT25 or MT50, or tasks of your own choice and order: reach,push,door-open.
         protocol: the rules of the experiment: metaworld_plus or paper.
         network: the architecture of actor and critics: a name that `mtrl list networks` prints or an import path.
         critic_network: the architecture of the critics, where it is another one than the actor's; null takes `network`.
@@ -111,7 +111,7 @@ class TrainConfig:
         run_dir: a directory that does not exist yet; null derives it from benchmark, network, balancer and seeds.
     """
 
-    benchmark: str = "MT10"
+    benchmark: str | list[str] = "MT10"
     protocol: str = "metaworld_plus"
     network: Architecture = field(default_factory=MultiHead)
     critic_network: Architecture | None = None
@@ -159,12 +159,14 @@ class TrainConfig:
         checkpoint = dataclasses.replace(checkpoint, interval=_default(checkpoint.interval, interval))
         seeds = "_".join(str(s) for s in self.seeds)
         balancer = "none" if self.balancer is None else type(self.balancer).__name__
-        name = f"{self.get_benchmark().name}-{type(self.network).__name__}-{balancer}-seed{seeds}".replace(
-            ":", "_"
-        )
+        benchmark = self.get_benchmark()
+        tasks = benchmark.name.replace(":", "_").replace(",", "_")
+        if len(tasks) > 80:  # file systems take names of 255 bytes
+            tasks = f"{len(benchmark.tasks)}_tasks"
+        name = f"{tasks}-{type(self.network).__name__}-{balancer}-seed{seeds}"
         resolved = dataclasses.replace(
             self,
-            benchmark=self.get_benchmark().name,
+            benchmark=benchmark.name,
             agent=agent,
             evaluation=evaluation,
             checkpoint=checkpoint,

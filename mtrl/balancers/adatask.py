@@ -49,14 +49,19 @@ class AdaTask(Balancer):
 
     def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:
         jacobian = packed(jacobian)
-        if self.moments.first.shape != jacobian.shape:
+        if self.moments.first.numel() == 0:
             self.moments = Moments(torch.zeros_like(jacobian), self.betas, self.eps)
+        if self.moments.first.shape != jacobian.shape:
+            raise ValueError(
+                f"AdaTask has moments of {self.moments.first.shape[-1]} parameters, got gradients of "
+                f"{jacobian.shape[-1]}: freeze or add none while it trains."
+            )
         direction = (self.preference.unsqueeze(-1) * self.moments.normalize(jacobian)).sum(dim=-2)
         self.failures += ~gramian.isfinite().flatten(1).all(dim=-1)
         return Balanced(direction, torch.full_like(losses, torch.nan), gramian)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        first = state_dict.get(f"{prefix}moments.first", self.moments.first)
-        if first.shape != self.moments.first.shape:
-            self.moments = Moments(self.moments.first.new_zeros(first.shape), self.betas, self.eps)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        first = state_dict.get(f"{prefix}moments.first")  # which is loaded next
+        if first is not None and first.shape != self.moments.first.shape:
+            self.moments = Moments(self.moments.first.new_zeros(first.shape), self.betas, self.eps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -164,6 +164,18 @@ class Balancer(nn.Module):
         """Counts the seeds that `failed`, bool [S], and gives those the preference as weights, [S, T]."""
         self.failures += failed
         return torch.where(failed.unsqueeze(-1), self.preference.to(weights.dtype), weights)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Sets a balancer up that was not, for as many tasks and seeds as the state has."""
+        if not hasattr(self, "preference") and f"{prefix}preference" in state_dict:
+            preference, failures = state_dict[f"{prefix}preference"], state_dict[f"{prefix}failures"]
+            self.setup(
+                preference.shape[-1],
+                seeds=range(len(failures)),
+                device=preference.device,
+                dtype=preference.dtype,
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def observe(self, losses: Tensor) -> None:
         """Receives the losses [S, T] of the same batch after the update, if `observes_update`."""

@@ -20,9 +20,13 @@ class Random:
         self.generators = Generators(seeds, f"{type(self).__name__} {self.stream}".strip(), zeros.device)
 
     def get_extra_state(self) -> Tensor:
-        """The states of the generators, [S, ...]: as long as the device's are."""
+        """The states of the generators, [S, ...]: as long as the device's are; none before `setup`."""
+        if not hasattr(self, "generators"):
+            return torch.empty(0)
         return torch.stack(list(self.generators.state_dict().values()))
 
     def set_extra_state(self, state: Tensor) -> None:
+        if state.numel() == 0:
+            return
         # Copies, because a generator that is given a view reads from where the view's storage begins.
         self.generators.load_state_dict({str(seed): row.clone() for seed, row in enumerate(state)})

@@ -113,6 +113,7 @@ def gramian_eigen(gramian: Tensor, tolerance: float) -> Spectrum:
 
     systems = gramian.detach().double().cpu().numpy()
     failed = ~np.isfinite(systems).all((-2, -1))
+    systems = np.where(failed[:, None, None], 0.0, systems)
     lengths = np.sqrt(np.maximum(systems.diagonal(axis1=-2, axis2=-1), 0.0))
     units = np.where(lengths > 0.0, lengths, 1.0)
     cosines = systems / units[:, :, None] / units[:, None, :]

@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtrl.files import write_text
 from mtrl.heat_map import HeatMap
+from mtrl.json_lines import MISSING, SUCCESS, read_lines
 from mtrl.tensorboard import add_picture, add_scalars, describe, put_before_now
 
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
@@ -50,8 +51,11 @@ class Logger:
         self.tasks = [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
-        for path in (self.metrics_path, self.timing_path):
-            _truncate(path, step, pending, without_training, without_evaluation)
+        logs = {
+            path: read_lines(path) if path.exists() else [] for path in (self.metrics_path, self.timing_path)
+        }
+        for path, lines in logs.items():
+            _truncate(path, lines, step, pending, without_training, without_evaluation)
         directories = [directory / "tensorboard" / n for n in ("mean", *(f"seed_{seed}" for seed in seeds))]
         for path in directories:
             put_before_now(path)
@@ -106,24 +110,20 @@ class Logger:
         return {f"{name}/mean": sum(finite.values()) / len(finite), **finite} if finite else {}
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line that was cut off while it was written is left out."""
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-    return [json.loads(line) for line in lines]
-
-
 def _truncate(
-    path: Path, step: int, pending: int | None, without_training: bool, without_evaluation: bool
+    path: Path,
+    lines: list[dict[str, Any]],
+    step: int,
+    pending: int | None,
+    without_training: bool,
+    without_evaluation: bool,
 ) -> None:
-    lines = read_lines(path) if path.is_file() else []
     kept = []
     for line in lines:
-        is_evaluation = "evaluation/success" in line
+        is_evaluation = SUCCESS in line
         without = without_evaluation if is_evaluation else without_training
         dropped = (line["step"] == step and without) or (line["step"] == pending and is_evaluation)
-        if line["step"] <= step and not dropped:
+        if line["step"] <= step and (MISSING in line or not dropped):
             kept.append(line)
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 

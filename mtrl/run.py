@@ -9,11 +9,13 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from mtrl import checkpoint, terminal
 from mtrl.config import TrainConfig, stamp
 from mtrl.files import write_text
 from mtrl.initialize import initialize
+from mtrl.json_lines import mark_missing, missing_steps, read_lines
 from mtrl.lock import locked
 from mtrl.run_directory import created, refuse_existing
 from mtrl.trainer import Trainer, TrainingError
@@ -83,6 +85,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 file=sys.stderr,
             )
             return
+        logs = _check_logs(run_dir)
         try:
             trainer = Trainer(config, run_dir, path)
         except KeyError as error:
@@ -92,6 +95,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             ) from error
         with contextlib.closing(trainer):
             checkpoint.set_aside(damaged)
+            _mark_missing(trainer, logs)
             if total_steps is not None:
                 _write_total_steps(run_dir / "config.yaml", total_steps)
             _run(trainer)
@@ -113,6 +117,33 @@ def _run(trainer: Trainer) -> None:
         f"was {trainer.best_success:.3f}. Judge it with `mtrl evaluate {trainer.run_dir}`.",
         file=sys.stderr,
     )
+
+
+def _check_logs(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics, before anything is changed.
+
+    Raises:
+        ValueError: they, or those of the timing, cannot be read.
+    """
+    paths = (run_dir / "timing.jsonl", run_dir / "metrics.jsonl")
+    return [read_lines(path) if path.exists() else [] for path in paths][1]
+
+
+def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]]) -> None:
+    """Says which lines the metrics lack of those that were written before the checkpoint, and marks it there."""
+    config = trainer.config
+    assert config.evaluation.interval is not None
+    missing = missing_steps(
+        lines, config.log_interval, config.evaluation.interval, config.worlds_per_task, trainer.step
+    )
+    failed = trainer.step if (trainer.run_dir / "failure.json").exists() else None  # that step was not logged
+    unwritten = {"training": {failed}, "evaluation": {failed, trainer.pending_evaluation}}
+    missing = {
+        kind: [step for step in steps if step not in unwritten[kind]] for kind, steps in missing.items()
+    }
+    sentence = mark_missing(trainer.run_dir / "metrics.jsonl", lines, missing)
+    if sentence is not None:
+        terminal.message(f"mtrl: {sentence}")
 
 
 def _write_total_steps(path: Path, total_steps: int) -> None:

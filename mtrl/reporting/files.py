@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtrl.logger import read_lines
+from mtrl.json_lines import read_lines
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -23,16 +23,7 @@ def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
         raise ValueError(f"it has no {path.name}.")
     if not path.read_bytes().endswith(b"\n") and path.stat().st_size:
         notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
-    try:
-        lines = read_lines(path)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path.name} holds a line that is not JSON: {error.doc.strip()[:60]!r}.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not text.") from error
-    for line in lines:
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            raise ValueError(f"{path.name} holds a line without a step: {str(line)[:60]!r}.")
-    return lines
+    return read_lines(path)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

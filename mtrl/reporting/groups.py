@@ -87,7 +87,9 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
                         "feign an independent run: leave one of them out."
                     )
                 owner[seed] = run
-        groups.append(Group(f"{name} ({group[0].path.name})" if name in repeated else name, group))
+        label = f"{name} ({group[0].path.name})" if name in repeated else name
+        missing, due = (sum(counts) for counts in zip(*(run.missing for run in group), strict=True))
+        groups.append(Group(f"{label} [{missing} of {due} evaluations missing]" if missing else label, group))
     return groups
 
 

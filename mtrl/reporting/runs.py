@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl import checkpoint
 from mtrl.frozen import FILE as FROZEN
+from mtrl.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 from mtrl.terminal import one_line
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
-
-SUCCESS = "evaluation/success"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Run:
     judged: how `mtrl evaluate` judged it, where its evaluations are taken; empty for those during training.
     condition: for "critic" and "actor" steps [m] and condition numbers [m, S], NaN where there was none.
     notes: what a reader should know, in sentences.
+    missing: how many evaluations during training are missing, of how many.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class Run:
     timing: tuple[Floats, Floats]
     condition: dict[str, tuple[Floats, Floats]]
     notes: list[str] = field(default_factory=list)
+    missing: tuple[int, int] = (0, 0)
 
     def minutes_until(self, step: int) -> float | None:
         """Minutes of training until a step; None where the timing does not reach it."""
@@ -118,6 +121,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         notes.append(
             f"{path}: the evaluations of steps {', '.join(map(str, steps[~complete]))} lack outcomes and were left out."
         )
+    missing = _missing(path, config, lines, notes) if source == "metrics" else (0, 0)
     total = config.get("total_steps")
     if source == "metrics" and isinstance(total, int) and steps[-1] < total:
         notes.append(
@@ -127,8 +131,32 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         raise ValueError("no evaluation has an outcome for every seed and task.")
     return Run(
         path, config, stamp, seeds, tasks, steps[complete], success[complete], judged,
-        _timing(path / "timing.jsonl", notes), _condition_numbers(lines, len(seeds)), notes,
+        _timing(path / "timing.jsonl", notes), _condition_numbers(lines, len(seeds)), notes, missing,
     )  # fmt: skip
+
+
+def _missing(
+    path: Path, config: dict[str, Any], lines: list[dict[str, Any]], notes: list[str]
+) -> tuple[int, int]:
+    """How many evaluations the metrics lack, of how many that were due; which ones is added to the notes."""
+    log, worlds = config.get("log_interval"), config.get("worlds_per_task")
+    interval = (config.get("evaluation") or {}).get("interval")
+    if not (isinstance(log, int) and isinstance(worlds, int) and isinstance(interval, int)):
+        return 0, 0
+    if min(log, worlds, interval) < 1:
+        return 0, 0
+    newest = max((line["step"] for line in lines), default=0)  # its evaluation may be going on
+    last, pending = newest, None
+    with contextlib.suppress(checkpoint.CheckpointError, KeyError, TypeError):
+        manifest = checkpoint.read_manifest(checkpoint.find(path / "checkpoints", "last"))
+        last, pending = max(last, manifest["step"]), manifest["values"]["loop"].get("pending_evaluation")
+    evaluations = missing_steps(lines, log, interval, worlds, last)["evaluation"]
+    evaluations = [step for step in evaluations if step not in (pending, newest)]
+    if evaluations:
+        notes.append(
+            f"{path}: the evaluations of steps {describe_steps(evaluations)} are missing in metrics.jsonl."
+        )
+    return len(evaluations), len(due_steps(interval, worlds, last))
 
 
 def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,4 +84,10 @@ class _Tail:
             return []
         whole = text[: text.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        found = []
+        for line in whole.split(b"\n"):
+            with contextlib.suppress(ValueError, RecursionError):  # a resume says what is wrong with it
+                value = json.loads(line)
+                if isinstance(value, dict) and type(value.get("step")) is int:
+                    found.append(value)
+        return found

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mtrl.logger import Logger, read_lines
+from mtrl.json_lines import read_lines
+from mtrl.logger import Logger
 
 NAN, INF = np.nan, np.inf
 TASKS = ["reach-v3", "push-v3", "drawer-open-v3"]

@@ -336,10 +336,19 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no evaluation": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "holds no evaluation"),
     "empty metrics": (lambda run: (run / "metrics.jsonl").write_text(""), "holds no evaluation"),
     "only a cut line": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "ev'), "no evaluation"),
-    "a broken line": (lambda run: _edit_line(run, 1, '{"step": 200, "eva'), "a line that is not JSON"),
-    "a line without a step": (lambda run: _edit_line(run, 1, "[]"), "a line without a step"),
-    "a step that is no number": (lambda run: _edit_line(run, 1, _evaluation([], "x")), "without a step"),
-    "metrics that are no text": (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"), "is not text"),
+    "a broken line": (
+        lambda run: _edit_line(run, 1, '{"step": 200, "eva'),
+        "metrics.jsonl, line 2, must be a JSON",
+    ),
+    "a line without a step": (
+        lambda run: _edit_line(run, 1, "[]"),
+        "line 2, must be a JSON object with a step",
+    ),
+    "a step that is no number": (lambda run: _edit_line(run, 1, _evaluation([], "x")), "line 2, must be"),
+    "metrics that are no text": (
+        lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"),
+        "line 1, must be",
+    ),
     "a row too few": (lambda run: _edit_line(run, 1, _evaluation([[0.1, 0.2]])), "array of one shape"),
     "words for numbers": (
         lambda run: _edit_line(run, 1, _evaluation([["a", 1], [1, 1]])),

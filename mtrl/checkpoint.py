@@ -94,12 +94,19 @@ def load(checkpoint: Path, parts: list[str] | None = None) -> dict[str, Any]:
     state = {}
     for part in manifest["values"] if parts is None else parts:
         path = checkpoint / f"{part}.safetensors"
+        if part not in manifest["values"]:
+            raise CheckpointError(f"The checkpoint {checkpoint} has no part {part!r}: it is of no training.")
         _check_file(path, manifest)
         try:
             tensors = load_file(path)
         except SafetensorError as error:
             raise CheckpointError(f"The checkpoint file {path} is no safetensors file: {error}.") from error
-        state[part] = _join(manifest["values"][part], tensors)
+        try:
+            state[part] = _join(manifest["values"][part], tensors)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"The checkpoint file {path} has no tensor {error}, which the manifest names."
+            ) from error
     return state
 
 
@@ -128,7 +135,55 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
             f"The checkpoint {checkpoint} has format {found}, and this version of the toolkit reads format {FORMAT}: "
             "use the version that the run's stamp.json names."
         )
+    _check_content(checkpoint, manifest)
     return manifest
+
+
+def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: what is sealed is not what `write` writes.
+    """
+    step, best = manifest.get("step"), manifest.get("best")
+    is_ours = {
+        "step": isinstance(step, int)
+        and (match := _STEP.fullmatch(checkpoint.name))
+        and int(match[1]) == step,
+        "best": best is None or isinstance(best, int),
+        "files": isinstance(manifest.get("files"), dict),
+        "values": isinstance(manifest.get("values"), dict),
+    }
+    for name, fits in is_ours.items():
+        if not fits:
+            raise CheckpointError(
+                f"The manifest of {checkpoint} was not written for it by this toolkit: its {name!r} does not fit; use "
+                "another checkpoint."
+            )
+
+
+def check_fits(checkpoint: Path, found: Any, expected: Any, name: str) -> None:
+    """Compares a state that was read with one of what is to take it: names, and the shapes of tensors.
+
+    Raises:
+        CheckpointError: they differ; the sentence names the first difference.
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            raise CheckpointError(f"The checkpoint {checkpoint} does not fit the run: it has no {name}.")
+        for key, value in expected.items():
+            if key in found:
+                check_fits(checkpoint, found[key], value, f"{name}.{key}")
+            elif isinstance(value, (Mapping, Tensor)):
+                raise CheckpointError(
+                    f"The checkpoint {checkpoint} has no {key!r} in {name}: it was written by another version of the "
+                    "toolkit, or is of another agent."
+                )
+    elif isinstance(expected, Tensor) and not (isinstance(found, Tensor) and found.shape == expected.shape):
+        shape = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} does not fit the run: {name} is {shape} there, and {list(expected.shape)} by "
+            "config.yaml."
+        )
 
 
 def seal(manifest: Mapping[str, Any]) -> str:

@@ -12,14 +12,12 @@ import yaml
 from mtrl import terminal
 from mtrl.config import Device, EvaluationConfig
 from mtrl.evaluation_tables import heading, measure_tables, summary_table
+from mtrl.experiment import experiment
 from mtrl.judgement import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
 from mtrl.parsing import load_config, make_parser, parse
 from mtrl.paths import check_writable
 from mtrl.render import Camera, renderer
 from mtrl.video import write_clips
-
-#: What may differ between runs of one method: the seeds, and where and on what they were trained.
-APART = ("seeds", "run_dir", "device", "compile", "sync", "engine", "num_workers", "num_threads")
 
 
 def command(arguments: list[str]) -> int:
@@ -115,7 +113,7 @@ def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     methods: list[tuple[Any, list[Evaluation]]] = []
     for evaluation in evaluations:
         config = yaml.safe_load((Path(evaluation.run) / "config.yaml").read_text())
-        key = (evaluation.step, {name: value for name, value in config.items() if name not in APART})
+        key = (evaluation.step, experiment(config))
         for other, members in methods:
             if key == other and not {s for e in members for s in e.seeds} & set(evaluation.seeds):
                 members.append(evaluation)

@@ -22,6 +22,7 @@ from envs import VectorEnv
 from mtrl import checkpoint
 from mtrl.config import TrainConfig
 from mtrl.episodes import make_agent
+from mtrl.experiment import check_run
 from mtrl.parsing import load_config
 
 
@@ -79,6 +80,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     run = Path(config.init_from)
     source = load_config(run, device="cpu", with_balancer=False)
     path = checkpoint.find(run / "checkpoints", config.init_checkpoint)
+    check_run(run, path, source)
     state = checkpoint.load(path, ["agent"])["agent"]
     twin = make_agent(source, env)
     seeds = {

@@ -17,6 +17,7 @@ from envs.goals import benchmark_goals
 from mtrl import checkpoint
 from mtrl.config import EvaluationConfig, TrainConfig
 from mtrl.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
+from mtrl.experiment import check_run
 from mtrl.generators import Generators
 from mtrl.logger import json_values
 
@@ -73,8 +74,10 @@ class Candidate:
 
         Raises:
             CheckpointError: it is missing, or its manifest is damaged.
+            ValueError: the run's files disagree.
         """
         path = checkpoint.find(run_dir / "checkpoints", which)
+        check_run(run_dir, path, config)
         return cls(run_dir, config, path, checkpoint.read_manifest(path)["step"])
 
     def load_agent(self, env: VectorEnv, evaluation: EvaluationConfig) -> SAC:
@@ -85,6 +88,8 @@ class Candidate:
         """
         state = checkpoint.load(self.path, ["agent"])
         agent = make_agent(self.config, env)
+        expected = {name: agent.state_dict()[name] for name in agent.acting_networks}
+        checkpoint.check_fits(self.path, state["agent"], expected, "agent")
         agent.load_policy(state["agent"])
         agent.exploration = Generators([evaluation.seed] * len(self.config.seeds), "evaluation", agent.device)
         return agent

@@ -11,7 +11,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from jsonargparse import (  # type: ignore[attr-defined]
     ActionConfigFile,
     ArgumentError,
@@ -21,6 +20,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 from mtrl.config import Device, TrainConfig
+from mtrl.files import read_mapping
 from mtrl.imports import TOOLKIT, allow_import
 from mtrl.names import (
     CLASS_OPTIONS,
@@ -303,25 +303,4 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{name} in the configuration {path} must be a mapping of names to values, got {content[name]!r}."
             )
-    return content
-
-
-def read_mapping(kind: str, path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping of names to values.
-
-    Args:
-        kind: what the file is, for the errors.
-
-    Raises:
-        ValueError: it cannot be read, or holds something else.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"The {kind} {path} is not valid YAML: {error}.") from error
-    if not isinstance(content, dict):
-        found = "empty" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"The {kind} {path} must be a mapping of names to values, and it is {found}.")
     return content

@@ -20,6 +20,7 @@ from agents.networks.base import Architecture
 from agents.sac import SAC, SACConfig
 from agents.task_policy import TaskPolicy
 from mtrl.checkpoint import find, load, read_manifest
+from mtrl.experiment import check_run
 from mtrl.imports import import_class
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
@@ -173,6 +174,7 @@ def load_policy(
         task_names=tasks,
         seeds=[seed],
     )
+    check_run(run, path)
     state = load(path, ["agent"])["agent"]
     s = seeds.index(seed)
     agent.load_policy({n: {k: x[s : s + 1] for k, x in state[n].items()} for n in agent.acting_networks})

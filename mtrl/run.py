@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mtrl import checkpoint, terminal
 from mtrl.config import TrainConfig, stamp
-from mtrl.files import write_text
+from mtrl.experiment import check_run, record
+from mtrl.files import read_mapping, write_text
 from mtrl.initialize import initialize
 from mtrl.json_lines import mark_missing, missing_steps, read_lines
 from mtrl.lock import locked
@@ -34,7 +37,9 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
     refuse_existing(run_dir)
-    with contextlib.closing(Trainer(config, run_dir)) as trainer:
+    with contextlib.closing(
+        Trainer(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
+    ) as trainer:
         stamped = stamp(config)
         if config.init_from is not None:
             initialization = initialize(trainer.agent, config, trainer.env)
@@ -68,7 +73,9 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
     """
     with locked(run_dir):
         path, damaged = checkpoint.find_intact(run_dir / "checkpoints")
+        check_run(run_dir, path, config)
         manifest = checkpoint.read_manifest(path)
+        options = read_mapping("configuration", run_dir / "config.yaml")
         if total_steps is not None:
             if total_steps < manifest["step"]:
                 raise ValueError(
@@ -76,6 +83,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                     f"{total_steps}."
                 )
             config = dataclasses.replace(config, total_steps=total_steps).resolve()
+            options["total_steps"] = total_steps
         if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
             "pending_evaluation"
         ):
@@ -87,7 +95,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             return
         logs = _check_logs(run_dir)
         try:
-            trainer = Trainer(config, run_dir, path)
+            trainer = Trainer(config, run_dir, path, experiment=record(options))
         except KeyError as error:
             raise checkpoint.CheckpointError(
                 f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "

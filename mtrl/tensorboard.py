@@ -16,6 +16,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from mtrl.experiment import experiment
+
 #: The final result of a run is the last value of this curve.
 RESULT = "evaluation/success/mean"
 NETWORKS = ("critic", "actor")
@@ -105,17 +107,8 @@ def _add(writer: SummaryWriter, summary: Any, step: int | None = None) -> None:
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float | bool]:
-    """A configuration as one level of names, without seeds and what does not change the result."""
-    settings: dict[str, str | float | bool] = {}
-
-    def visit(name: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, item in value.items():
-                visit(name if key in ("class_path", "init_args") else f"{name}.{key}".lstrip("."), item)
-        else:
-            kept = isinstance(value, bool | int | float | str)
-            settings[name] = value if kept else json.dumps(value)
-
-    left_out = ("seeds", "run_dir", "device", "num_workers", "num_threads", "checkpoint", "log_interval")
-    visit("", {name: value for name, value in config.items() if name not in left_out})
-    return settings
+    """What makes the experiment of a configuration, with text for what TensorBoard has no type for."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        for name, value in experiment(config).items()
+    }

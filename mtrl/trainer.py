@@ -43,15 +43,24 @@ class Trainer:
         config: a resolved configuration.
         run_dir: where logs and checkpoints go; nothing is written there before `run`.
         checkpoint_path: go on from this checkpoint.
+        experiment: what each checkpoint says that it is of, see `mtrl.experiment.record`.
     """
 
-    def __init__(self, config: TrainConfig, run_dir: Path, checkpoint_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        run_dir: Path,
+        checkpoint_path: Path | None = None,
+        *,
+        experiment: Mapping[str, Any] | None = None,
+    ) -> None:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
         else:
             prepare_cpu(config.num_threads)
         self.config = config
         self.run_dir = run_dir
+        self.experiment = experiment
         self.tasks = config.get_benchmark().tasks
         self.env = envs.make(
             config.get_benchmark(),
@@ -89,7 +98,14 @@ class Trainer:
             None  # the last step, if its evaluation is the best and is not of the interval
         )
         if checkpoint_path is not None:
-            self._restore(checkpoint_path)
+            try:
+                self._restore(checkpoint_path)
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+                raise checkpoint.CheckpointError(
+                    f"The checkpoint {checkpoint_path} does not fit the run: {error}."
+                ) from error
         self.evaluator: Evaluator = (
             BackgroundEvaluator(config)
             if self.overlap
@@ -286,6 +302,7 @@ class Trainer:
         state: dict[str, Any] = {
             "agent": self.agent.state_dict(),
             "loop": {
+                "experiment": self.experiment,
                 "best_step": self.best_step,
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
@@ -303,6 +320,9 @@ class Trainer:
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
         loop = state["loop"]
+        ours = self.agent.state_dict()
+        networks = {n: ours[n] for n in ("actor", "critic", "target", "log_alpha")}
+        checkpoint.check_fits(path, state["agent"], networks, "agent")
         self.agent.load_state_dict(state["agent"])
         self.env.load_state_dict(state["env"])
         self.collector.load_state_dict(loop)

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.experiment import experiment, flatten
 from mtrl.names import CLASS_OPTIONS
 from mtrl.reporting.runs import Run
 from mtrl.reporting.statistics import Floats, Statistic, select
-
-NOT_COMPARED = ("seeds", "run_dir", "num_workers", "num_threads", "log_interval", "checkpoint")
-"""Configuration that tells runs of one method apart, or says only where they ran and what they kept."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,10 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """
     by_key: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps([settings(run.config), comparable(run)], sort_keys=True, default=str)
+        key = json.dumps([experiment(run.config), comparable(run)], sort_keys=True, default=str)
         by_key.setdefault(key, []).append(run)
     members = list(by_key.values())
-    names = labels([settings(group[0].config) for group in members])
+    names = labels([experiment(group[0].config) for group in members])
     repeated = {name for name, count in Counter(names).items() if count > 1}
     groups = []
     for name, group in zip(names, members, strict=True):
@@ -113,33 +111,11 @@ def check_protocols(runs: Sequence[Run]) -> str | None:
     return None
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as one level of names; classes are import paths, `network.width` their options."""
-    kept = {name: value for name, value in config.items() if name not in NOT_COMPARED}
-    for kind in CLASS_OPTIONS:
-        value = kept.pop(kind, None)
-        if isinstance(value, dict):
-            kept |= flatten({kind: value.get("init_args") or {}}) | {kind: value.get("class_path")}
-        else:
-            kept[kind] = value
-    return flatten(kept)
-
-
-def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     """A name for each of several configurations that says what differs; network and balancer for a single one."""
     parts: list[list[str]] = [[] for _ in configs]
     for kind in CLASS_OPTIONS:
-        paths = [config[kind] for config in configs]
+        paths = [config.get(kind) for config in configs]
         short = [_class_name(path, kind) for path in paths]
         if len(set(map(str, paths))) > 1 or (len(configs) == 1 and kind != "critic_network"):
             ambiguous = len(set(short)) < len(set(map(str, paths)))

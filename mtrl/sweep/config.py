@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtrl.config import check_null
+from mtrl.files import read_mapping
 from mtrl.names import unknown
-from mtrl.parsing import make_parser, parse, read_mapping
+from mtrl.parsing import make_parser, parse
 
 Grid = dict[str, list[Any]]
 

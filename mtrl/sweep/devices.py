@@ -12,9 +12,8 @@ from typing import Any
 import yaml
 
 from envs.cores import available_cores
-from mtrl.files import write_text
+from mtrl.files import read_mapping, write_text
 from mtrl.lock import locked
-from mtrl.parsing import read_mapping
 from mtrl.run_directory import created, refuse_existing
 from mtrl.signals import Interrupted
 from mtrl.sweep import manifest

@@ -1,7 +1,7 @@
 """Which runs a sweep has, and what they were started with, so that no result passes for another configuration's.
 
-`manifest.json` in the sweep's directory maps each run's name to its method, its seeds and the digest of its resolved
-configuration.
+`manifest.json` in the sweep's directory maps each run's name to its method, its seeds and the digest of its
+experiment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from mtrl.sweep.plan import Method, Run, make_run
 from mtrl.sweep.state import is_finished
 
-_FORMAT = 1
+_FORMAT = 2  # of 1, the digest was of other options
 
 
 def plan(

@@ -18,12 +18,10 @@ from jsonargparse import ArgumentParser
 from agents.sac import SACConfig
 from envs.cores import default_workers
 from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
+from mtrl.experiment import Role, experiment, role
 from mtrl.names import CLASS_OPTIONS, expand_names, unknown
 from mtrl.parsing import dump, parse, read_config, train_config, train_parser
 from mtrl.sweep.config import Grid, SweepConfig
-
-# Where and how fast a run is computed, not what: two configurations that differ here alone are the same experiment.
-_ELSEWHERE = ("run_dir", "device", "num_workers", "num_threads", "compile", "sync")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Run:
 
     Args:
         options: a configuration as `mtrl train --config` reads it, without run_dir.
-        digest: of the resolved configuration.
+        digest: of the experiment and the seeds.
     """
 
     name: str
@@ -80,9 +78,7 @@ def make_run(method: Method, seeds: Sequence[int]) -> Run:
     defaults = {"network": "multi_head", "balancer": "AlignedMTL"}
     namespace = parse(parser, {**defaults, **method.options, "device": "cpu"})
     resolved = yaml.safe_load(dump(parser, namespace, method.config))
-    for name in _ELSEWHERE:
-        del resolved[name]
-    text = json.dumps({**resolved, "seeds": list(seeds)}, sort_keys=True)
+    text = json.dumps({**experiment(resolved), "seeds": list(seeds)}, sort_keys=True)
     return Run(
         name=f"{method.name}-seed{_ranges(seeds)}",
         method=method.name,
@@ -139,6 +135,10 @@ def _check_axes(grid: Grid) -> None:
             raise ValueError("seeds are no axis: give them as `seeds:` of the sweep.")
         if axis not in known and not re.fullmatch(rf"({'|'.join(CLASS_OPTIONS)})\.\w+", axis):
             raise unknown("axis", axis, known)
+        if role(axis) is Role.EXECUTION:
+            raise ValueError(
+                f"{axis} is no axis: it says how a run is executed or what is kept of it, and all methods would be one."
+            )
         if not isinstance(values, list) or not values:
             raise ValueError(f"The axis {axis} must be a list of at least one value, got {values!r}.")
 

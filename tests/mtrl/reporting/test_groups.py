@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mtrl.reporting.groups import check_protocols, group_runs, labels, settings
+from mtrl.experiment import experiment
+from mtrl.reporting.groups import check_protocols, group_runs, labels
 from mtrl.reporting.runs import read_run
 from tests.mtrl.reporting.conftest import Write, run_config
 
@@ -49,7 +50,7 @@ def test_labels() -> None:
     own = run_config([0], "LS", 1) | {"balancer": {"class_path": "mine.LS"}}
 
     def named(*configs: dict[str, object]) -> list[str]:
-        return labels([settings(config) for config in configs])
+        return labels([experiment(config) for config in configs])
 
     assert named(plain) == ["Shared, LS"]
     assert named(plain, other) == ["LS", "PCGrad"]

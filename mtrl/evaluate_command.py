@@ -90,8 +90,7 @@ def evaluate(
             evaluation = judge(candidate, settings, engine=engine, deterministic=not sampled)
             evaluations.append(evaluation)
             if output is None:
-                name = f"step_{evaluation.step:010d}-{engine}{'-sampled' * sampled}.json"
-                write_evaluations([evaluation], candidate.run_dir / "evaluation" / name)
+                write_evaluations([evaluation], candidate.run_dir / "evaluation" / evaluation.file_name())
             if process is not None and video is not None:
                 write_clips(
                     candidate,

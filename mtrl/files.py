@@ -11,7 +11,7 @@ import yaml
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one step: under a temporary name, synced and renamed."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write the same file
     temporary.write_text(text)
     sync(temporary)
     temporary.replace(path)

@@ -18,6 +18,7 @@ from mtrl import checkpoint
 from mtrl.config import EvaluationConfig, TrainConfig
 from mtrl.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
 from mtrl.experiment import check_run
+from mtrl.files import write_text
 from mtrl.generators import Generators
 from mtrl.logger import json_values
 
@@ -48,6 +49,15 @@ class Evaluation:
         content = {name: value for name, value in vars(self).items() if name not in ("goals", "episodes")}
         content["mean_success"] = json_values(self.success().mean(-1))
         return content | {"episodes": {**self.episodes.to_json(), "goal": self.goals}}
+
+    def file_name(self) -> str:
+        """Of the file that keeps it: all settings are in it, so that no other evaluation replaces it."""
+        episodes = self.episodes.success.shape[-1]
+        sampled = "-sampled" * (self.policy == "sampled")
+        how = (
+            f"{self.engine}-{episodes}_episodes-seed_{self.goal_seed}-{self.worlds_per_task}_worlds{sampled}"
+        )
+        return f"step_{self.step:010d}-{how}.json"
 
     def success(self) -> NDArray[np.float64]:
         """Success rate of every seed and task, [S, T]."""
@@ -153,7 +163,7 @@ def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
     """Writes one evaluation as a JSON object, several as a list of them."""
     contents = [evaluation.to_json() for evaluation in evaluations]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(contents if len(contents) > 1 else contents[0], indent=1) + "\n")
+    write_text(path, json.dumps(contents if len(contents) > 1 else contents[0], indent=1) + "\n")
 
 
 def is_evaluation(path: Path) -> bool:

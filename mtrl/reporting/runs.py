@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     if source == "metrics":
         steps, success = _evaluations(lines)
     else:
-        steps, success, judged = _judged(path, seeds, tasks)
+        steps, success, judged = _judged(path, seeds, tasks, notes)
     _check_success(steps, success, len(seeds), len(tasks))
     complete = np.isfinite(success).all((1, 2))
     if not complete.all():
@@ -169,12 +169,31 @@ def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats
     )
 
 
-def _judged(
-    path: Path, seeds: list[int], tasks: list[str]
-) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
-    """The same from the files that `mtrl evaluate` wrote, ordered by step, and how it judged."""
-    judged: dict[str, Any] = {}
-    found: dict[int, tuple[str, Floats]] = {}
+class Way(NamedTuple):
+    """How `mtrl evaluate` judged; of several ways the greatest is reported."""
+
+    episodes: int
+    mean_action: bool
+    batched: bool
+    goal_seed: int
+    worlds_per_task: int
+
+    def __str__(self) -> str:
+        action, engine = "mean" if self.mean_action else "sampled", "batched" if self.batched else "reference"
+        return (
+            f"{self.episodes} episodes, {action} action, {engine} engine, goal seed {self.goal_seed}, "
+            f"{self.worlds_per_task} worlds per task"
+        )
+
+    def compared(self) -> dict[str, Any]:
+        """What must be the same for runs to be compared: both engines give the same episodes."""
+        policy = "mean" if self.mean_action else "sampled"
+        return {"policy": policy, "goal_seed": self.goal_seed, "episodes": self.episodes}
+
+
+def _read_judged(path: Path, seeds: list[int], tasks: list[str]) -> dict[Way, dict[int, tuple[str, Floats]]]:
+    """The files that `mtrl evaluate` wrote: their name and success [S, T] by way and step."""
+    found: dict[Way, dict[int, tuple[str, Floats]]] = {}
     for file in sorted((path / "evaluation").glob("*.json")):
         content = read_mapping(file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
@@ -182,24 +201,43 @@ def _judged(
         step, episodes = content.get("step"), mapping_in(content, "episodes", file)
         if not isinstance(step, int) or "success" not in episodes:
             raise ValueError(f"{file.name} must hold a step and the success of episodes.")
-        if step in found:
-            raise ValueError(
-                f"{file.name} and {found[step][0]} both judge step {step}, and a report takes one of them: move the "
-                "other out of the evaluation directory."
-            )
         outcomes = to_array(episodes["success"])
         if outcomes.ndim != 3:
             raise ValueError(f"{file.name} must hold the success of each seed, task and episode.")
-        how = {name: content.get(name) for name in ("policy", "goal_seed")} | {"episodes": outcomes.shape[-1]}
-        judged = judged or how
-        if how != judged:
-            raise ValueError(f"{file.name} was judged otherwise ({how}) than the files before it ({judged}).")
+        numbers = [content.get(name) for name in ("goal_seed", "worlds_per_task")]
+        goal_seed, worlds = (number if isinstance(number, int) else 0 for number in numbers)
+        way = Way(
+            outcomes.shape[-1],
+            content.get("policy", "mean") == "mean",
+            content.get("engine", "batched") == "batched",
+            goal_seed,
+            worlds,
+        )
         with np.errstate(invalid="ignore"):
-            found[step] = file.name, np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+            success = np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+        name, other = found.setdefault(way, {}).setdefault(step, (file.name, success))
+        if not np.array_equal(success, other, equal_nan=True):
+            raise ValueError(
+                f"{file.name} and {name} judge step {step} with the same settings and have other outcomes: move one of "
+                "them out of the evaluation directory."
+            )
+    return found
+
+
+def _judged(
+    path: Path, seeds: list[int], tasks: list[str], notes: list[str]
+) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
+    """Steps [n] and success [n, S, T] of one way of judging, and what of it must be the same to be compared."""
+    found = _read_judged(path, seeds, tasks)
     if not found:
         raise ValueError(f"it has no evaluation; `mtrl evaluate {path}` writes one.")
-    steps = sorted(found)
-    return np.array(steps, dtype=np.int64), np.array([found[step][1] for step in steps]), judged
+    way = max(found)
+    others = [str(other) for other in sorted(found, reverse=True) if other != way]
+    left_out = f"; those with {'; '.join(others)} are left out" if others else ""
+    notes.append(f"{path}: its evaluations with {way} are used{left_out}.")
+    steps = sorted(found[way])
+    success = np.array([found[way][step][1] for step in steps])
+    return np.array(steps, dtype=np.int64), success, way.compared()
 
 
 def _check_success(steps: NDArray[np.int64], success: Floats, num_seeds: int, num_tasks: int) -> None:

@@ -132,7 +132,9 @@ def test_evaluation_of_one_run_twice(finished: Path, cli: Cli) -> None:
 def test_every_episode_is_written_with_its_goal(train: Train, cli: Cli) -> None:
     run = train("run", seeds="3,5")
     assert cli("evaluate", run, *FAKE, "--episodes", 7).code == 0
-    found = json.loads((run / "evaluation" / "step_0000000040-reference.json").read_text())
+    found = json.loads(
+        (run / "evaluation" / "step_0000000040-reference-7_episodes-seed_1000000-1_worlds.json").read_text()
+    )
     goals = np.array(found["episodes"]["goal"])
     assert goals.shape == (2, 3, 7, 3)
     np.testing.assert_array_equal(goals[0], goals[1])  # the same for every trained seed
@@ -148,7 +150,9 @@ def test_tables_are_of_every_measure_with_sem_and_number_of_seeds(train: Train, 
     result = cli("evaluate", run, *FAKE, "--episodes", 4)
     for words in ("at any step", "at the last step", "return", "first success", "(n = 3)"):
         assert words in result.out
-    found = json.loads((run / "evaluation" / "step_0000000040-reference.json").read_text())
+    found = json.loads(
+        (run / "evaluation" / "step_0000000040-reference-4_episodes-seed_1000000-1_worlds.json").read_text()
+    )
     of_seeds = np.mean(found["episodes"]["success"], (1, 2))
     sem = np.std(of_seeds, ddof=1) / np.sqrt(3)
     assert f"{of_seeds.mean():.3f} ± {sem:.3f} (n = 3)" in result.out
@@ -165,7 +169,11 @@ def test_runs_that_differ_in_their_seeds_share_a_table(train: Train, cli: Cli, t
     for run, evaluation in zip(runs, together, strict=True):
         assert not (run / "evaluation").exists()
         assert cli("evaluate", run, *FAKE, "--episodes", 4).code == 0
-        alone = json.loads((run / "evaluation" / "step_0000000040-reference.json").read_text())
+        alone = json.loads(
+            (
+                run / "evaluation" / "step_0000000040-reference-4_episodes-seed_1000000-1_worlds.json"
+            ).read_text()
+        )
         assert alone == evaluation
 
 
@@ -194,9 +202,40 @@ def test_sampled_actions_do_not_overwrite_the_mean_action(finished: Path, cli: C
         path.name: json.loads(path.read_text())["policy"] for path in (finished / "evaluation").iterdir()
     }
     assert found == {
-        "step_0000000040-reference.json": "mean",
-        "step_0000000040-reference-sampled.json": "sampled",
+        "step_0000000040-reference-1_episodes-seed_1000000-1_worlds.json": "mean",
+        "step_0000000040-reference-1_episodes-seed_1000000-1_worlds-sampled.json": "sampled",
     }
+
+
+def test_no_evaluation_replaces_another(finished: Path, cli: Cli) -> None:
+    """The report takes the one with the most episodes, and says so."""
+    settings: list[list[object]] = [
+        ["--episodes", 4],
+        ["--episodes", 5],
+        ["--episodes", 4, "--seed", 7],
+        ["--episodes", 4, "--worlds_per_task", 2],
+        ["--episodes", 4, "--sampled"],
+        ["--episodes", 4, "--checkpoint", 20],
+    ]
+    kept: dict[Path, bytes] = {}
+    for number, options in enumerate(settings, start=1):
+        assert cli("evaluate", finished, *FAKE, *options).code == 0
+        found = {path: path.read_bytes() for path in (finished / "evaluation").iterdir()}
+        assert len(found) == number
+        assert kept.items() <= found.items()
+        kept = found
+    assert cli("evaluate", finished, *FAKE, *settings[0]).code == 0
+    assert {path: path.read_bytes() for path in (finished / "evaluation").iterdir()} == kept
+    result = cli("report", finished, "--source", "evaluation")
+    assert result.code == 0, result.err
+    assert (
+        "its evaluations with 5 episodes, mean action, reference engine, goal seed 1000000, 1 worlds"
+        in result.err
+    )
+    assert (
+        "those with 4 episodes, mean action, reference engine, goal seed 1000000, 2 worlds per task;"
+        in result.err
+    )
 
 
 def test_best_checkpoint(train: Train, cli: Cli) -> None:
@@ -206,4 +245,6 @@ def test_best_checkpoint(train: Train, cli: Cli) -> None:
         key=lambda line: (np.mean(line["evaluation/success"]), -line["step"]),
     )["step"]
     assert cli("evaluate", run, *FAKE, "--episodes", 1, "--checkpoint", "best").code == 0
-    assert (run / "evaluation" / f"step_{best:010d}-reference.json").is_file()
+    assert (
+        run / "evaluation" / f"step_{best:010d}-reference-1_episodes-seed_1000000-1_worlds.json"
+    ).is_file()

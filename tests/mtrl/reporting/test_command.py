@@ -147,8 +147,12 @@ def test_evaluations_of_their_own(write_run: Write, cli: Cli, tmp_path: Path) ->
     result = cli("report", run, "--source", "evaluation", "--output", tmp_path / "out")
     assert result.code == 0, result.err
     assert [float(r["success"]) for r in records(tmp_path / "out", "seeds")] == [0.75, 1.0]
-    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": episodes}))
-    assert "both judge step 300" in refused(cli("report", run, "--source", "evaluation"))
+    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": episodes}))  # the same again
+    assert cli("report", run, "--source", "evaluation").code == 0
+    other = {"success": [[[0, 0], [1, 1]], [[1, 1], [None, 1]]]}
+    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": other}))
+    error = refused(cli("report", run, "--source", "evaluation"))
+    assert "b.json and a.json judge step 300 with the same settings and have other outcomes" in error
 
 
 def write_evaluation(run: Path, success: object, name: str = "a", **content: object) -> None:
@@ -201,7 +205,13 @@ def test_evaluations_of_different_kinds_are_not_compared(write_run: Write, cli: 
     assert "evaluation.policy is mean and sampled" in refused(cli(*command))
     assert "Mixed protocols" in cli(*command, "--allow_mixed").err
     write_evaluation(first, EPISODES, "b", step=400, goal_seed=8)
-    assert "b.json was judged otherwise" in refused(cli("report", first, "--source", "evaluation"))
+    result = cli("report", first, "--source", "evaluation")
+    assert result.code == 0
+    assert "with 2 episodes, mean action, batched engine, goal seed 8" in result.err
+    assert (
+        "those with 2 episodes, mean action, batched engine, goal seed 7, 0 worlds per task are left out"
+        in result.err
+    )
 
 
 def test_a_trained_run_without_checkpoints(finished: Path, cli: Cli) -> None:

@@ -25,7 +25,9 @@ NETWORKS = ("critic", "actor")
 PER_TASK = {
     "success": {"evaluation": ["evaluation/success"], "training": ["training/success"]},
     "losses": {network: [f"{network}/loss"] for network in NETWORKS},
+    "values": {"critic": ["critic/q_value"], "scale of returns": ["return_scale"]},
     "temperatures": {"temperature": ["temperature"]},
+    "policy": {"entropy": ["actor/entropy"], "log standard deviation": ["actor/log_std"]},
     "weights": {network: [f"{network}/weights"] for network in NETWORKS},
     "gradient norms": {network: [f"{network}/task_grad_norm"] for network in NETWORKS},
 }

@@ -41,6 +41,7 @@ SMALL: dict[str, Architecture] = {
     "multi_head": MultiHead(width=12, head_width=8),
     "paco": Paco(width=12),
     "residual": Residual(width=12),
+    "residual told the task": Residual(width=12, embedding_width=5, heads="shared"),
     "shared": Shared(width=12),
     "shared with task id": Shared(width=12, task_id=True),
     "single_task": SingleTask(width=12),
@@ -48,6 +49,19 @@ SMALL: dict[str, Architecture] = {
     "task_encoder": TaskEncoder(width=12, context_width=16),
 }
 TASKS = ("drawer-close-v3", "window-open-v3", "window-close-v3")
+MODERN: dict[str, Any] = {
+    "critic_architecture": Residual(width=10, depth=1, embedding_width=5),
+    "critic": "categorical",
+    "num_atoms": 21,
+    "ensemble": "mean",
+    "normalize_returns": True,
+    "weight_decay": 1e-2,
+    "log_std": "tanh",
+    "log_std_min": -10.0,
+    "target_entropy": -2.0,
+    "initial_temperature": 0.1,
+}
+"""Every ingredient of the modern agent at once, beside a `Residual` actor that is told the task."""
 OBSERVATION_SIZE, ACTION_SIZE, BATCH_SIZE = 9, 4, 6
 
 
@@ -58,6 +72,7 @@ def make_agent(
     tasks: Sequence[str] = TASKS,
     device: str = "cpu",
     balance_actor: bool = True,
+    critic_architecture: Architecture | None = None,
     **config: Any,
 ) -> SAC:
     return SAC(
@@ -67,6 +82,7 @@ def make_agent(
         action_size=ACTION_SIZE,
         num_tasks=len(tasks),
         seeds=seeds,
+        critic_architecture=critic_architecture,
         critic_balancer=balancer,
         actor_balancer=balancer if balance_actor else None,
         device=device,

@@ -11,12 +11,14 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("shape", [(3, 7), (3, 2, 4)])
-def test_it_is_adam(shape: tuple[int, ...]) -> None:
+def test_it_is_adamw(shape: tuple[int, ...], weight_decay: float) -> None:
     generator = torch.Generator().manual_seed(0)
     ours = torch.randn(shape, generator=generator, dtype=torch.float64)
     theirs = ours.clone().requires_grad_()
-    adam, reference = Adam(ours, 1e-2), torch.optim.Adam([theirs], lr=1e-2)
+    adam = Adam(ours, 1e-2, weight_decay=weight_decay)
+    reference = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=weight_decay)
     for i in range(20):
         gradient = torch.randn(shape, generator=generator, dtype=torch.float64) * 10.0 ** (i % 5 - 2)
         adam.step(gradient, torch.ones(3, dtype=torch.float64))

@@ -45,6 +45,26 @@ SMALL_RUN = {
 OPTIONS = {"log_interval": 9, "checkpoint__interval": 8, "evaluation__interval": 16, "seeds": "0,1"}
 """Nothing falls together: metrics are in the middle of an interval, worlds in the middle of an episode."""
 
+MODERN: dict[str, object] = {
+    "network": "residual",
+    "network.head_width": None,
+    "network.embedding_width": 4,
+    "critic_network": "residual",
+    "critic_network.width": 12,
+    "critic_network.depth": 1,
+    "critic_network.embedding_width": 4,
+    "agent.critic": "categorical",
+    "agent.num_atoms": 11,
+    "agent.ensemble": "mean",
+    "agent.normalize_returns": "true",
+    "agent.weight_decay": 0.01,
+    "agent.log_std": "tanh",
+    "agent.target_entropy": -2,
+    "worlds_per_task": 2,
+    "staggered": "true",
+}
+"""Every ingredient of the modern agent."""
+
 
 class FakeEngine:
     """An `envs.worlds.Engine`: a point that the action moves, rewarded for being near the goal."""

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mtrl.normalize import RewardNormalizer
+from mtrl.normalize import ReturnStatistics, RewardNormalizer
 
 S, T, W = 2, 3, 4
 
@@ -52,3 +52,45 @@ def test_state_round_trip() -> None:
     normalizer(rewards, valid)
     other.load_state_dict(normalizer.state_dict())
     np.testing.assert_array_equal(normalizer(rewards, valid), other(rewards, valid))
+
+
+class TestReturnStatistics:
+    def test_equals_a_loop_over_single_worlds(self) -> None:
+        """With episodes that end at different times, by a time limit or a fault, and steps that are not valid."""
+        random = np.random.default_rng(0)
+        rewards = random.normal(1.0, [[[1.0], [10.0], [100.0]]], (60, S, T, W))
+        valid = random.random((60, S, T, W)) < 0.9
+        done = (random.random((60, S, T, W)) < 0.1) | ~valid  # a world that broke is reset
+        rewards[~valid] = np.nan
+        statistics = ReturnStatistics((S, T, W), gamma=0.9)
+        returns: dict[tuple[int, int], list[float]] = {(s, t): [] for s in range(S) for t in range(T)}
+        running = dict.fromkeys(np.ndindex(S, T, W), 0.0)
+        for step in range(60):
+            for s, t, w in np.ndindex(S, T, W):
+                if valid[step, s, t, w]:
+                    running[s, t, w] = 0.9 * running[s, t, w] + rewards[step, s, t, w]
+                    returns[s, t].append(running[s, t, w])
+                if done[step, s, t, w]:
+                    running[s, t, w] = 0.0
+            statistics.add(rewards[step], valid[step], done[step])
+            for (s, t), values in returns.items():
+                np.testing.assert_allclose(statistics.largest[s, t], np.abs(values).max())
+                np.testing.assert_allclose(statistics.variance[s, t], np.var(values), atol=1e-12)
+
+    def test_nothing_before_the_first_step_and_nothing_of_invalid_ones(self) -> None:
+        statistics = ReturnStatistics((1, 1, 2), gamma=0.9)
+        assert statistics.variance.tolist() == [[0.0]]
+        statistics.add(np.full((1, 1, 2), np.nan), np.zeros((1, 1, 2), bool), np.ones((1, 1, 2), bool))
+        assert statistics.variance.tolist() == statistics.largest.tolist() == [[0.0]]
+
+    def test_state_round_trip(self) -> None:
+        statistics, other = (ReturnStatistics((S, T, W), gamma=0.9) for _ in range(2))
+        random = np.random.default_rng(0)
+        valid, done = np.ones((S, T, W), dtype=bool), np.zeros((S, T, W), dtype=bool)
+        statistics.add(random.normal(size=(S, T, W)), valid, done)
+        other.load_state_dict(statistics.state_dict())
+        rewards = random.normal(size=(S, T, W))
+        for s in (statistics, other):
+            s.add(rewards, valid, done)
+        np.testing.assert_array_equal(statistics.variance, other.variance)
+        np.testing.assert_array_equal(statistics.returns, other.returns)

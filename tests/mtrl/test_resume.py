@@ -19,6 +19,7 @@ from mtrl.config import TRAINING_PRESETS
 from mtrl.evaluators import ForegroundEvaluator, Judged
 from mtrl.lock import locked
 from tests.mtrl.conftest import (
+    MODERN,
     OPTIONS,
     TINY,
     FakeEngine,
@@ -88,12 +89,14 @@ def test_going_on_is_never_having_stopped(whole: Path, stopped: Callable, stop_a
         {"worlds_per_task": 2, "updates_per_step": 3, "total_steps": 44},
         {"balancer": "RLW"},
         {"precision": "bfloat16"},
+        MODERN,
+        pytest.param(MODERN | {"agent.critic": "hl_gauss", "balancer": "PCGrad"}, marks=pytest.mark.slow),
         pytest.param({"balancer": "FAMO", "balance": "critic"}, marks=pytest.mark.slow),
         pytest.param({"balancer": "NashMTL"}, marks=pytest.mark.slow),
         pytest.param({"balancer": "null"}, marks=pytest.mark.slow),
         {"network": "shared", "network.head_width": None, "buffer_size": 12},
     ],
-    ids=lambda o: "-".join(map(str, o.values())),
+    ids=lambda o: "-".join(map(str, o.values()))[:60],
 )
 def test_everything_with_a_state_goes_on(
     train: Train, stopped: Callable, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]

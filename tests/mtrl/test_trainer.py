@@ -15,6 +15,7 @@ from mtrl.config import TrainConfig
 from mtrl.parsing import parse, train_config, train_parser
 from mtrl.trainer import Trainer
 from tests.mtrl.conftest import (
+    MODERN,
     TINY,
     FakeEngine,
     assert_same_state,
@@ -165,6 +166,20 @@ def test_two_equal_runs_are_bit_equal(train: Train, network: str) -> None:
         found, again = (curves(run / "tensorboard" / name) for run in (first, second))
         for tag in found.keys() - {t for t in found if t.startswith("time/")}:
             assert found[tag] == again[tag]
+
+
+def test_two_equal_runs_of_the_modern_agent_are_bit_equal(train: Train) -> None:
+    first, second = (train(name, seeds="0,3", **MODERN) for name in ("first", "second"))
+    assert (first / "metrics.jsonl").read_bytes() == (second / "metrics.jsonl").read_bytes()
+    assert_same_state(read_state(first), read_state(second))
+    logged = read_metrics(first)[-2]
+    assert np.array(logged["return_scale"]).shape == np.array(logged["actor/log_std"]).shape == (2, 3)
+    assert (np.array(logged["return_scale"]) > 0).all()
+
+
+def test_the_modern_agents_seeds_do_not_depend_on_each_other(train: Train) -> None:
+    together, changed = train("together", seeds="0,1,2", **MODERN), train("changed", seeds="0,1,5", **MODERN)
+    assert_seeds_close(together, changed, [(0, 0), (1, 1)])
 
 
 def test_another_seed_gives_another_run(train: Train) -> None:

@@ -25,7 +25,7 @@ NETWORKS = ("critic", "actor")
 PER_TASK = {
     "success": {"evaluation": ["evaluation/success"], "training": ["training/success"]},
     "losses": {network: [f"{network}/loss"] for network in NETWORKS},
-    "values": {"critic": ["critic/q_value"], "scale of returns": ["return_scale"]},
+    "values": {"critic": ["critic/q_value"]},
     "temperatures": {"temperature": ["temperature"]},
     "policy": {"entropy": ["actor/entropy"], "log standard deviation": ["actor/log_std"]},
     "weights": {network: [f"{network}/weights"] for network in NETWORKS},

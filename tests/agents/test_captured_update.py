@@ -1,15 +1,18 @@
 """A captured update is the eager update: the same numbers after 200 of them, with fresh noise and batches in each."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from agents.networks import Architecture, MultiHead
+from agents.networks import Architecture, MultiHead, Residual
 from agents.sac import SAC, Batch
 from mtrl.balancers import Balancer, available
 from mtrl.capture import WARM_UP_CALLS, Captured
 from mtrl.replay import Replay
+from tests.agents.conftest import MODERN
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 UPDATES = 200
@@ -63,13 +66,21 @@ def assert_parity(
     batch: Callable[..., Batch],
     architecture: Architecture,
     balancer: Balancer | None,
+    **options: Any,
 ) -> None:
     balance_actor = balancer is None or not balancer.requires_positive_losses
     results = []
     for captured in (False, True):
         agent = make(
-            architecture, balancer, SEEDS, device="cuda", balance_actor=balance_actor, max_grad_norm=1.0
+            architecture,
+            balancer,
+            SEEDS,
+            device="cuda",
+            balance_actor=balance_actor,
+            max_grad_norm=1.0,
+            **options,
         )
+        agent.set_return_statistics(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
         results.append(train(agent, filled_replay(batch), captured))
     (expected, expected_losses), (found, losses) = results
     assert found.isfinite().all()
@@ -87,6 +98,15 @@ def test_every_sharing_network_balanced(
     sharing_architecture: Architecture, agent: Callable[..., SAC], batch: Callable[..., Batch]
 ) -> None:
     assert_parity(agent, batch, sharing_architecture, FIXED[1])
+
+
+@pytest.mark.parametrize("critic", ["squared", "categorical", "hl_gauss"])
+@pytest.mark.parametrize("balancer", [None, FIXED[1]], ids=["none", "AlignedMTL"])
+def test_the_modern_agent(
+    agent: Callable[..., SAC], batch: Callable[..., Batch], balancer: Balancer | None, critic: str
+) -> None:
+    architecture = Residual(width=12, depth=1, embedding_width=5)
+    assert_parity(agent, batch, architecture, balancer, **{**MODERN, "critic": critic})
 
 
 @pytest.mark.parametrize("method", available().values(), ids=lambda m: m.__name__)

@@ -2,14 +2,16 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
 from agents import affine
 from agents.adam import Adam
-from agents.networks import MultiHead
+from agents.networks import MultiHead, Residual
 from agents.sac import SAC, Batch, SACConfig
 from mtrl.balancers import available
+from tests.agents.conftest import MODERN
 
 CUDA = pytest.param(
     "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -61,6 +63,41 @@ def test_a_compiled_update_is_the_same(
             patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
         compiled.compile()
     assert_same_updates(agent(balancer, device), compiled, batches)
+
+
+@pytest.mark.parametrize("balancer", [None, "AlignedMTL"])
+@pytest.mark.parametrize("critic", ["squared", "categorical", "hl_gauss"])
+@pytest.mark.parametrize("path", ["cpu", "a GPU's on the CPU", CUDA])
+def test_a_compiled_update_of_the_modern_agent_is_the_same(
+    path: str, critic: str, balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if path == "a GPU's on the CPU":
+        monkeypatch.setattr(affine, "_on_cpu", lambda tensor: False)
+        monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
+
+    options = dict(MODERN)
+    critics = options.pop("critic_architecture")
+    method = None if balancer is None else available()[balancer]()
+
+    def make() -> SAC:
+        made = SAC(
+            Residual(width=12, depth=1, embedding_width=5),
+            SACConfig(**{**options, "critic": critic}),
+            critic_architecture=critics,
+            critic_balancer=method,
+            actor_balancer=method,
+            device="cuda" if path == "cuda" else "cpu",
+            **SIZES,
+        )
+        made.set_return_statistics(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
+        return made
+
+    compiled = make()
+    with monkeypatch.context() as patch:
+        if path != "cuda":
+            patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+        compiled.compile()
+    assert_same_updates(make(), compiled, batches)
 
 
 @pytest.mark.parametrize("device", [pytest.param("cpu", marks=pytest.mark.slow), CUDA])

@@ -197,6 +197,37 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
         ["--balancer", "collections.OrderedDict"],
         ["a subclass of Balancer, got collections.OrderedDict."],
     ),
+    "one atom": (["--agent.num_atoms", "1"], ["agent.num_atoms must be at least 2", "got 1"]),
+    "support that is empty": (
+        ["--agent.value_min", "1", "--agent.value_max", "1"],
+        ["agent.value_min must be below agent.value_max", "got 1.0 and 1.0"],
+    ),
+    "support that is reversed": (
+        ["--agent.value_min", "2", "--agent.value_max", "-2"],
+        ["agent.value_min must be below agent.value_max", "got 2.0 and -2.0"],
+    ),
+    "support without an end": (["--agent.value_max", ".inf"], ["both finite", "inf"]),
+    "unknown ensemble": (["--agent.ensemble", "median"], ["agent.ensemble must be one of min, mean, got median."]),
+    "unknown critic": (["--agent.critic", "c51"], ["agent.critic must be one of squared, categorical, hl_gauss"]),
+    "negative decay": (["--agent.weight_decay", "-0.1"], ["agent.weight_decay must not be negative, got -0.1."]),
+    "decay that is no number": (["--agent.weight_decay", ".nan"], ["agent.weight_decay", "nan"]),
+    "entropy without a bound": (["--agent.target_entropy=-.inf"], ["agent.target_entropy must be a finite number"]),
+    "returns without a bound": (
+        ["--agent.normalize_returns", "true", "--agent.gamma", "1"],
+        ["agent.normalize_returns needs agent.gamma below 1"],
+    ),
+    "returns scaled to nothing": (
+        ["--agent.normalize_returns", "true", "--agent.value_max", "0"],
+        ["agent.value_max must be a positive number", "got 0"],
+    ),
+    "unknown critic network": (
+        ["--critic_network", "residul"],
+        ["There is no critic_network 'residul': did you mean 'residual'?"],
+    ),
+    "option of another critic network": (
+        ["--critic_network", "residual", "--critic_network.head_width", "8"],
+        ["option of Residual 'head_width'"],
+    ),
     "missing value": (["--total_steps"], ["total_steps"]),
     "stray argument": (["quickly"], ["quickly"]),
     "missing file": (["--config", "nowhere.yaml"], ["nowhere.yaml"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +48,8 @@ class LearnerBenchmark:
         num_tasks: T.
         batch_size: transitions of every task in an update.
         network: the architecture of actor and critics.
+        critic_network: the architecture of the critics, where it is another one; null takes `network`.
+        agent: settings of SAC; gradients are clipped at 1.0 if nothing is given.
         precision: float32 (TF32 on a GPU) or bfloat16, of all but single_file.
         repetitions: how often each variant is timed, in turn with all others.
         updates: updates in one timing; null: enough for a fifth of a second.
@@ -66,6 +68,8 @@ class LearnerBenchmark:
     num_tasks: int = 10
     batch_size: int = 128
     network: Architecture = field(default_factory=Shared)
+    critic_network: Architecture | None = None
+    agent: SACConfig = field(default_factory=SACConfig)
     precision: Precision = "float32"
     repetitions: int = 5
     updates: int | None = None
@@ -188,7 +192,8 @@ def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.
     )
     agent = SAC(
         config.network,
-        SACConfig(max_grad_norm=1.0),
+        replace(config.agent, max_grad_norm=config.agent.max_grad_norm or 1.0),
+        critic_architecture=config.critic_network,
         observation_size=39,
         action_size=4,
         num_tasks=config.num_tasks,
@@ -277,8 +282,8 @@ def _device_name(device: torch.device) -> str:
 
 def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torch.device) -> Table:
     title = (
-        f"{_device_name(device)}: {config.num_tasks} tasks x {config.batch_size} samples, {config.network}, medians of "
-        f"{config.repetitions}"
+        f"{_device_name(device)}: {config.num_tasks} tasks x {config.batch_size} samples, {config.network}, critics "
+        f"{config.critic_network or 'alike'} ({config.agent.critic}), medians of {config.repetitions}"
     )
     columns = (
         "seeds",

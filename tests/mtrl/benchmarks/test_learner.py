@@ -44,3 +44,19 @@ def test_every_variant_is_timed_against_its_floor(tmp_path: Path, capsys: pytest
     printed = capsys.readouterr().out
     assert "of floor" in printed
     assert "TFLOP/s" in printed
+
+
+def test_the_modern_agent_is_timed_with_its_own_critics(tmp_path: Path) -> None:
+    output = tmp_path / "learner.json"
+    arguments = ["--device", "cpu", "--balancer", "plain,AlignedMTL", "--num_tasks", "2", "--batch_size", "4"]
+    arguments += ["--network", "residual", "--network.width", "8", "--network.depth", "1"]
+    arguments += ["--agent.critic", "categorical", "--agent.normalize_returns", "true", "--repetitions", "2"]
+    flops = []
+    for width in (8, 16):
+        critics = ["--critic_network", "residual", "--critic_network.width", str(width)]
+        options = [*arguments, *critics, "--updates", "1", "--output", str(output)]
+        assert main(["benchmark", "learner", *options]) == 0
+        content = json.loads(output.read_text())
+        assert "critic='categorical'" in content["settings"]["agent"]
+        flops.append(content["results"][0]["work"]["flops"])
+    assert flops[1] > 1.5 * flops[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -59,24 +60,32 @@ class Generators:
         return {str(i): g.get_state() for i, g in enumerate(self.generators)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """
-        Raises:
-            ValueError: the state is that of another kind of generator.
-        """
-        for name, own in self.state_dict().items():
-            if state[name].shape != own.shape:
-                raise ValueError(
-                    f"The state of the random numbers cannot go on on {self.device}: it was saved on another kind of "
-                    "device (CPU, GPU with Triton, GPU without) or by another version of the toolkit; go on there, or "
-                    "with that version."
-                )
+        """Goes on where `state_dict` was called; on another kind of device with other numbers, which it decides."""
+        states = [state[str(i)].cpu() for i in range(len(self.state_dict()))]
+        if any(
+            theirs.shape != own.shape for theirs, own in zip(states, self.state_dict().values(), strict=True)
+        ):
+            self._start([_digest(theirs) for theirs in states])
+        elif self._states is not None:
+            self._states.copy_(torch.stack(states))
+        else:
+            for generator, theirs in zip(self.generators, states, strict=True):
+                generator.set_state(theirs)
+
+    def _start(self, keys: Sequence[int]) -> None:
+        """Begins each seed's stream with a key of 64 bits."""
         if self._states is not None:
-            self._states.copy_(torch.stack([state[str(i)] for i in range(len(self._states))]))
-        for i, generator in enumerate(self.generators):
-            generator.set_state(state[str(i)].cpu())
+            self._states.copy_(philox.seeded(keys, self.device))
+        for generator, key in zip(self.generators, keys, strict=False):
+            generator.manual_seed(key >> 1)
 
 
 def _entropy(seed: int, stream: str) -> int:
     """64 bits for a stream of a seed."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(stream.encode())])
     return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def _digest(state: Tensor) -> int:
+    """64 bits for a state of a generator."""
+    return int.from_bytes(hashlib.sha256(state.numpy().tobytes()).digest()[:8], "big")

@@ -303,6 +303,7 @@ class Trainer:
             "agent": self.agent.state_dict(),
             "loop": {
                 "experiment": self.experiment,
+                "device": self.config.device,
                 "best_step": self.best_step,
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
@@ -324,6 +325,12 @@ class Trainer:
         networks = {n: ours[n] for n in ("actor", "critic", "target", "log_alpha")}
         checkpoint.check_fits(path, state["agent"], networks, "agent")
         self.agent.load_state_dict(state["agent"])
+        if loop.get("device", self.config.device) != self.config.device:
+            print(
+                f"The run was trained on {loop['device']} and goes on on {self.config.device}, with other random "
+                "numbers and roundings: this differs from the run that was not moved.",
+                file=sys.stderr,
+            )
         self.env.load_state_dict(state["env"])
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])

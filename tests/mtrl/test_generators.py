@@ -73,10 +73,19 @@ def test_a_cpu_draws_from_generators_of_pytorch() -> None:
 
 
 @pytest.mark.skipif(CPU_COUNTS, reason="in Triton's interpreter a CPU draws as a GPU does")
-def test_a_state_of_another_kind_of_device_is_refused() -> None:
-    generators = Generators([0], "policy")
-    with pytest.raises(ValueError, match="cannot go on on cpu: it was saved on another kind of device"):
-        generators.load_state_dict({"0": philox.seeded([3], torch.device("cpu"))[0]})
+def test_a_state_of_another_kind_of_device_goes_on_with_other_numbers() -> None:
+    """The state decides them, so that seeds and moments do not draw the same."""
+
+    def draw(key: int, count: int) -> torch.Tensor:
+        state = philox.seeded([key, key + 1], torch.device("cpu"))
+        state[:, 1] = count
+        generators = Generators([0, 0], "policy")
+        generators.load_state_dict(dict(zip("01", state, strict=True)))
+        return generators.randn(3)
+
+    torch.testing.assert_close(draw(3, 5), draw(3, 5), rtol=0, atol=0)
+    drawn = torch.cat([draw(3, 5), draw(3, 6), draw(8, 5)]).flatten()
+    assert len(drawn.unique()) == len(drawn)
 
 
 @needs_cuda

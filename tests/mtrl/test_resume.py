@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Fault
@@ -450,3 +452,48 @@ def test_metrics_up_to_the_checkpoint_are_kept_as_they_are(
     assert cli("train", "--resume", run).code == 0
     kept = [line for line in before if line["step"] <= 24]
     assert read_metrics(run)[: len(kept)] == kept
+
+
+# ------------------------------------------------------------------------------------------------ another device
+
+
+def as_of_a_gpu(run: Path) -> None:
+    """The run as a GPU would have left it: its generators have the states of `mtrl.philox`."""
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
+    path = checkpoint.find(run / "checkpoints", "last")
+    manifest = checkpoint.read_manifest(path)
+    manifest["values"]["loop"]["device"] = "cuda"
+    for file in path.glob("*.safetensors"):
+        tensors = load_file(file)
+        for name, tensor in tensors.items():
+            if tensor.dtype == torch.uint8:
+                tensors[name] = torch.tensor([len(name), 40, 0])
+        save_file(tensors, file)
+        manifest["files"][file.name] = checkpoint._checksum(file)
+    (path / "manifest.json").write_text(checkpoint.seal(manifest))
+
+
+def test_a_run_of_a_gpu_goes_on_on_a_cpu(finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice that is given works, and what it costs is said."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    as_of_a_gpu(finished)
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), "use --device cpu")
+    result = cli("train", "--resume", finished, "--total_steps", 60, "--device", "cpu")
+    assert result.code == 0, result.err
+    assert "was trained on cuda and goes on on cpu" in result.err
+    assert checkpoint.steps(finished / "checkpoints")[-1] == 60
+    assert [line["step"] for line in read_metrics(finished)][-1] == 60
+    assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
+    assert "device: cuda" in (finished / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:0", "", "null", "cuda"])
+def test_devices_that_are_not_there(
+    finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    as_of_a_gpu(finished)
+    before = fingerprint(finished)
+    assert_refused(cli("train", "--resume", finished, f"--device={device}"), "cpu")
+    assert fingerprint(finished) == before

@@ -43,7 +43,7 @@ def test_train_is_the_command(train: Train, tmp_path: Path, fake: Any) -> None:
     assert_same_state(read_state(second), expected)
     third = mtrl.train(
         {
-            "network": {"class_path": "agents.networks.Shared", "init_args": {"width": 8}},
+            "network": {"class_path": "shared", "init_args": {"width": 8}},
             "evaluation": {"episodes": 1},
         },
         **{k: v for k, v in options.items() if not k.startswith("network")},

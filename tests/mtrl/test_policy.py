@@ -127,6 +127,17 @@ def test_what_it_refuses(
         policy(change(observation), task)
 
 
+def test_a_network_of_the_users_own_that_is_imported(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_network.py").write_text(
+        "from agents.networks import Shared\n\nclass Mine(Shared): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = train("run", network="users_network.Mine", network__head_width=None)
+    assert type(mtrl.load_policy(run).network.actor.network).__name__ == "SharedNetwork"
+
+
 def test_what_loading_refuses(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run directory: it has no config"):
         mtrl.load_policy(tmp_path)

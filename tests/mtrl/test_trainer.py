@@ -239,6 +239,8 @@ def test_evaluation_leaves_training_alone(train: Train) -> None:
     states = [read_state(run) for run in (often, never)]
     for state in states:
         del state["values"]["loop"]["best_success"], state["values"]["loop"]["best_step"]
+    intervals = [state["values"]["loop"]["experiment"].pop("evaluation.interval") for state in states]
+    assert intervals == [4, 40]
     assert_same_state(*states)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from mtrl.terminal import message
 
 FORMAT = 2  # of 1, parameters were in another order
 KEPT = 2  # newest checkpoints, besides the best
+_EVERY = re.compile(r"every:([1-9]\d*)")
 _STEP = re.compile(r"step_(\d{10})")
 
 
@@ -268,10 +269,38 @@ def best_step(directory: Path) -> int | None:
     return best
 
 
-def prune(directory: Path, keep: Collection[int | None] = ()) -> None:
-    """Deletes all checkpoints but the newest two, the best and those to be kept besides, and what a killed process left
-    half-written."""
-    keep = {*steps(directory)[-KEPT:], best_step(directory), *keep}
+def check_rule(rule: int | str) -> None:
+    """
+    Raises:
+        ValueError: it is no rule of `prune`.
+    """
+    if rule != "all" and not (isinstance(rule, str) and _EVERY.fullmatch(rule)):
+        if isinstance(rule, int) and not isinstance(rule, bool) and rule >= KEPT:
+            return
+        raise ValueError(
+            f"checkpoint.keep must be all, a number of the newest ones from {KEPT} on, or every:STEPS, got {rule!r}."
+        )
+
+
+def kept_by(rule: int | str, steps: Sequence[int]) -> set[int]:
+    """The steps, of ascending ones, that a rule keeps: all, the newest so many, or the first from each multiple on."""
+    if rule == "all":
+        return set(steps)
+    if isinstance(rule, int):
+        return set(steps[-rule:])
+    match = _EVERY.fullmatch(rule)
+    assert match is not None
+    first: dict[int, int] = {}
+    for step in steps:
+        first.setdefault(step // int(match[1]), step)
+    first.pop(0, None)
+    return set(first.values())
+
+
+def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:
+    """Deletes all checkpoints but the newest two, the best, those of a rule (see `kept_by`) and those to be kept
+    besides, and what a killed process left half-written."""
+    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), best_step(directory), *keep}
     for step in steps(directory):
         if step not in keep:
             shutil.rmtree(directory / f"step_{step:010d}")

@@ -17,9 +17,11 @@ class CheckpointWriter:
     Args:
         directory: of the checkpoints.
         background: whether `save` only copies the state, on its device, and a thread writes the copy.
+        rule: which are kept besides the newest two and the best, see `checkpoint.kept_by`.
     """
 
-    def __init__(self, directory: Path, *, background: bool) -> None:
+    def __init__(self, directory: Path, *, background: bool, rule: int | str = checkpoint.KEPT) -> None:
+        self._rule = rule
         self._directory = directory
         self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
         self._writing: Future[None] | None = None
@@ -45,7 +47,7 @@ class CheckpointWriter:
         self._newest = step
         if self._thread is None:
             checkpoint.save(self._directory, step, state, best)
-            checkpoint.prune(self._directory, keep)
+            checkpoint.prune(self._directory, keep, self._rule)
             return
         snapshot = checkpoint.snapshot(state)
         self._writing = self._thread.submit(self._write, step, snapshot, best, keep, HostCopier())
@@ -60,7 +62,7 @@ class CheckpointWriter:
     ) -> None:
         snapshot.move(copier)
         checkpoint.write(self._directory, step, snapshot, best)
-        checkpoint.prune(self._directory, keep)
+        checkpoint.prune(self._directory, keep, self._rule)
 
     def check(self) -> None:
         """Raises what a write that is over raised."""

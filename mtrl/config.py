@@ -17,6 +17,7 @@ from agents.networks import Architecture, MultiHead
 from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.cores import available_cores, default_workers
+from mtrl import checkpoint
 from mtrl.balancers import AlignedMTL, Balancer
 
 Seeds = list[int]
@@ -65,10 +66,13 @@ class CheckpointConfig:
     Args:
         interval: environment steps per task between checkpoints; null means at each evaluation.
         replay: also store the replay, which exact resumption needs and which is by far the largest part.
+        keep: which checkpoints are kept besides the newest two and the best: all, a number of the newest ones, or
+            every:STEPS (the first one from each multiple of these steps on).
     """
 
     interval: int | None = None
     replay: bool = True
+    keep: int | str = checkpoint.KEPT
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,7 @@ class TrainConfig:
         return get_protocol(self.protocol)
 
     def _check(self) -> None:
+        checkpoint.check_rule(self.checkpoint.keep)
         positive = {
             "total_steps": self.total_steps,
             "batch_size": self.batch_size,

@@ -111,7 +111,9 @@ class Trainer:
             if self.overlap
             else ForegroundEvaluator(config, self.agent, self._interrupt_evaluation)
         )
-        self.writer = CheckpointWriter(run_dir / "checkpoints", background=self.overlap)
+        self.writer = CheckpointWriter(
+            run_dir / "checkpoints", background=self.overlap, rule=config.checkpoint.keep
+        )
 
     def run(self) -> None:
         """Trains to the end.

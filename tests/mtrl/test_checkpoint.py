@@ -236,3 +236,23 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 20, STATE)
     assert equal(checkpoint.load(checkpoint.find(tmp_path, "last")), STATE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (2, [60, 70]),
+        (4, [40, 50, 60, 70]),
+        (99, [0, 10, 20, 30, 40, 50, 60, 70]),
+        ("all", [0, 10, 20, 30, 40, 50, 60, 70]),
+        ("every:20", [20, 40, 60, 70]),
+        ("every:25", [30, 50, 60, 70]),
+        ("every:1", [10, 20, 30, 40, 50, 60, 70]),
+        ("every:1000", [60, 70]),
+    ],
+)
+def test_a_rule_keeps_more_whenever_it_is_asked(tmp_path: Path, rule: int | str, expected: list[int]) -> None:
+    for step in range(0, 80, 10):
+        checkpoint.save(tmp_path, step, {"x": {"a": 1}})
+        checkpoint.prune(tmp_path, rule=rule)
+    assert checkpoint.steps(tmp_path) == expected

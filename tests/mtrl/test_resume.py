@@ -497,3 +497,22 @@ def test_devices_that_are_not_there(
     before = fingerprint(finished)
     assert_refused(cli("train", "--resume", finished, f"--device={device}"), "cpu")
     assert fingerprint(finished) == before
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps"), [("all", [0, 8, 16, 24, 32, 40]), ("3", [24, 32, 40]), ("every:20", [20, 32, 40])]
+)
+def test_kept_checkpoints(train: Train, cli: Cli, rule: str, steps: list[int]) -> None:
+    run = train("run", checkpoint__interval=8, checkpoint__keep=rule)
+    best = checkpoint.best_step(run / "checkpoints")
+    assert set(checkpoint.steps(run / "checkpoints")) == {*steps, best}
+    assert cli("evaluate", run, "--engine", "reference", "--episodes", 1, "--checkpoint", steps[0]).code == 0
+
+
+@pytest.mark.parametrize(
+    "rule", ["1", "0", "-3", "every:0", "every:", "every:x", "some", "2.5", "null", "true", ""]
+)
+def test_bad_rules_of_what_is_kept(fake: object, cli: Cli, tmp_path: Path, rule: str) -> None:
+    result = cli(*train_arguments(tmp_path / "run", checkpoint__keep=rule))
+    assert_refused(result, "checkpoint.keep must")
+    assert list(tmp_path.iterdir()) == []

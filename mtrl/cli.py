@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], int]]) -> int:
-    from mtrl.names import unknown
+    from mtrl.catalogue import unknown
 
     overview = {name: (run.__doc__ or "").strip().splitlines()[0] for name, run in commands.items()}
     if not arguments or arguments[0] in ("-h", "--help"):

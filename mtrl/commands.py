@@ -1,4 +1,4 @@
-"""What each command does with its arguments."""
+"""What each command does with its arguments; each imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -7,24 +7,13 @@ from typing import Any
 
 import yaml
 
-from envs.benchmarks import BENCHMARKS, PROTOCOLS
-from mtrl import names, toy
-from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, logging
-from mtrl.parsing import (
-    dump,
-    load_config,
-    parse,
-    parse_dataclass,
-    parse_resume,
-    train_config,
-    train_parser,
-)
-from mtrl.reporting.command import report_command
-from mtrl.run import resume, train
+from mtrl import catalogue
 
 
 def train_command(arguments: list[str]) -> int:
     """Train a multi-task agent, or go on with a run."""
+    from mtrl.parsing import dump, load_config, parse, parse_resume, train_config, train_parser
+    from mtrl.run import resume, train
     from mtrl.sweep.devices import is_on_devices, resume_on_devices, train_on_devices
 
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
@@ -81,8 +70,18 @@ def sweep_command(arguments: list[str]) -> int:
     return command(arguments)
 
 
+def report_command(arguments: list[str]) -> int:
+    """Compare runs: tables and figures of success over seeds."""
+    from mtrl.reporting.command import command
+
+    return command(arguments)
+
+
 def toy_command(arguments: list[str]) -> int:
     """Run balancers on the synthetic two-task problem."""
+    from mtrl import toy
+    from mtrl.parsing import parse_dataclass
+
     toy.main(
         parse_dataclass("toy", "Run balancers on the synthetic two-task problem.", toy.ToyConfig, arguments)
     )
@@ -91,6 +90,9 @@ def toy_command(arguments: list[str]) -> int:
 
 def benchmark_command(arguments: list[str]) -> int:
     """Measure speed: of the learner, the balancers, the environments, evaluations, logging or checkpoints."""
+    from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, logging
+    from mtrl.parsing import parse_dataclass
+
     kinds: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
         "learner": (learner.LearnerBenchmark, learner.main),
         "env": (env.EnvBenchmark, env.main),
@@ -105,7 +107,7 @@ def benchmark_command(arguments: list[str]) -> int:
         )
         return 0 if arguments else 2
     if arguments[0] not in kinds:
-        raise names.unknown("benchmark command", arguments[0], kinds)
+        raise catalogue.unknown("benchmark command", arguments[0], kinds)
     config_class, run = kinds[arguments[0]]
     description = (config_class.__doc__ or "").split("\n")[0]
     run(parse_dataclass(f"benchmark {arguments[0]}", description, config_class, arguments[1:]))
@@ -114,9 +116,11 @@ def benchmark_command(arguments: list[str]) -> int:
 
 def list_command(arguments: list[str]) -> int:
     """List networks, balancers, benchmarks or protocols."""
+    from envs.benchmarks import BENCHMARKS, PROTOCOLS
+
     kinds: dict[str, Callable[[], dict[str, str]]] = {
-        "networks": lambda: {n: _summary(c) for n, c in names.networks().items()},
-        "balancers": lambda: {n: _summary(c) for n, c in names.balancers().items()},
+        "networks": catalogue.networks,
+        "balancers": catalogue.balancers,
         "benchmarks": lambda: (
             {n: ", ".join(b.tasks) for n, b in BENCHMARKS.items()}
             | {"MT1:<task>": "any one task of MT50", "<task>,<task>,...": "any tasks of MT50, in any order"}
@@ -131,16 +135,10 @@ def list_command(arguments: list[str]) -> int:
             f"mtrl list takes one of {', '.join(kinds)}; got {' '.join(arguments) or 'nothing'}."
         )
     if arguments[0] not in kinds:
-        raise names.unknown("list", arguments[0], kinds)
+        raise catalogue.unknown("list", arguments[0], kinds)
     for name, summary in kinds[arguments[0]]().items():
         print(f"{name}: {summary}")
     return 0
-
-
-def _summary(cls: type) -> str:
-    """First sentence of a class's docstring."""
-    paragraph = (cls.__doc__ or "").strip().split("\n\n")[0]
-    return " ".join(paragraph.split())
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -5,13 +5,12 @@ What a command line names may be the user's own; what a file names must be allow
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import itertools
 import json
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +20,7 @@ import agents.networks
 import mtrl.balancers
 from agents.networks import Architecture
 from mtrl.balancers import Balancer
+from mtrl.catalogue import snake_case, unknown
 from mtrl.imports import import_class, is_toolkits
 
 CLASS_OPTIONS: dict[str, type] = {
@@ -39,7 +39,7 @@ def networks() -> dict[str, type[Architecture]]:
         for value in vars(module).values():
             declared = isinstance(value, type) and value.__module__ == module.__name__
             if declared and issubclass(value, Architecture) and not inspect.isabstract(value):
-                found[_snake_case(value.__name__)] = value
+                found[snake_case(value.__name__)] = value
     return dict(sorted(found.items()))
 
 
@@ -151,14 +151,6 @@ def get_object(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
-    """The error for a name that is not one of `valid`."""
-    names = list(valid)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of {', '.join(names)}."
-    return ValueError(f"There is no {kind} {name!r}: {hint}")
-
-
 def _expand_argument(kind: str, value: str) -> str:
     if value.lower() in ("null", "none"):
         return "null"
@@ -173,7 +165,3 @@ def _expand_argument(kind: str, value: str) -> str:
 
 def _key(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

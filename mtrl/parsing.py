@@ -19,6 +19,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
     set_parsing_settings,
 )
 
+from mtrl.catalogue import unknown
 from mtrl.config import Device, TrainConfig
 from mtrl.files import read_mapping
 from mtrl.imports import TOOLKIT, allow_import
@@ -28,7 +29,6 @@ from mtrl.names import (
     expand_names,
     get_object,
     replace_classes,
-    unknown,
 )
 
 C = TypeVar("C")

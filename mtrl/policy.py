@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from agents.networks.base import Architecture
 from agents.sac import SAC, SACConfig
 from agents.task_policy import TaskPolicy
+from mtrl.catalogue import unknown
 from mtrl.checkpoint import find, load, read_manifest
 from mtrl.experiment import check_run
 from mtrl.imports import import_class
@@ -120,8 +121,6 @@ class Policy(nn.Module):
             for name in (task, f"{task}-v3"):
                 if name in self.tasks:
                     return self.tasks.index(name)
-            from mtrl.names import unknown  # it knows all balancers, and takes longer than the policy
-
             raise unknown("task", task, self.tasks)
         if (
             isinstance(task, bool)

@@ -16,7 +16,7 @@ from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
 
 
-def report_command(arguments: list[str]) -> int:
+def command(arguments: list[str]) -> int:
     """Compare runs: success over seeds with intervals, tables and figures."""
     parser = make_parser(
         "report", "Compare runs, grouped by everything but the seed: success over seeds with intervals."

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from mtrl.catalogue import unknown
 from mtrl.config import check_null
 from mtrl.files import read_mapping
-from mtrl.names import unknown
 from mtrl.parsing import make_parser, parse
 
 Grid = dict[str, list[Any]]

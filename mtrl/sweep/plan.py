@@ -17,9 +17,10 @@ from jsonargparse import ArgumentParser
 
 from agents.sac import SACConfig
 from envs.cores import default_workers
+from mtrl.catalogue import unknown
 from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
 from mtrl.experiment import Role, experiment, role
-from mtrl.names import CLASS_OPTIONS, expand_names, unknown
+from mtrl.names import CLASS_OPTIONS, expand_names
 from mtrl.parsing import dump, parse, read_config, train_config, train_parser
 from mtrl.sweep.config import Grid, SweepConfig
 

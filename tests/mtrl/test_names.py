@@ -4,7 +4,8 @@ import pytest
 
 from agents.networks import Architecture, MultiHead
 from mtrl.balancers import AlignedMTL, Balancer
-from mtrl.names import balancers, expand_arguments, expand_names, get_object, import_path, networks, unknown
+from mtrl.catalogue import unknown
+from mtrl.names import balancers, expand_arguments, expand_names, get_object, import_path, networks
 
 ALIGNED = f"{AlignedMTL.__module__}.AlignedMTL"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -52,7 +53,6 @@ def arguments(
     worlds_per_task: int = 1,
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
-    spin: bool = True,
     staggered: bool = False,
 ) -> dict[str, Any]:
     """What `make` gives to `VectorEnv`: another process can make the same one of it.
@@ -66,6 +66,7 @@ def arguments(
     """
     if engine not in _ENGINES:
         raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(_ENGINES)}.")
+    module, name = _ENGINES[engine].split(":")
     benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     if engine == "batched":
         for task in benchmark.tasks:
@@ -74,11 +75,10 @@ def arguments(
         "benchmark": benchmark,
         "protocol": get_protocol(protocol) if isinstance(protocol, str) else protocol,
         "seeds": seeds,
-        "engine": _ENGINES[engine],
+        "engine": getattr(importlib.import_module(module), name),
         "worlds_per_task": worlds_per_task,
         "goal_order": goal_order,
         "num_workers": num_workers,
-        "spin": spin,
         "staggered": staggered,
     }
 

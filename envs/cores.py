@@ -1,12 +1,9 @@
 """Which processor cores there are to use, and who uses them."""
 
-import contextlib
 import math
 import os
-from collections.abc import Collection
 from pathlib import Path
 
-_MANY = 9
 _LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container, by Linux's control groups, version 2
 
 
@@ -23,18 +20,6 @@ def available_cores() -> int:
     except (OSError, ValueError):  # there is none, or it is "max"
         return cores
     return min(cores, math.ceil(microseconds / period))
-
-
-def default_workers(cores: int) -> int:
-    """A process for each core; of many cores one is left to the process that waits for the others, which need not sleep
-    then: on sixteen that made steps quicker by a seventh, while the core is a sixteenth."""
-    return cores - 1 if cores >= _MANY else cores
-
-
-def pin(thread: int, cores: Collection[int]) -> None:
-    """Keeps a thread, or a process of one, on these cores, unless it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.sched_setaffinity(thread, cores)
 
 
 def yield_to_others() -> None:

@@ -1,31 +1,62 @@
-"""LLVM's language to machine code."""
+"""Functions in LLVM's intermediate representation, compiled for this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import llvmlite.binding as llvm
+from llvmlite import ir
+
+BOOL, BYTE, INT32, INT = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+DOUBLE, POINTER, VOID = ir.DoubleType(), ir.PointerType(), ir.VoidType()
 
 
-def compile_code(code: str) -> llvm.ExecutionEngine:
-    """Compiles a module; its functions may be called as long as the engine is there.
+class Code:
+    """A module of functions; those that it does not define are taken from the libraries that the process has loaded."""
 
-    Raises:
-        RuntimeError: it is not a correct module.
-    """
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    llvm.initialize_native_asmparser()
-    features = llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=1
-    )
-    module = llvm.parse_assembly(code)
-    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
-    builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, target)
-    engine.finalize_object()
-    return engine
+    def __init__(self) -> None:
+        self.module = ir.Module()
+
+    def declare(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.Function:
+        """A function of a library, or of this module, by its name."""
+        if name in self.module.globals:
+            return self.module.globals[name]
+        return ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+    def define(self, name: str, result: ir.Type, arguments: Sequence[ir.Type]) -> ir.IRBuilder:
+        """A builder at the beginning of a new function."""
+        return ir.IRBuilder(self.declare(name, result, arguments).append_basic_block("entry"))
+
+    def compile(self) -> Callable[[str], int]:
+        """Machine code: gives the addresses of the functions by name, which stay valid as long as it exists itself."""
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
+        target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=1
+        )
+        module = llvm.parse_assembly(str(self.module))
+        builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
+        builder.getModulePassManager().run(module, builder)
+        engine = llvm.create_mcjit_compiler(module, target)
+        engine.finalize_object()
+        address: Callable[[str], int] = engine.get_function_address
+        return address
 
 
-def pointer(address: int) -> str:
-    """An address in LLVM's language."""
-    return f"inttoptr (i64 {address} to ptr)"
+def field(builder: ir.IRBuilder, pointer: ir.Value, index: int | ir.Value, kind: ir.Type = INT) -> ir.Value:
+    """The address of an element of an array."""
+    return builder.gep(pointer, [index if isinstance(index, ir.Value) else INT(index)], source_etype=kind)
+
+
+def load(builder: ir.IRBuilder, pointer: ir.Value, index: int | ir.Value, kind: ir.Type = INT) -> ir.Value:
+    """An element of an array."""
+    return builder.load(field(builder, pointer, index, kind), typ=kind)
+
+
+def function_at(
+    builder: ir.IRBuilder, pointer: ir.Value, index: int | ir.Value, arguments: Sequence[ir.Type]
+) -> ir.Value:
+    """An element of an array of functions that give nothing."""
+    kind = ir.FunctionType(VOID, arguments).as_pointer()
+    return builder.load(field(builder, pointer, index, POINTER), typ=kind)

@@ -91,11 +91,7 @@ def live(descriptor: int, life: Callable[[Channel], None]) -> None:
 
     What goes wrong is sent as a traceback: a reply is whether it went well, and the result or that text.
     """
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # sent to all processes of a job; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all of a job; the parent decides
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(descriptor)
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):

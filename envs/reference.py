@@ -1,13 +1,18 @@
-"""The reference engine: Meta-World's own environments, unchanged. Slow, and the truth for every other
-engine."""
+"""The reference engine: Meta-World's own environments, unchanged. Slow, and the truth for every other engine."""
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.types import Task
 from numpy.typing import NDArray
@@ -15,106 +20,141 @@ from numpy.typing import NDArray
 from envs.benchmarks import Protocol
 from envs.divergence import diverged, keep_no_log
 from envs.goals import RESET_SPACES
-from envs.worlds import ACTION_SIZE, GOAL_SIZE, Buffers, Fault, World
+from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Transitions, World
+
+_MAX_STEPS = 500  # Meta-World's own horizon
 
 
-class ReferenceWorld:
+class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
     """One of Meta-World's environments, with the goal and the actions since its last reset.
 
-    A reset depends on nothing but the goal, so goal and actions restore the environment exactly, by
-    playing them.
+    Args:
+        position: which of the goals that `reset` is given is its own.
+
+    Attributes:
+        observation: the last one [39].
     """
 
-    def __init__(self, task: str, reward_version: str) -> None:
-        self.task = task
-        self.environment: Any = ALL_V3_ENVIRONMENTS[task](reward_function_version=reward_version)
-        self.goal = np.zeros(GOAL_SIZE)
-        self.actions: list[NDArray[np.float64]] = []
+    observation_space = Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float64)
+    action_space = Box(-1.0, 1.0, (ACTION_SIZE,), np.float64)
 
-    def reset(self, goal: NDArray[np.float64]) -> NDArray[np.float64]:
-        self.goal = goal.copy()
-        self.actions = []
-        size = len(RESET_SPACES[self.task].low)
+    def __init__(self, task: str, reward_version: str, position: int = 0) -> None:
+        self.task, self.reward_version, self.position = task, reward_version, position
+        self.observation = np.zeros(OBSERVATION_SIZE)
+        self._goal = np.zeros(GOAL_SIZE)
+        self._actions: list[NDArray[np.float64]] = []
+
+    @cached_property
+    def environment(self) -> Any:
+        """Meta-World's environment, which takes long to make."""
+        keep_no_log()
+        return ALL_V3_ENVIRONMENTS[self.task](reward_function_version=self.reward_version)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """A new episode at its own of `options["goals"]` [n, 6] (a goal of three numbers is padded), or the one that
+        its own of `options["states"]` was taken from, with the actions since."""
+        assert options is not None
+        played = np.empty((0, ACTION_SIZE))
+        if "states" in options:
+            count, self._goal, actions = np.split(options["states"][self.position], [1, 1 + GOAL_SIZE])
+            played = actions.reshape(-1, ACTION_SIZE)[: int(count[0])]
+        else:
+            self._goal = np.array(options["goals"][self.position], dtype=np.float64)
+        self._actions = []
         description = {
-            "rand_vec": goal[:size].copy(),
+            "rand_vec": self._goal[: len(RESET_SPACES[self.task].low)].copy(),
             "env_cls": type(self.environment),
             "partially_observable": False,
         }
         self.environment.set_task(Task(self.task, pickle.dumps(description)))
-        observation, _ = self.environment.reset()
-        return np.asarray(observation, dtype=np.float64)
+        self.observation = np.asarray(self.environment.reset()[0], dtype=np.float64)
+        for action in played:
+            self.step(action)
+        return self.observation, {}
 
-    def step(self, action: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, bool]:
-        """Observation, reward and success.
+    def step(
+        self, action: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """One step; `info` has "success", and "fault" if something went wrong: then the observation is the last one."""
+        action = np.array(action, dtype=np.float64)
+        self._actions.append(action)
+        try:
+            observation, reward, _, _, info = self.environment.step(action.copy())
+            if diverged(self.environment.data):
+                raise FloatingPointError("the simulation diverged")
+            if not (np.isfinite(observation).all() and np.isfinite(reward)):
+                raise FloatingPointError("the observation or the reward is not finite")
+        except Exception as error:  # whatever Meta-World raises, the other worlds go on
+            return self.observation, 0.0, False, False, {"success": False, "fault": str(error)}
+        self.observation = np.asarray(observation, dtype=np.float64)
+        return self.observation, float(reward), False, False, {"success": bool(info["success"])}
 
-        Raises:
-            FloatingPointError: the simulation diverged, or an observation or reward is not finite.
-        """
-        action = action.copy()
-        self.actions.append(action)
-        observation, reward, _, _, info = self.environment.step(action)
-        if diverged(self.environment.data):
-            raise FloatingPointError("the simulation diverged")
-        if not (np.isfinite(observation).all() and np.isfinite(reward)):
-            raise FloatingPointError("the observation or the reward is not finite")
-        return observation, float(reward), bool(info["success"])
+    def get_state(self) -> NDArray[np.float64]:
+        """The number of actions, the goal, the actions, padded: a reset depends on nothing but the goal."""
+        state = np.zeros(1 + GOAL_SIZE + _MAX_STEPS * ACTION_SIZE)
+        state[0], state[1 : 1 + GOAL_SIZE] = len(self._actions), self._goal
+        actions = np.ravel(self._actions)
+        state[1 + GOAL_SIZE : 1 + GOAL_SIZE + actions.size] = actions
+        return state
 
 
 class ReferenceEngine:
-    """Some of the worlds, one Meta-World environment each (see `envs.worlds.Engine`)."""
+    """All worlds (see `envs.worlds.Engine`), each in a process, or all in this one if `num_workers` is 0."""
 
-    portable, compiled = False, None
+    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
+        makers = [
+            partial(_make, os.getpid(), world.task, protocol.reward_version, world.position)
+            for world in worlds
+        ]
+        self._env: AsyncVectorEnv | SyncVectorEnv = (
+            # A fork would take the locks of other threads with it.
+            AsyncVectorEnv(makers, context="forkserver", autoreset_mode=AutoresetMode.DISABLED)
+            if num_workers
+            else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+        )
 
-    def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
-        keep_no_log()
-        self.buffers = buffers
-        self.horizon = protocol.horizon
-        self.worlds = {
-            world.position: ReferenceWorld(world.task, protocol.reward_version) for world in worlds
-        }
+    def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
+        mask = np.zeros(self._env.num_envs, dtype=np.bool_)
+        mask[positions] = True
+        options = {"reset_mask": mask, "goals": dict(zip(positions.tolist(), goals, strict=True))}
+        observations: NDArray[np.float64] = self._call("reset", options=options)[0]
+        return observations[positions]
 
-    def reset(self, positions: Sequence[int]) -> list[Fault]:
-        for position in positions:
-            self.buffers.observations[position] = self.worlds[position].reset(self.buffers.goals[position])
-        return []
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        observations, rewards, _, _, infos = self._call("step", actions)
+        faults = {i: infos["fault"][i] for i in np.flatnonzero(infos.get("_fault", [])).tolist()}
+        return Transitions(observations, rewards, np.array(infos["success"], np.bool_), faults)
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        buffers, faults = self.buffers, []
-        for position in positions:
-            world = self.worlds[position]
-            try:
-                observation, reward, success = world.step(buffers.actions[position])
-            except Exception as error:  # whatever Meta-World raises, the other worlds go on
-                faults.append(Fault(position, f"{error}"))
-                observation, reward, success = buffers.observations[position].copy(), 0.0, False
-            invalid = bool(faults) and faults[-1].position == position
-            if invalid or buffers.cut[position]:
-                buffers.final_observations[position] = observation
-                observation = world.reset(buffers.goals[position])
-            buffers.observations[position] = observation
-            buffers.rewards[position], buffers.successes[position] = reward, success
-            buffers.invalid[position] = invalid
-        return faults
+    def get_state(self) -> NDArray[np.float64]:
+        return np.stack(self._call("call", "get_state"))
 
-    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-        """A vector per world: the number of actions, the goal, the actions (padded to the horizon)."""
-        state = {}
-        for position in positions:
-            world = self.worlds[position]
-            row = state[position] = np.zeros(1 + GOAL_SIZE + self.horizon * ACTION_SIZE)
-            row[0] = len(world.actions)
-            row[1 : 1 + GOAL_SIZE] = world.goal
-            if world.actions:
-                actions = np.concatenate(world.actions)
-                row[1 + GOAL_SIZE : 1 + GOAL_SIZE + actions.size] = actions
-        return state
+    def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
+        self._call("reset", options={"states": state})
 
-    def set_state(self, state: dict[int, NDArray[np.float64]]) -> None:
-        for position, row in state.items():
-            count = int(row[0])
-            actions = row[1 + GOAL_SIZE :].reshape(-1, ACTION_SIZE)[:count]
-            world = self.worlds[position]
-            observation = world.reset(row[1 : 1 + GOAL_SIZE])
-            for action in actions:
-                observation = world.step(action)[0]
-            self.buffers.observations[position] = observation
+    def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return getattr(self._env, name)(*arguments, **options)
+        except (EOFError, ConnectionError):
+            raise RuntimeError(
+                "A process of the reference engine died: resume from the last checkpoint."
+            ) from None
+
+    def close(self) -> None:
+        if isinstance(self._env, AsyncVectorEnv):
+            for process in self._env.processes:  # also those that are at something, or do not answer
+                process.kill()
+                process.join()
+            self._env.closed = True
+
+
+def _make(parent: int, task: str, reward_version: str, position: int) -> ReferenceEnv:
+    if os.getpid() != parent:
+        for number in (
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # sent to all of a job; the parent decides
+            signal.signal(number, signal.SIG_IGN)
+    return ReferenceEnv(task, reward_version, position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -14,10 +14,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from envs.benchmarks import Benchmark, Protocol
-from envs.cores import available_cores, default_workers
+from envs.cores import available_cores
 from envs.goals import benchmark_goals
-from envs.pool import Outcome, Pool
-from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, World
+from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Engine, World
 
 GoalOrder = Literal["random", "sequential"]
 _MAX_HORIZON = 500
@@ -33,21 +32,19 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
 
     - "success" [N]: whether the step just made solves the task;
     - "final_obs" [N, 39], where "_final_obs" [N]: the observation that the ended episode closed with;
-    - "invalid" [N]: the world had a fault (its process died or hung, its simulation diverged, NaN) and was
-      reset; the transition must not be learned from. `faults()` says what happened.
+    - "invalid" [N]: the world had a fault (its simulation diverged, NaN) and was reset; the transition must not be
+      learned from. `faults()` says what happened.
 
     What world w of a task sees depends on nothing but the seed, the task and w.
 
     Args:
         seeds: one per trained agent; they decide the goals, and which one comes when.
-        engine: the engine's class, "module:Class".
+        engine: the engine's class.
         worlds_per_task: W.
         goal_order: "random" draws a goal at each reset; "sequential" takes goal (k·W + w) mod num_goals at
             reset k of world w, so that the W worlds of a task go through all goals in order.
-        num_workers: processes to spread the worlds over (default: as `default_workers` says); 0 uses this one.
-        timeout: seconds after which a worker process that does not answer is replaced.
-        spin: whether processes may keep a core of their own busy for some milliseconds while they wait for each other,
-            which makes steps quicker, or soon leave it to others.
+        num_workers: threads that simulate, the calling one among them (default: one per core). The reference engine has
+            a process per world; 0 simulates in this one.
         staggered: world w begins its first episode with w·horizon/W steps as already made, so that the episodes of a
             task end at different times, evenly spread. Later episodes have their full length.
 
@@ -62,12 +59,10 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         benchmark: Benchmark,
         protocol: Protocol,
         seeds: Sequence[int],
-        engine: str,
+        engine: type[Engine],
         worlds_per_task: int = 1,
         goal_order: GoalOrder = "random",
         num_workers: int | None = None,
-        timeout: float = 60.0,
-        spin: bool = True,
         staggered: bool = False,
     ) -> None:
         _check(len(seeds) > 0, "At least one seed is expected, but none was given.")
@@ -105,17 +100,12 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         index = np.tile(np.arange(worlds_per_task), self.num_envs // worlds_per_task)
         self._first_elapsed = index * protocol.horizon // worlds_per_task * staggered
+        self._observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
         self._faults: list[str] = []
         self._started = False
         self._seed(self.initial_seed)
-        self._pool = Pool(
-            engine,
-            self._worlds,
-            protocol,
-            default_workers(available_cores()) if num_workers is None else num_workers,
-            timeout,
-            num_goals=self.layout[0] * self.layout[1] * protocol.num_goals,
-            spin=spin,
+        self._engine = engine(
+            self._worlds, protocol, available_cores() if num_workers is None else num_workers
         )
 
     # ---------------------------------------------------------------- episodes
@@ -146,7 +136,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             _check(self._started or bool(mask.all()), "The first reset is expected to be one of all worlds.")
         self._reset(np.flatnonzero(mask))
         self._started = True
-        return self._pool.buffers.observations.copy(), {}
+        return self._observations.copy(), {}
 
     def step(
         self, actions: ArrayLike
@@ -163,24 +153,17 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
                 f"Actions of shape ({self.num_envs}, {ACTION_SIZE}) are expected, but they have {actions.shape}."
             )
         _check(bool(np.isfinite(actions).all()), "Finite actions are expected, but some are NaN or infinite.")
-        buffers = self._pool.buffers
-        actions.clip(-1.0, 1.0, out=buffers.actions)
+        observations, rewards, successes, faults = self._engine.step(actions.clip(-1.0, 1.0))
         self._elapsed += 1
-        np.greater_equal(self._elapsed, self.protocol.horizon, out=buffers.cut)
-        outcome = self._pool.step()
-        invalid, truncations = buffers.invalid.copy(), buffers.cut | buffers.invalid
-        rewards, successes = buffers.rewards.copy(), buffers.successes.copy()
+        invalid = np.zeros(self.num_envs, dtype=np.bool_)
+        invalid[list(faults)] = True
+        self._faults += [f"{self._worlds[i]}: {reason}; the world was reset." for i, reason in faults.items()]
+        truncations = (self._elapsed >= self.protocol.horizon) | invalid
         final_observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
-        if outcome.lost or any(truncations.tolist()):
-            lost = list(outcome.lost)
-            truncations[lost] = False  # `_recover` counts the resets of those
-            final_observations[truncations] = buffers.final_observations[truncations]
-            final_observations[lost] = buffers.observations[lost]
-            self._count_resets(np.flatnonzero(truncations))
-            self._recover(outcome.lost)
-            invalid[lost] = truncations[lost] = True
-            rewards[lost], successes[lost] = 0.0, False
-        self._report(outcome)
+        self._observations = observations
+        if truncations.any():
+            final_observations[truncations] = observations[truncations]
+            self._reset(np.flatnonzero(truncations))
         infos = {
             "success": successes,
             "final_obs": final_observations,
@@ -188,75 +171,46 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             "invalid": invalid,
         }
         terminations = np.zeros(self.num_envs, dtype=np.bool_)
-        return buffers.observations.copy(), rewards, terminations, truncations, infos
+        return self._observations.copy(), rewards, terminations, truncations, infos
 
     def faults(self) -> list[str]:
         """What went wrong since the last call: a sentence for each world that was reset because of it."""
         faults, self._faults = self._faults, []
         return faults
 
-    def pin(self) -> None:
-        """From now on the calling thread and each worker process have a core of their own, if that takes every core.
-
-        For the time in which other processes keep the rest busy, as an evaluation beside training does: on sixteen
-        cores a step took a quarter longer otherwise, and one in ten took twice as long. What the thread starts
-        meanwhile shares its core.
-        """
-        self._pool.pin()
-
-    def unpin(self) -> None:
-        """They may run wherever they could before."""
-        self._pool.unpin()
-
-    @property
-    def processes(self) -> list[int]:
-        """The ids of the worker processes."""
-        return [worker.process.pid for worker in self._pool.workers]
-
     def close_extras(self, **kwargs: Any) -> None:
-        self._pool.close()
+        self._engine.close()
 
     # ---------------------------------------------------------------- exact continuation
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the future depends on: arrays and a list of integers."""
         _check(self._started, "reset() is expected before state_dict().")
-        results, failures = self._pool.call("get_state", [(positions,) for positions in self._shares()])
-        if failures:
-            raise RuntimeError(f"The environments cannot be saved: {next(iter(failures.values()))}.")
-        rows = {position: row for result in results for position, row in result.items()}
-        worlds = np.zeros((self.num_envs, max(len(row) for row in rows.values())))
-        for position, row in rows.items():
-            worlds[position, : len(row)] = row
         return {
             "seeds": list(self._seeds),
             "resets": self._resets.copy(),
             "elapsed": self._elapsed.copy(),
-            "observations": self._pool.buffers.observations.copy(),
-            "worlds": worlds,
+            "observations": self._observations.copy(),
+            "worlds": self._engine.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state_dict` was called, bit for bit.
 
         Raises:
-            ValueError: the state is that of another number of worlds.
+            ValueError: the state is that of another number of worlds, or of other tasks.
         """
         worlds = np.asarray(state["worlds"], dtype=np.float64)
         _check(
             len(worlds) == self.num_envs,
             f"The state of {self.num_envs} worlds is expected, but it is that of {len(worlds)}.",
         )
+        self._observations = np.array(state["observations"])
+        self._engine.set_state(worlds, self._observations)
         self._seed([int(seed) for seed in state["seeds"]])
         self._resets[:] = np.asarray(state["resets"])
         self._elapsed[:] = np.asarray(state["elapsed"])
-        self._set_next_goals(np.arange(self.num_envs))
         self._started = True
-        rows = [({position: worlds[position] for position in positions},) for positions in self._shares()]
-        failures = self._pool.call("set_state", rows)[1]
-        if failures:
-            raise RuntimeError(f"The environments cannot be restored: {next(iter(failures.values()))}.")
-        self._pool.buffers.observations[:] = np.asarray(state["observations"])
 
     # ---------------------------------------------------------------- goals and resets
 
@@ -278,62 +232,16 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         entropy = [world.seed, zlib.crc32(world.task.encode()), world.index, number]
         return int(np.random.default_rng(entropy).integers(num_goals))
 
-    def _set_next_goals(self, positions: NDArray[np.intp]) -> None:
-        buffers = self._pool.buffers
-        for position in positions.tolist():
+    def _reset(self, positions: NDArray[np.intp]) -> None:
+        """Starts new episodes in the worlds at these positions."""
+        goals = np.empty((len(positions), GOAL_SIZE))
+        for goal, position in zip(goals, positions.tolist(), strict=True):
             s, t, _ = np.unravel_index(position, self.layout)
             index = self._goal_index(self._worlds[position], int(self._resets[position]))
-            buffers.goals[position] = np.resize(self._goals[s][t][index], GOAL_SIZE)
-            buffers.goal_numbers[position] = (s * self.layout[1] + t) * self.protocol.num_goals + index
-
-    def _count_resets(self, positions: NDArray[np.intp]) -> None:
-        """The worlds at these positions have begun an episode: the goal of the next one is due."""
+            goal[:] = np.resize(self._goals[s][t][index], GOAL_SIZE)
+        self._observations[positions] = self._engine.reset(positions, goals)
         self._elapsed[positions] = np.where(self._resets[positions], 0, self._first_elapsed[positions])
         self._resets[positions] += 1
-        self._set_next_goals(positions)
-
-    def _reset(self, positions: NDArray[np.intp]) -> None:
-        self._set_next_goals(positions)
-        failures = self._call_reset(set(positions.tolist()))
-        self._count_resets(positions)
-        if failures:
-            self._report(Outcome(lost=failures))
-            self._recover(failures)
-
-    def _call_reset(self, positions: Collection[int]) -> dict[int, str]:
-        """Resets the worlds at these positions; for those that are lost because their worker failed, what happened."""
-        chosen = [[p for p in share if p in positions] for share in self._shares()]
-        failures = self._pool.call("reset", [(share,) for share in chosen])[1]
-        lost = chosen if self._pool.portable else self._shares()
-        for i in failures:
-            self._pool.restart(i)
-        return {position: reason for i, reason in failures.items() for position in lost[i]}
-
-    # ---------------------------------------------------------------- faults
-
-    def _shares(self) -> list[list[int]]:
-        """The positions of the worlds that each engine resets."""
-        return [[world.position for world in share] for share in self._pool.shares]
-
-    def _report(self, outcome: Outcome) -> None:
-        reasons = [(fault.position, fault.reason) for fault in outcome.faults]
-        for position, reason in (*reasons, *outcome.lost.items()):
-            self._faults.append(f"{self._worlds[position]}: {reason}; the world was reset.")
-        self._faults.extend(f"no world was lost: {reason}; it was replaced." for reason in outcome.replaced)
-
-    def _recover(self, lost: Collection[int]) -> None:
-        """Resets the worlds whose workers failed and were replaced.
-
-        Raises:
-            RuntimeError: a worker fails again at once.
-        """
-        if lost:
-            again = self._call_reset(lost)
-            if again:  # of a worker that failed unnoticed while it had nothing to do: it is replaced by now
-                again = self._call_reset(again)
-            if again:
-                raise RuntimeError(f"Worker processes keep failing: {next(iter(again.values()))}.")
-            self._count_resets(np.array(list(lost), dtype=np.intp))
 
 
 def _check(condition: bool, sentence: str) -> None:

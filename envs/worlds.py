@@ -1,14 +1,10 @@
-"""What the vector environment and its engines agree on: the worlds, and the arrays that both sides share."""
+"""What the vector environment and its engines agree on."""
 
 from __future__ import annotations
 
-import math
-import mmap
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
@@ -19,13 +15,11 @@ from envs.benchmarks import Protocol
 OBSERVATION_SIZE = 39
 ACTION_SIZE = 4
 GOAL_SIZE = 6
-ROW_SIZE = 128
 
 
 @dataclass(frozen=True)
 class World:
-    """One simulated robot: world number `index` of a task and a seed, at `position` in the vector
-    environment."""
+    """One simulated robot: world number `index` of a task and a seed, at `position` in the vector environment."""
 
     position: int
     task: str
@@ -36,129 +30,43 @@ class World:
         return f"task {self.task}, world {self.index}, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Buffers:
-    """Arrays over all N worlds in memory that the worker processes share.
+class Transitions(NamedTuple):
+    """What a step of all N worlds came to: observations [N, 39], rewards [N] and successes [N] (bool).
 
-    Written by the vector environment: `actions` [N, 4]; `goals` [N, 6], where the next reset places things
-    (a goal of three numbers is padded), and `goal_numbers` [N], which of the M goals of all seeds and tasks that is;
-    `cut` [N], whether the step about to be made is the last one of the episode. Written by the engine: `observations`
-    [N, 39], after a reset if there was one; `final_observations` [N, 39], before it; `rewards`, `successes`, `invalid`
-    [N] of the step just made. For the engine's own use: `rows` [N, 128], what it knows of each world; `starts`
-    [M, 128], what it knows of each goal.
+    `faults` says for some worlds, by position, what went wrong: they have to be reset, and the transition not to be
+    used.
     """
 
-    actions: NDArray[np.float64]
-    goals: NDArray[np.float64]
     observations: NDArray[np.float64]
-    final_observations: NDArray[np.float64]
     rewards: NDArray[np.float64]
-    rows: NDArray[np.float64]
-    starts: NDArray[np.float64]
-    goal_numbers: NDArray[np.int64]
     successes: NDArray[np.bool_]
-    invalid: NDArray[np.bool_]
-    cut: NDArray[np.bool_]
-
-    @classmethod
-    def attach(cls, descriptor: int, num_worlds: int, num_goals: int) -> Buffers:
-        """Maps the memory behind a file descriptor made by `allocate_buffers`."""
-        memory = mmap.mmap(descriptor, _num_bytes(num_worlds, num_goals))
-        arrays: dict[str, Any] = {}
-        offset = 0
-        for name, shape, dtype in _layout(num_worlds, num_goals):
-            count = math.prod(shape)
-            arrays[name] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
-            offset += count * np.dtype(dtype).itemsize
-        return cls(**arrays)
-
-
-def allocate_buffers(num_worlds: int, num_goals: int) -> int:
-    """A file descriptor of memory for the buffers of so many worlds and goals; the caller closes it."""
-    return allocate(_num_bytes(num_worlds, num_goals))
-
-
-def _layout(num_worlds: int, num_goals: int) -> list[tuple[str, tuple[int, ...], Any]]:
-    """Name, shape and type of each array, those with the largest alignment first."""
-    return [
-        ("rows", (num_worlds, ROW_SIZE), np.float64),
-        ("starts", (num_goals, ROW_SIZE), np.float64),
-        ("actions", (num_worlds, ACTION_SIZE), np.float64),
-        ("goals", (num_worlds, GOAL_SIZE), np.float64),
-        ("observations", (num_worlds, OBSERVATION_SIZE), np.float64),
-        ("final_observations", (num_worlds, OBSERVATION_SIZE), np.float64),
-        ("rewards", (num_worlds,), np.float64),
-        ("goal_numbers", (num_worlds,), np.int64),
-        ("successes", (num_worlds,), np.bool_),
-        ("invalid", (num_worlds,), np.bool_),
-        ("cut", (num_worlds,), np.bool_),
-    ]
-
-
-def _num_bytes(num_worlds: int, num_goals: int) -> int:
-    arrays = _layout(num_worlds, num_goals)
-    return sum(math.prod(shape) * np.dtype(dtype).itemsize for _, shape, dtype in arrays)
-
-
-def allocate(num_bytes: int) -> int:
-    """A file descriptor of anonymous memory, all zeros; the caller closes it."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("metaworld")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, num_bytes)
-    return descriptor
-
-
-class Fault(NamedTuple):
-    """Something went wrong in the world at `position`: it was reset, and its last transition is not to be
-    used."""
-
-    position: int
-    reason: str
-
-
-class Compiled(NamedTuple):
-    """Steps that machine code makes.
-
-    Attributes:
-        address: of the function that makes a step of the world at a position: it takes the position, 64 bits, and says,
-            one bit, whether the world has had a fault or its episode is over.
-        conclude: to be called with the position then.
-    """
-
-    address: Callable[[int], int]
-    conclude: Callable[[int], list[Fault]]
+    faults: Mapping[int, str]
 
 
 class Engine(Interface):
-    """Simulates some of the worlds; the vector environment has one engine per worker process.
+    """Simulates all N worlds."""
 
-    A fault in one world must not disturb the others: `step` resets that world, sets its `invalid` flag and
-    reports.
+    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None: ...
 
-    Attributes:
-        portable: whether all that is known of a world lies in the buffers, so that any engine that was made for its
-            task can step it. Otherwise a world stays in the process that it was reset in.
-        compiled: None if steps are made by `step` alone.
-    """
+    def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Starts new episodes in n worlds, with things placed as goals [n, 6] say (one of three numbers is padded).
 
-    portable: bool
+        Returns:
+            Their first observations [n, 39].
+        """
 
-    @property
-    def compiled(self) -> Compiled | None: ...
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        """One step of every world, with actions [N, 4] in [-1, 1]. What it returns is not changed later."""
 
-    def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None: ...
+    def get_state(self) -> NDArray[np.float64]:
+        """All that the future of the worlds depends on [N, ...]."""
 
-    def reset(self, positions: Sequence[int]) -> list[Fault]:
-        """Starts new episodes in the worlds at these positions."""
+    def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
+        """Takes back what `get_state` gave, and the last observations [N, 39]: the worlds go on bit-equal.
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        """One step of these worlds; those that are cut, and those with a fault, start a new episode."""
+        Raises:
+            ValueError: it is of another shape.
+        """
 
-    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-        """All that the future of these worlds depends on, as a vector per position."""
-
-    def set_state(self, state: dict[int, NDArray[np.float64]]) -> None:
-        """Takes back what `get_state` gave: from there on, the worlds go on bit-equal."""
+    def close(self) -> None:
+        """Ends its threads and processes; once more does nothing."""

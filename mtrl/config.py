@@ -16,7 +16,7 @@ import torch
 from agents.networks import Architecture, MultiHead
 from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
-from envs.cores import available_cores, default_workers
+from envs.cores import available_cores
 from mtrl import checkpoint
 from mtrl.balancers import AlignedMTL, Balancer
 
@@ -105,9 +105,9 @@ class TrainConfig:
         precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
             balancer in float32.
         sync: on a GPU, strictly alternate collection, learning and evaluation instead of overlapping them.
-        engine: batched, or reference (Meta-World itself in worker processes).
-        num_workers: processes that simulate; 0 simulates in this one, null takes the number of cores (from nine cores
-            on one fewer).
+        engine: batched, or reference (Meta-World itself, in processes).
+        num_workers: threads that simulate, the main one among them; null takes the number of cores. The reference
+            engine has a process for each world, or none with 0.
         num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
         init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that
             both have.
@@ -176,7 +176,7 @@ class TrainConfig:
             checkpoint=checkpoint,
             random_steps=_default(self.random_steps, preset.random_steps),
             device=resolve_device(self.device),
-            num_workers=_default(self.num_workers, default_workers(available_cores())),
+            num_workers=_default(self.num_workers, available_cores()),
             run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
         )
         resolved._check()

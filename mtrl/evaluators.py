@@ -149,7 +149,7 @@ class _Judge:
     """A process that judges the policies of some seeds, and another one if it fails."""
 
     def __init__(self, config: TrainConfig) -> None:
-        self._assignment = _Assignment(config, _env_arguments(config) | {"spin": False})
+        self._assignment = _Assignment(config, _env_arguments(config))
         self._policy: _Arrays = {}
         self._worker = self._start_worker()
 

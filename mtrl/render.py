@@ -109,11 +109,11 @@ def write_clip(clip: Clip) -> int | None:
     import imageio.v2 as imageio
     import mujoco
 
-    from envs.reference import ReferenceWorld
+    from envs.reference import ReferenceEnv
     from envs.worlds import GOAL_SIZE
 
-    world = ReferenceWorld(clip.task, clip.reward_version)
-    world.reset(np.resize(clip.goal, GOAL_SIZE))
+    world = ReferenceEnv(clip.task, clip.reward_version)
+    world.reset(options={"goals": [np.resize(clip.goal, GOAL_SIZE)]})
     model, data = world.environment.model, world.environment.data
     upside_down = data.camera(clip.camera).xmat[7] < 0  # the vertical part of the camera's upward axis
     solved_at: int | None = None
@@ -121,11 +121,10 @@ def write_clip(clip: Clip) -> int | None:
     with mujoco.Renderer(model, HEIGHT, WIDTH) as renderer:
         for step in range(len(clip.actions) + 1):
             if step:
-                try:
-                    success = world.step(clip.actions[step - 1])[2]
-                except FloatingPointError:  # as in training, the episode ends where the simulation diverged
+                info = world.step(clip.actions[step - 1])[-1]
+                if "fault" in info:  # as in training, the episode ends where the simulation diverged
                     break
-                if success and solved_at is None:
+                if info["success"] and solved_at is None:
                     solved_at = step
             if step % STEPS_PER_FRAME == 0:
                 renderer.update_scene(data, clip.camera)

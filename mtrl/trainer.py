@@ -237,13 +237,11 @@ class Trainer:
         self.evaluator.start(self.agent.policy_state())
         if self.evaluator.background:
             self.save()  # if it turns out to be the best, it has to be there
-            self.env.pin()  # at last, as threads that are started later share the core
 
     def _finish_evaluation(self) -> None:
         """Waits for the pending evaluation and keeps what it says."""
         while self.pending_evaluation == self.step and not self.evaluator.ready(0.1):
             self._interrupt_evaluation()
-        self.env.unpin()
         judged = self.evaluator.result()
         step, self.pending_evaluation = self.pending_evaluation, None
         assert step is not None

@@ -1,7 +1,7 @@
 """MuJoCo for the worlds of one task: exactly what Meta-World does with it, without the Python around it.
 
-A process has one model and one `MjData` per task. What a world is lies in a vector: MuJoCo's integration state with the
-solver's warm start, and the places of what a reset moved in the model. It is loaded before a step and stored after it.
+What a world is lies in a vector: MuJoCo's integration state with the solver's warm start, and the places of what a
+reset moved in the model. It is loaded into a model and its `MjData` before a step and stored after it.
 """
 
 from __future__ import annotations
@@ -89,10 +89,19 @@ def build_model(task: Task) -> mujoco.MjModel:
     and mocap.
 
     Sensors only read, and what is there to be looked at only (two thirds of the geoms, and six sevenths of the
-    memory) has no mass and touches nothing: with the one and without the other, the simulation is the same.
+    memory) has no mass and touches nothing: with the one and without the other, the simulation is the same. MuJoCo
+    would compile the meshes first and then discard them, which takes four times as long.
     """
     specification = mujoco.MjSpec.from_file(str(_assets() / task.model))
     specification.compiler.discardvisual = True
+    read = {reading.name for reading in task.all_readings.values() if reading.object == "geom"}
+    for geom in specification.geoms:
+        if geom.contype == geom.conaffinity == 0 and geom.name not in read:
+            geom.delete()
+    used = {geom.meshname for geom in specification.geoms}
+    for mesh in specification.meshes:
+        if mesh.name not in used:
+            mesh.delete()
     specification.add_sensor(type=mujoco.mjtSensor.mjSENS_CLOCK)
     for reading in task.all_readings.values():
         for sensor in _SENSORS[reading.kind]:
@@ -106,58 +115,50 @@ def build_model(task: Task) -> mujoco.MjModel:
 
 
 class Simulation:
-    """The model of a task, a world that steps are made in (`envs.batched.step`), and one apart for `Task.reset`.
+    """A world of a task, which starts as a new one whose hand has settled.
 
     Attributes:
-        size: of a world's vector: the integration state (`physics_size` numbers), then the places of the bodies
-            and sites that the task's resets move.
+        size: of what a world is, as a vector: the integration state (`physics_size` numbers), then the places of the
+            bodies and sites that the task's resets move.
         time, hand, fingers: where in the vector are its time, where its hand is to be [3], and the controls of its
             fingers [2].
-        moved: the places [3] in the model of what the resets move.
-        moving: the world that is loaded from a vector before a step, and stored after it.
-        sensors: what they said after the last step [1, ...].
-        feels: whether some sensors are filled in by `feel`.
+        bodies, sites: the numbers of those that the resets move.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.model = model = build_model(task)
-        self.data = mujoco.MjData(model)  # the world apart
+        assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
+        assert (model.opt.integrator, model.opt.enableflags) == (mujoco.mjtIntegrator.mjINT_EULER, 0)
+        self.data = mujoco.MjData(model)
+        self.bodies = [model.body(name).id for name in task.moved_bodies]
+        self.sites = [model.site(name).id for name in task.moved_sites]
         self.physics_size = mujoco.mj_stateSize(model, SPECIFICATION)
-        self._bodies = [model.body(name).id for name in task.moved_bodies]
-        self._sites = [model.site(name).id for name in task.moved_sites]
-        self.moved = [model.body_pos[i] for i in self._bodies] + [model.site_pos[i] for i in self._sites]
-        self._body_places = model.body_pos[self._bodies].copy()
-        self._site_places = model.site_pos[self._sites].copy()
-        self.size = self.physics_size + 3 * len(self.moved)
+        self.size = self.physics_size + 3 * len(self.bodies + self.sites)
         self.time, self.hand, self.fingers = (
             self._part(kind) for kind in (_STATE.mjSTATE_TIME, _STATE.mjSTATE_MOCAP_POS, _STATE.mjSTATE_CTRL)
         )
-        self.moving = mujoco.MjData(model)
-        self.sensors = self.moving.sensordata[None]
-        assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
         self._columns = locate(task.all_readings)
-        self._joints = {
-            name: int(model.joint(reading.name).qposadr[0])
-            for name, reading in task.all_readings.items()
-            if reading.kind == "joint"
-        }
         self._pads = [model.geom(name).id for name in _PADS]
         self._gripped = {
             model.geom(reading.name).id: self._columns[name]
             for name, reading in task.all_readings.items()
             if reading.kind == "grip"
         }
-        self.feels = bool(self._gripped)
-        # What the first of Meta-World's two passes of a reset finds: a new environment whose hand has
-        # settled.
         self._settle()
-        self._settled = copy.copy(self.data)
 
     def _part(self, kind: mujoco.mjtState) -> slice:
         """Where in a world's vector one kind of state is."""
         start = mujoco.mj_stateSize(self.model, SPECIFICATION & (int(kind) - 1))
         return slice(start, start + mujoco.mj_stateSize(self.model, int(kind)))
+
+    def copy(self) -> Simulation:
+        """Another one in the same state, which another thread may use meanwhile."""
+        other = copy.copy(self)
+        # A model that nobody writes to may be shared; a deep copy has its own.
+        other.data = copy.deepcopy(self.data) if self.bodies or self.sites else copy.copy(self.data)
+        other.model = other.data.model
+        return other
 
     # ---------------------------------------------------------------- what the sensors say
 
@@ -165,9 +166,14 @@ class Simulation:
         """The readings by name, as views of rows of sensor data."""
         return {name: sensors[:, column] for name, column in self._columns.items()}
 
+    @property
+    def feels(self) -> bool:
+        """Whether some sensors are filled in by `feel`."""
+        return bool(self._gripped)
+
     def feel(self) -> None:
         """Fills in what is gripped: what both pads touch with a force (of the first row of each contact)."""
-        data = self.moving
+        data = self.data
         geoms, rows = data.contact.geom, data.contact.efc_address
         forces = data.efc_force[rows]
         for geom, column in self._gripped.items():
@@ -180,43 +186,41 @@ class Simulation:
     def reset(
         self, goal: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], dict[str, Array], dict[str, Array]]:
-        """A new episode at a goal [D], as Meta-World makes it: everything is done twice.
+        """A new episode at a goal [D], as Meta-World makes it in a new world: everything is done twice.
 
-        The first pass happens in whatever state the world is in, here that of a new one, and matters only
-        for what it moves in the model; then the data are reset, and the second pass settles the hand among
-        the things moved.
+        The first pass matters only for what it moves in the model; then the data are reset, and the second pass settles
+        the hand among the things moved.
 
         Returns:
             A world's vector [size], the readings [1, ...] (they may be stale, as Meta-World's are), and
             what `Task.reset` gave together with "tcp_start".
         """
-        model = self.model
-        model.body_pos[self._bodies] = self._body_places
-        model.site_pos[self._sites] = self._site_places
-        data = self.data = copy.copy(self._settled)
-        self.task.reset(self, goal.copy())
+        model, data = self.model, self.data
+        self.place(goal)
         mujoco.mj_resetData(model, data)
         self._settle()
         tcp_start = self.tcp
-        given = {
-            name: np.asarray(value, np.float64) for name, value in self.task.reset(self, goal.copy()).items()
-        }
+        given = self.place(goal)
         state = np.empty(self.size)
         mujoco.mj_getState(model, data, state[: self.physics_size], SPECIFICATION)
-        state[self.physics_size :] = np.concatenate([np.empty(0), *self.moved])
+        state[self.physics_size :] = [*model.body_pos[self.bodies].flat, *model.site_pos[self.sites].flat]
         sensors = data.sensordata[None].copy()
-        for name, address in self._joints.items():  # Meta-World reads joints from qpos, which is never stale
-            sensors[0, self._columns[name]] = data.qpos[address]
+        for name, reading in self.task.all_readings.items():
+            if reading.kind == "joint":  # Meta-World reads joints from qpos, which is never stale
+                sensors[0, self._columns[name]] = data.joint(reading.name).qpos[0]
         return state, self.read(sensors), {**given, "tcp_start": tcp_start}
+
+    def place(self, goal: NDArray[np.float64]) -> dict[str, Array]:
+        """Places things for a goal [D] (`Task.reset`)."""
+        given = self.task.reset(self, goal.copy())
+        return {name: np.asarray(value, np.float64) for name, value in given.items()}
 
     def _settle(self) -> None:
         """Puts the hand at its start, gripper open."""
-        model, data = self.model, self.data
-        for _ in range(SETTLING_STEPS):
-            data.mocap_pos[0] = self.task.hand_start
-            data.mocap_quat[0] = _HAND_QUATERNION
-            data.ctrl[:] = [-1.0, 1.0]
-            mujoco.mj_step(model, data, FRAME_SKIP)
+        self.data.mocap_pos[0] = self.task.hand_start
+        self.data.mocap_quat[0] = _HAND_QUATERNION
+        self.data.ctrl[:] = [-1.0, 1.0]
+        mujoco.mj_step(self.model, self.data, SETTLING_STEPS * FRAME_SKIP)
 
     @property
     def tcp(self) -> NDArray[np.float64]:

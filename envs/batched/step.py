@@ -1,125 +1,108 @@
-"""A whole step of a world as one function of machine code, which calls MuJoCo's library.
+"""A whole step of a world as machine code, which calls MuJoCo's library.
 
-With Python between the calls, a step would take several microseconds more, and drive the physics out of the caches.
+With Python between the calls, a step would take several microseconds more, and hold the lock that other threads need.
 """
 
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 
+import llvmlite.binding as llvm
 import mujoco
-import numpy as np
-from numpy.typing import NDArray
+from llvmlite import ir
 
-from envs.batched.native import Kernel
+from envs.batched.native import Place
 from envs.batched.simulation import FRAME_SKIP, SPECIFICATION, Simulation
-from envs.machine_code import compile_code, pointer
-from envs.worlds import Buffers
+from envs.machine_code import DOUBLE, INT32, POINTER, VOID, Code, field, function_at, load
 
-_CODE = """
-define i1 @step(i64 %i) {{
-  %state.offset = mul i64 %i, {state_size}
-  %state = getelementptr i8, ptr {states}, i64 %state.offset
-  call void {aim}(i64 %i)
-  call void {mj_setState}(ptr {model}, ptr {data}, ptr %state, i32 {specification})
-  {places}
-  store i32 {flags_without_sensors}, ptr {flags_place}
-  {steps}
-  store i32 {flags}, ptr {flags_place}
-  call void {mj_forward}(ptr {model}, ptr {data})
-  {feel}
-  call void {judge}(i64 %i)
-  call void {mj_getState}(ptr {model}, ptr {data}, ptr %state, i32 {specification})
-  %cut.place = getelementptr i8, ptr {cut}, i64 %i
-  %cut = load i8, ptr %cut.place
-  %invalid.place = getelementptr i8, ptr {invalid}, i64 %i
-  %invalid = load i8, ptr %invalid.place
-  %either = or i8 %cut, %invalid
-  %ended = icmp ne i8 %either, 0
-  ret i1 %ended
-}}
-"""
-_NUMBER = """%from.{i} = getelementptr double, ptr %state, i64 {index}
-  %number.{i} = load double, ptr %from.{i}
-  store double %number.{i}, ptr {place}"""
-_LIBRARY = ctypes.CDLL(mujoco._functions.__file__)  # its symbols include MuJoCo's own, which it is linked to
 _FUNCTIONS = {
-    name: pointer(ctypes.cast(_LIBRARY[name], ctypes.c_void_p).value or 0)
-    for name in ("mj_setState", "mj_getState", "mj_step", "mj_forward")
+    "mj_setState": (POINTER, INT32),
+    "mj_getState": (POINTER, INT32),
+    "mj_checkPos": (),
+    "mj_checkVel": (),
+    "mj_forwardSkip": (INT32, INT32),
+    "mj_checkAcc": (),
+    "mj_Euler": (),
+    "mj_forward": (),
 }
-_NO_SENSORS = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
+_FEEL = ctypes.CFUNCTYPE(None)
 
 
-class Step:
-    """A call with i is a step of world i; it says whether the episode is over, at a cut or by a fault.
-
-    Args:
-        simulation: of the worlds' task.
-        states: the vectors of the worlds [N, size].
-        aim: moves the targets in the vector of a world.
-        judge: makes of the sensors what follows from a step.
+class Seat:
+    """A model and its `MjData`, that a thread loads one world of a task after the other into.
 
     Attributes:
-        address: of the function, which takes 64 bits and gives one.
+        addresses: what the machine code needs to know, as integers.
     """
 
-    def __init__(
-        self,
-        simulation: Simulation,
-        states: NDArray[np.float64],
-        buffers: Buffers,
-        aim: Kernel,
-        judge: Kernel,
-    ) -> None:
-        feel = ctypes.CFUNCTYPE(None)(simulation.feel)
-        feel_address = ctypes.cast(feel, ctypes.c_void_p).value or 0
-        flags = simulation.model.opt.disableflags
-        model, data = pointer(simulation.model._address), pointer(simulation.moving._address)
-        code = _CODE.format(
-            model=model,
-            data=data,
-            specification=SPECIFICATION,
-            states=pointer(states.ctypes.data),
-            state_size=states.strides[0],
-            aim=pointer(aim.address),
-            judge=pointer(judge.address),
-            places="\n  ".join(_numbers(simulation)),
-            flags=flags,
-            flags_without_sensors=flags | _NO_SENSORS,
-            flags_place=pointer(_flags_address(simulation.model)),
-            steps="\n  ".join([f"call void {_FUNCTIONS['mj_step']}(ptr {model}, ptr {data})"] * FRAME_SKIP),
-            feel=f"call void {pointer(feel_address)}()" if simulation.feels else "",
-            cut=pointer(buffers.cut.ctypes.data),
-            invalid=pointer(buffers.invalid.ctypes.data),
-            **_FUNCTIONS,
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation = simulation.copy()
+        self._feel = _FEEL(simulation.feel)
+        model, data = simulation.model, simulation.data
+        self.addresses = [
+            model._address,
+            data._address,
+            data.sensordata.ctypes.data,
+            model.body_pos.ctypes.data,
+            model.site_pos.ctypes.data,
+            ctypes.cast(self._feel, ctypes.c_void_p).value,
+        ]
+
+
+SEAT_SIZE = 6
+
+
+def load_library() -> None:
+    """Makes the functions of MuJoCo's library known to what is compiled.
+
+    Raises:
+        RuntimeError: it is not where MuJoCo's package has it on the platforms that are known.
+    """
+    package = Path(mujoco.__file__).parent
+    found = [*package.glob("libmujoco*.so*"), *package.glob("libmujoco*.dylib"), *package.glob("mujoco.dll")]
+    if not found:
+        raise RuntimeError(
+            f"The batched engine needs MuJoCo's library, which is expected in {package}, but is not there: use the "
+            "reference engine (--engine reference), or install MuJoCo from PyPI."
         )
-        self._engine = compile_code(code)
-        self._used = (simulation, states, buffers, aim, judge, feel)
-        self.address = self._engine.get_function_address("step")
-        self._call = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_int64)(self.address)
-
-    def __call__(self, i: int) -> bool:
-        ended: bool = self._call(i)
-        return ended
+    llvm.load_library_permanently(str(found[0]))
 
 
-def _numbers(simulation: Simulation) -> list[str]:
-    """What copies the places of what resets move from the end of a world's vector into the model."""
-    places = [moved.ctypes.data + 8 * k for moved in simulation.moved for k in range(3)]
-    return [
-        _NUMBER.format(i=i, index=simulation.physics_size + i, place=pointer(place))
-        for i, place in enumerate(places)
-    ]
+def define_step(
+    code: Code, name: str, simulation: Simulation, state: Place, aim: ir.Function, judge: ir.Function
+) -> None:
+    """Adds the function that makes a step, given the addresses of a seat and a world's record.
 
+    Args:
+        state: where in the record the simulation's vector is.
+        aim: moves the targets in the vector, given the record.
+        judge: makes of the sensors what follows from a step, given the record and the sensors.
+    """
+    builder = code.define(name, VOID, [POINTER, POINTER])
+    seat, record = builder.function.args
+    model, data, sensors, body_pos, site_pos = (load(builder, seat, i, POINTER) for i in range(SEAT_SIZE - 1))
+    vector = field(builder, record, state.offset // 8, DOUBLE)
 
-def _flags_address(model: mujoco.MjModel) -> int:
-    """Where `mjOption.disableflags` is: eight integers after `o_friction`, as mjmodel.h of MuJoCo 3.3 has it."""
-    friction = model.opt.o_friction
-    address: int = friction.ctypes.data + friction.nbytes + 8 * ctypes.sizeof(ctypes.c_int)
-    there = ctypes.c_int.from_address(address)
-    before = model.opt.disableflags
-    model.opt.disableflags = before ^ _NO_SENSORS
-    assert there.value == before ^ _NO_SENSORS
-    model.opt.disableflags = before
-    assert there.value == before
-    return address
+    def call(name: str, *arguments: ir.Value) -> None:
+        function = code.declare(name, VOID, [POINTER, POINTER, *_FUNCTIONS[name]])
+        builder.call(function, [model, data, *arguments])
+
+    builder.call(aim, [record])
+    call("mj_setState", vector, INT32(SPECIFICATION))
+    places = [(body_pos, 3 * i + k) for i in simulation.bodies for k in range(3)]
+    places += [(site_pos, 3 * i + k) for i in simulation.sites for k in range(3)]
+    for index, (array, i) in enumerate(places, simulation.physics_size):
+        builder.store(load(builder, vector, index, DOUBLE), field(builder, array, i, DOUBLE))
+    for _ in range(FRAME_SKIP):  # `mj_step`, but for the sensors
+        call("mj_checkPos")
+        call("mj_checkVel")
+        call("mj_forwardSkip", INT32(0), INT32(1))
+        call("mj_checkAcc")
+        call("mj_Euler")
+    call("mj_forward")
+    if simulation.feels:
+        builder.call(function_at(builder, seat, SEAT_SIZE - 1, []), [])
+    builder.call(judge, [record, sensors])
+    call("mj_getState", vector, INT32(SPECIFICATION))
+    builder.ret_void()

@@ -1,132 +1,164 @@
-"""The worlds of one task, which lie in the buffers: what a step of one takes besides the physics is compiled."""
+"""The worlds of a task, which lie in records: what a step of one takes is compiled."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.batched.arrays import Array
 from envs.batched.judgement import judgement
-from envs.batched.native import Kernel
+from envs.batched.native import Place, define
 from envs.batched.observation import FRAME_SIZE, complete, frame
 from envs.batched.simulation import Simulation, aim, squeeze
-from envs.batched.step import Step
+from envs.batched.step import define_step, load_library
 from envs.batched.task import load_task
+from envs.floats import standard_floats
 from envs.goals import RESET_SPACES
-from envs.worlds import GOAL_SIZE, ROW_SIZE, Buffers
+from envs.machine_code import Code
+from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
+
+STATE_SIZE = 128
+
+RECORD = np.dtype(
+    [
+        ("state", np.float64, STATE_SIZE),
+        ("action", np.float64, ACTION_SIZE),
+        ("observation", np.float64, OBSERVATION_SIZE),
+        ("reward", np.float64),
+        ("task", np.int64),
+        ("cost", np.int64),
+        ("success", np.bool_),
+        ("invalid", np.bool_),
+        ("diverged", np.bool_),
+    ],
+    align=True,
+)
+"""What is known of a world.
+
+"state" is all that its future depends on: the vector of its simulation, its current frame, which the next observation
+shows as the previous one, and what the rewards need to know of the episode. "action" is read by a step, which writes
+"observation" [39], "reward", "success", whether the simulation "diverged", and whether the transition is "invalid".
+"task" is its task's number, "cost" the nanoseconds of its last step.
+"""
 
 
-class TaskWorlds:
-    """The worlds of one task that are in the buffers, at any of the N positions.
-
-    A world's row (`Buffers.rows`) holds the goal of its last reset, the vector of its simulation, its current frame,
-    which the next observation shows as the previous one, and what the rewards need to know of the episode.
+class CompiledTask:
+    """A task of Meta-World with one of its reward versions, as machine code.
 
     Attributes:
-        size: how much of a row is used.
-        states: the vectors of the simulations [N, ...], as a view of the rows; likewise `frames` [N, 18].
-        fields: what the rewards need to know, by name [N, ...], likewise.
-        diverged: whether the simulation did in the step that was last made [N].
-        step: makes one, with the actions that are in the buffers (see `envs.batched.step`).
-        judge: its last part, which computes from what the sensors say what follows.
+        simulation: of which each thread needs a copy.
+        size: how much of a record's "state" is used.
+        parts: where in it is what, by name, and its shape: "simulation", "frame", and what the rewards need to know.
+        step, judge: the addresses of functions (see `define_step`).
     """
 
-    def __init__(self, name: str, reward_version: str, buffers: Buffers) -> None:
-        self.name, self.buffers = name, buffers
+    def __init__(self, name: str, reward_version: str) -> None:
+        load_library()
         self.task = load_task(name)
-        self.simulation = Simulation(self.task)
-        self.diverged = np.zeros(len(buffers.rows), dtype=np.bool_)
-        space = RESET_SPACES[name]
-        self._goal_size = len(space.low)
-        self._split(self._begin(np.resize(space.low, GOAL_SIZE))[2])
-        self.judge = self._compile_judge(reward_version)
-        self.step = Step(self.simulation, self.states, buffers, self._compile_aim(), self.judge)
+        with standard_floats():
+            self.simulation = Simulation(self.task)
+            low = np.array(RESET_SPACES[name].low)
+            given = self.simulation.copy().place(low) | {"tcp_start": low[:3]}
+        self._goal_size = len(low)
+        shapes = {name: value.shape for name, value in given.items()}
+        self.parts: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        self.size = 0
+        for part, shape in {"simulation": (self.simulation.size,), "frame": (FRAME_SIZE,), **shapes}.items():
+            end = self.size + math.prod(shape)
+            self.parts[part] = slice(self.size, end), shape
+            self.size = end
+        assert self.size <= STATE_SIZE
+        self._starts: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._code = self._compile(reward_version)
+        self.step, self.judge = self._code("step"), self._code("judge")
 
-    def _split(self, fields: dict[str, Array]) -> None:
-        """Gives each part of a row its columns."""
-        rows, start = self.buffers.rows, GOAL_SIZE
-        shapes = {"states": (self.simulation.size,), "frames": (FRAME_SIZE,)}
-        views: dict[str, NDArray[np.float64]] = {}
-        for name, shape in [*shapes.items(), *((name, value.shape) for name, value in fields.items())]:
-            end = start + math.prod(shape)
-            views[name] = rows[:, start:end].reshape(len(rows), *shape)
-            assert np.shares_memory(views[name], rows)
-            start = end
-        assert start <= ROW_SIZE
-        self.size = start
-        self.states, self.frames = views.pop("states"), views.pop("frames")
-        self.fields = views
-
-    # ---------------------------------------------------------------- one world
-
-    def reset(self, position: int) -> NDArray[np.float64]:
-        """A new episode at the goal that is due; returns its first observation, the only one that is not clipped."""
-        goal = self.buffers.goals[position]
-        start = self.buffers.starts[self.buffers.goal_numbers[position]]
-        if not np.array_equal(start[:GOAL_SIZE], goal):
-            start[GOAL_SIZE : self.size] = self._start(goal)
-            start[:GOAL_SIZE] = (
-                goal  # last: others may look for it, and if they make it again, it is the same
-            )
-        self.buffers.rows[position] = start
-        first = self.frames[position]
-        return np.concatenate([first, first, self.fields["target"][position]])
-
-    # ---------------------------------------------------------------- the start of an episode
-
-    def _start(self, goal: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What a row holds besides the goal. It depends on nothing else, so it is computed once per goal: it takes as
-        long as a hundred steps."""
-        state, first, fields = self._begin(goal)
-        return np.concatenate([state, first, *(value.ravel() for value in fields.values())])
-
-    def _begin(
-        self, goal: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Array]]:
-        state, readings, fields = self.simulation.reset(goal[: self._goal_size])
-        return state, frame(complete(readings, self.task))[0], fields
-
-    # ---------------------------------------------------------------- machine code
-
-    def _compile_aim(self) -> Kernel:
-        """Moves the hand's target and the fingers' controls in the vector of a simulation."""
-        task, simulation = self.task, self.simulation
-        hands, fingers = self.states[:, simulation.hand], self.states[:, simulation.fingers]
+    def _compile(self, reward_version: str) -> Callable[[str], int]:
+        task, simulation, code = self.task, self.simulation, Code()
+        fields = {name: _place("state", shape, part.start) for name, (part, shape) in self.parts.items()}
+        vector, frames = fields.pop("simulation"), fields.pop("frame")
+        hand, fingers, time = (
+            Place(0, vector.offset + 8 * part.start, shape)
+            for part, shape in ((simulation.hand, (3,)), (simulation.fingers, (2,)), (simulation.time, ()))
+        )
+        action = _place("action", (ACTION_SIZE,))
         low, high = np.array(task.hand_low), np.array(task.hand_high)
-        return Kernel(
-            lambda row: {
-                "hands": aim(row["hands"], row["actions"], low, high),
-                "fingers": squeeze(row["actions"]),
+        aiming = define(
+            code,
+            "aim",
+            lambda record: {
+                "hands": aim(record["hands"], record["actions"], low, high),
+                "fingers": squeeze(record["actions"]),
             },
-            {"hands": hands, "actions": self.buffers.actions},
-            {"hands": hands, "fingers": fingers},
+            {"hands": hand, "actions": action},
+            {"hands": hand, "fingers": fingers},
         )
-
-    def _compile_judge(self, reward_version: str) -> Kernel:
-        """Reads the sensors, of whichever world moved last, and writes a row and the buffers."""
-        buffers, sensors = self.buffers, self.simulation.sensors
-        before = {
-            "actions": buffers.actions,
-            "frames": self.frames,
-            "observations": buffers.observations,
-            "times": self.states[:, self.simulation.time.start],
-        }
-        after: dict[str, NDArray[np.float64] | NDArray[np.bool_]] = {
-            "frames": self.frames,
-            "observations": buffers.observations,
-            "rewards": buffers.rewards,
-            "successes": buffers.successes,
-            "diverged": self.diverged,
-            "invalid": buffers.invalid,
-        }
-        return Kernel(
-            judgement(self.task, reward_version),
+        observation = _place("observation", (OBSERVATION_SIZE,))
+        judging = define(
+            code,
+            "judge",
+            judgement(task, reward_version),
             {
-                "sensors": np.broadcast_to(sensors, (len(buffers.rows), sensors.shape[1])),
-                **before,
-                **self.fields,
+                "sensors": Place(1, 0, (simulation.model.nsensordata,)),
+                "actions": action,
+                "frames": frames,
+                "observations": observation,
+                "times": time,
+                **fields,
             },
-            {**after, **{name: self.fields[name] for name in self.task.remembered}},
+            {
+                "frames": frames,
+                "observations": observation,
+                "rewards": _place("reward"),
+                "successes": _place("success", dtype=np.bool_),
+                "diverged": _place("diverged", dtype=np.bool_),
+                "invalid": _place("invalid", dtype=np.bool_),
+                **{name: fields[name] for name in task.remembered},
+            },
+            num_pointers=2,
         )
+        define_step(code, "step", simulation, vector, aiming, judging)
+        return code.compile()
+
+    def views(self, records: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+        """The parts of the states of n worlds of this task, by name [n, ...]; to change them changes the records."""
+        return {
+            name: records["state"][:, part].reshape(len(records), *shape)
+            for name, (part, shape) in self.parts.items()
+        }
+
+    def start(self, goal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """How an episode begins at a goal: a record's "state", and the first observation, the only one that is not
+        clipped.
+
+        It depends on nothing else, so it is computed once per goal: Meta-World resets twice, and lets the hand settle
+        for 50 steps each time.
+        """
+        key = goal.tobytes()
+        if key not in self._starts:
+            with standard_floats():
+                vector, readings, fields = self.simulation.copy().reset(goal[: self._goal_size])
+            first = frame(complete(readings, self.task))[0]
+            record = np.zeros(1, RECORD)
+            views = self.views(record)
+            for name, value in {"simulation": vector, "frame": first, **fields}.items():
+                views[name][0] = value
+            self._starts[key] = record["state"][0], np.concatenate([first, first, fields["target"]])
+        return self._starts[key]
+
+    def has_start(self, goal: NDArray[np.float64]) -> bool:
+        """Whether `start` need not compute anything."""
+        return goal.tobytes() in self._starts
+
+
+@cache
+def compiled_task(name: str, reward_version: str) -> CompiledTask:
+    return CompiledTask(name, reward_version)
+
+
+def _place(name: str, shape: tuple[int, ...] = (), start: int = 0, dtype: Any = np.float64) -> Place:
+    assert RECORD.fields is not None
+    return Place(0, RECORD.fields[name][1] + 8 * start, shape, dtype)

@@ -13,7 +13,7 @@ from envs.batched.simulation import ACTION_SCALE, FRAME_SKIP, Simulation
 from envs.batched.task import load_task
 from envs.benchmarks import Protocol, get_benchmark
 from envs.goals import benchmark_goals
-from envs.worlds import ACTION_SIZE, Buffers, World
+from envs.worlds import ACTION_SIZE, World
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -41,17 +41,14 @@ class BarePhysics:
     lack what is only looked at, which makes them about a tenth quicker than Meta-World's.
     """
 
-    portable, compiled = False, None
-
-    def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
-        num_worlds = len(buffers.rewards)
+    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_worlds: int) -> None:
         tasks = dict.fromkeys(world.task for world in worlds)
         self.groups = [
             _Worlds([world for world in worlds if world.task == task], protocol, num_worlds) for task in tasks
         ]
         self.num_worlds, self.count = len(worlds), 0
 
-    def run(self, seconds: float) -> float:
+    def measure(self, seconds: float) -> float:
         """Environment steps per second, all worlds in turn."""
         started = time.perf_counter()
         steps = 0
@@ -83,10 +80,11 @@ class _Worlds:
         self.places: list[list[NDArray[np.float64]]] = []
         for i, data in enumerate(self.data):
             if i < len(goals):
-                simulation.reset(goals[worlds[i].index % len(goals)])
+                new = simulation.copy()
+                new.reset(goals[worlds[i].index % len(goals)])
                 start = np.empty(mujoco.mj_stateSize(self.model, _STATE))
-                mujoco.mj_getState(self.model, simulation.data, start, _STATE)
-                places = [place.copy() for place in self.moved]
+                mujoco.mj_getState(new.model, new.data, start, _STATE)
+                places = [*new.model.body_pos[new.bodies], *new.model.site_pos[new.sites]]
             else:  # all goals have had their turn
                 start, places = self.starts[i - len(goals)], self.places[i - len(goals)]
             mujoco.mj_setState(self.model, data, start, _STATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import re
@@ -9,10 +10,11 @@ import statistics
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,9 @@ import numpy as np
 
 import envs
 from envs.benchmarks import Benchmark, get_benchmark, get_protocol
-from envs.cores import available_cores, default_workers
-from envs.pool import Pool
+from envs.cores import available_cores
 from envs.worlds import World
-from mtrl.benchmarks.bare import phases, random_actions
+from mtrl.benchmarks.bare import BarePhysics, phases, random_actions
 from mtrl.benchmarks.output import write_report
 
 Measure = Callable[[float], float]
@@ -42,7 +43,7 @@ class EnvBenchmark:
         benchmark: the tasks.
         worlds: numbers of worlds, multiples of the number of tasks.
         horizons: lengths of an episode, at most 500.
-        workers: processes of the engine and of bare MuJoCo; null: the engine's default, and one per core.
+        workers: threads of the engine and processes of bare MuJoCo; null: one per core.
         async_processes: the most processes that AsyncVectorEnv gets, one for each of its worlds; null: eight
             per core. With more worlds its rate is that with this many.
         seconds: how long each timing takes.
@@ -90,11 +91,10 @@ def main(config: EnvBenchmark) -> None:
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
-    workers = min(default_workers(available_cores()) if config.workers is None else config.workers, worlds)
-    bare_processes = min(available_cores() if config.workers is None else max(config.workers, 1), worlds)
-    engine = _Engine(benchmark, horizon, worlds, workers)
+    workers = min(available_cores() if config.workers is None else config.workers, worlds)
+    engine = _InProcesses(_Engine, [(benchmark, horizon, worlds, workers)])
     asynchronous = _Async(benchmark, horizon, processes)
-    bare = _Bare(benchmark, horizon, worlds, bare_processes)
+    bare = _InProcesses(BarePhysics, _shares(benchmark, horizon, worlds, workers))
     contenders: dict[str, Measure] = {
         "batched": engine.measure,
         "async": asynchronous.measure,
@@ -109,6 +109,7 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
                 rates[name].append(measure(config.seconds))
         memory = {"batched": _memory(engine.processes) / worlds}
         memory["async"] = _memory(asynchronous.processes) / processes
+        seconds = engine.call("seconds")[0]
     finally:
         for contender in (engine, asynchronous, bare):
             contender.close()
@@ -116,13 +117,13 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
         "worlds": worlds,
         "horizon": horizon,
         "workers": workers,
-        "bare_processes": bare_processes,
         "async_processes": processes,
         "steps_per_second": {name: statistics.median(values) for name, values in rates.items()},
         "ratio_to_async": _ratio(rates["batched"], rates["async"]),
         "ratio_to_bare": _ratio(rates["batched"], rates["bare"]),
         "megabytes_per_world": memory,
-        "seconds_to_prepare_goals": engine.preparation,
+        "seconds_to_start": seconds["start"],
+        "seconds_to_prepare_goals": seconds["goals"],
         "all_steps_per_second": rates,
     }
 
@@ -138,6 +139,7 @@ class _Engine:
     def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, workers: int) -> None:
         rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
         per_task = worlds // len(benchmark.tasks)
+        started = time.perf_counter()
         self.env = envs.make(
             benchmark,
             rules,
@@ -147,11 +149,11 @@ class _Engine:
             goal_order="sequential",
             num_workers=workers,
         )
-        self.processes = self.env.processes or [os.getpid()]
-        started = time.perf_counter()
-        for _ in range(-(-rules.num_goals // per_task)):
+        self.env.reset()
+        reset = time.perf_counter()
+        for _ in range(-(-rules.num_goals // per_task) - 1):
             self.env.reset()
-        self.preparation = time.perf_counter() - started
+        self._seconds = {"start": reset - started, "goals": time.perf_counter() - reset}
         state = self.env.state_dict()
         self.env.load_state_dict(state | {"elapsed": phases(range(worlds), worlds, horizon)})
         self.actions = cycle(random_actions(range(worlds), horizon))
@@ -159,8 +161,9 @@ class _Engine:
     def measure(self, seconds: float) -> float:
         return _rate(lambda: self.env.step(next(self.actions)), self.env.num_envs, seconds)
 
-    def close(self) -> None:
-        self.env.close()
+    def seconds(self) -> dict[str, float]:
+        """How long it took to make it and to reset it first, and to reset it at all goals that were left."""
+        return self._seconds
 
 
 class _Async:
@@ -190,23 +193,50 @@ class _Async:
         self.env.close()
 
 
-class _Bare:
-    """MuJoCo alone: each process steps its share of the worlds and waits for nobody."""
+_made: Any = None  # what this process was started for
 
-    def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, processes: int) -> None:
-        per_task = worlds // len(benchmark.tasks)
-        every = [World(i, benchmark.tasks[i // per_task], 1, i % per_task) for i in range(worlds)]
-        rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
-        self.pool = Pool("mtrl.benchmarks.bare:BarePhysics", every, rules, processes, timeout=600.0)
+
+class _InProcesses:
+    """A contender, or several that do not wait for each other, in a process each."""
+
+    def __init__(self, contender: type, arguments: Sequence[tuple[Any, ...]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._executors = [
+            ProcessPoolExecutor(1, context, initializer=_make, initargs=(contender, each))
+            for each in arguments
+        ]
+        futures = [executor.submit(os.getpid) for executor in self._executors]
+        self.processes = [future.result() for future in futures]
+
+    def call(self, name: str, *arguments: Any) -> list[Any]:
+        """Calls a method of all at once."""
+        futures = [executor.submit(_call, name, *arguments) for executor in self._executors]
+        return [future.result() for future in futures]
 
     def measure(self, seconds: float) -> float:
-        rates, failures = self.pool.call("run", [(seconds,)] * len(self.pool.workers))
-        if failures:
-            raise RuntimeError(f"Bare MuJoCo cannot be timed: {next(iter(failures.values()))}.")
-        return float(sum(rates))
+        return float(sum(self.call("measure", seconds)))
 
     def close(self) -> None:
-        self.pool.close()
+        for executor in self._executors:
+            executor.shutdown()
+
+
+def _make(contender: type, arguments: tuple[Any, ...]) -> None:
+    global _made
+    _made = contender(*arguments)
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    return getattr(_made, name)(*arguments)
+
+
+def _shares(benchmark: Benchmark, horizon: int, worlds: int, processes: int) -> list[tuple[Any, ...]]:
+    """The arguments of `BarePhysics` in each process: as many worlds in each, of as few tasks as possible."""
+    per_task = worlds // len(benchmark.tasks)
+    every = [World(i, benchmark.tasks[i // per_task], 1, i % per_task) for i in range(worlds)]
+    rules = replace(get_protocol("metaworld_plus"), horizon=horizon)
+    bounds = [round(i * worlds / processes) for i in range(processes + 1)]
+    return [(every[start:end], rules, worlds) for start, end in pairwise(bounds)]
 
 
 def _rate(step: Callable[[], Any], worlds: int, seconds: float) -> float:
@@ -275,6 +305,6 @@ def _table(results: list[dict[str, Any]], config: EnvBenchmark) -> str:
     caption = (
         "async (n): gymnasium's AsyncVectorEnv with n processes, one per world; bare: MuJoCo alone, in a process "
         "per core, or in --workers. The first reset at each goal is made before. MB per world: proportional set size "
-        "of the worker processes."
+        "of the processes."
     )
     return "\n".join([title, "", *lines, "", *textwrap.wrap(caption, 110)])

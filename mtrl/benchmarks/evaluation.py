@@ -20,18 +20,13 @@ from mtrl.benchmarks.output import write_report
 
 _SEEDS = 4
 _ACTIONS = 16  # that worlds take in turn
-#: Whether training is pinned, and how many processes share the evaluation.
-_VARIANTS = {
-    "alone": (False, 0),
-    "free": (False, 1),
-    "pinned": (True, 1),
-    "pinned, two processes": (True, 2),
-}
+#: How many processes share the evaluation.
+_VARIANTS = {"alone": 0, "one process": 1, "two processes": 2}
 
 
 @dataclass(frozen=True)
 class EvaluationBenchmark:
-    """Times steps of training's worlds while those of an evaluation are stepped beside, in four ways in turn.
+    """Times steps of training's worlds while those of an evaluation are stepped beside, in three ways in turn.
 
     Training makes a step every so often, as when a GPU learns meanwhile, for which it waits busily. The evaluation's
     processes run in Linux's idle class and wait for actions between two steps.
@@ -42,8 +37,8 @@ class EvaluationBenchmark:
         evaluation_worlds: of each task and seed.
         period: milliseconds from one step of training to the next.
         wait: milliseconds that an evaluation waits for actions.
-        num_workers: processes that simulate, for training and for each process of the evaluation; null takes the
-            default.
+        num_workers: threads that simulate, for training and for each process of the evaluation; null takes one per
+            core.
         seconds: that each way is timed at a time.
         repetitions: how often each way is timed.
         output: also write the measurements to this JSON file.
@@ -74,8 +69,8 @@ def main(config: EvaluationBenchmark) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}
     try:
         for _ in range(config.repetitions):
-            for name, (pinned, count) in _VARIANTS.items():
-                found[name].append(_measure(training, evaluations.get(count, []), pinned, config.seconds))
+            for name, count in _VARIANTS.items():
+                found[name].append(_measure(training, evaluations.get(count, []), config.seconds))
     finally:
         training.env.close()
         for evaluation in [e for several in evaluations.values() for e in several]:
@@ -97,15 +92,10 @@ def main(config: EvaluationBenchmark) -> None:
     write_report(config, {"cores": available_cores(), "results": results})
 
 
-def _measure(
-    training: _Training, evaluations: Sequence[_Evaluation], pinned: bool, seconds: float
-) -> dict[str, float]:
+def _measure(training: _Training, evaluations: Sequence[_Evaluation], seconds: float) -> dict[str, float]:
     for evaluation in evaluations:
         evaluation.start()
-    if pinned:
-        training.env.pin()
     times = 1e3 * training.run(seconds)
-    training.env.unpin()
     rates = [evaluation.stop() for evaluation in evaluations]
     return {
         "median_milliseconds": float(np.median(times)),
@@ -162,7 +152,7 @@ def serve(descriptor: int) -> None:
 
 def _evaluate(channel: Channel) -> None:
     config, num_seeds = channel.receive()
-    env = _make(config, config.evaluation_worlds, num_seeds, spin=False)
+    env = _make(config, config.evaluation_worlds, num_seeds)
     actions = _actions(env)
     channel.send((True, None))
     while True:
@@ -175,14 +165,13 @@ def _evaluate(channel: Channel) -> None:
         channel.send((True, count * env.num_envs / (time.perf_counter() - started)))
 
 
-def _make(config: EvaluationBenchmark, worlds: int, num_seeds: int, **options: Any) -> envs.VectorEnv:
+def _make(config: EvaluationBenchmark, worlds: int, num_seeds: int) -> envs.VectorEnv:
     env = envs.make(
         config.benchmark,
         "metaworld_plus",
         range(num_seeds),
         worlds_per_task=worlds,
         num_workers=config.num_workers,
-        **options,
     )
     env.reset()
     env.step(np.zeros((env.num_envs, 4)))

@@ -16,7 +16,6 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from agents.sac import SACConfig
-from envs.cores import default_workers
 from mtrl.catalogue import unknown
 from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
 from mtrl.experiment import Role, experiment, role
@@ -111,10 +110,9 @@ def methods(config: SweepConfig) -> list[Method]:
                     "classes of the same name need different options."
                 )
             # What the machine would decide by the number of all its cores, though it has several runs.
-            workers = 0 if config.cores_per_run == 1 else default_workers(config.cores_per_run)
-            for option, value in (("num_workers", workers), ("num_threads", config.cores_per_run)):
+            for option in ("num_workers", "num_threads"):
                 if options.get(option) is None:
-                    options[option] = value
+                    options[option] = config.cores_per_run
             found[name.lower()] = Method(name, options, _resolve(name, options))
     return list(found.values())
 

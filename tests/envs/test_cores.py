@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envs import cores
-from envs.cores import available_cores, default_workers
+from envs.cores import available_cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity to set")
@@ -34,8 +34,3 @@ def test_a_container_may_be_given_the_time_of_some_cores(
     if limit is not None:
         (tmp_path / "cpu.max").write_text(limit + "\n")
     assert available_cores() == expected
-
-
-@pytest.mark.parametrize(("available", "workers"), [(1, 1), (2, 2), (8, 8), (9, 8), (16, 15)])
-def test_of_many_cores_one_has_no_worker(available: int, workers: int) -> None:
-    assert default_workers(available) == workers

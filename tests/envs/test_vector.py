@@ -181,6 +181,24 @@ def test_saving_and_restoring_is_bit_equal_to_not_having_stopped(make, engine, n
             np.testing.assert_array_equal(a[4][key], b[4][key])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_was_restored_can_be_reset_in_part(make, engine) -> None:
+    options = {"worlds_per_task": 2, "engine": engine}
+    env, other = make(**options), make(**options)
+    env.reset()
+    env.step(random_actions(1, 2)[0])
+    other.load_state_dict(env.state_dict())
+    mask = {"reset_mask": np.array([False, True])}
+    np.testing.assert_array_equal(env.reset(options=mask)[0], other.reset(options=mask)[0])
+
+
+def test_the_state_of_other_tasks_is_refused(make) -> None:
+    env, other = make("MT1:reach"), make("MT1:drawer-close")
+    env.reset()
+    with pytest.raises(ValueError, match="it is of other tasks, or of another version"):
+        other.load_state_dict(env.state_dict())
+
+
 def test_reset_mask_resets_some_worlds(make) -> None:
     env = make("MT1:reach", worlds_per_task=3)
     env.reset()
@@ -201,14 +219,6 @@ def test_the_number_of_workers_changes_nothing(make, engine, num_workers) -> Non
             np.testing.assert_array_equal(x, y)
 
 
-def test_workers_end_with_the_environment(make) -> None:
-    env = make("MT1:reach", num_workers=1)
-    process = env._pool.workers[0].process
-    env.close()
-    assert process.poll() is not None
-    env.close()
-
-
 @pytest.mark.parametrize("velocity", [1e12, np.nan])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tmp_path, monkeypatch) -> None:
@@ -216,13 +226,13 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     env = make(THREE, seeds=(2,), engine=engine)
     env.reset()
     before = env.step(np.zeros((3, 4)))[0]
-    local = env._pool.local
     if engine == "reference":
-        local.worlds[1].environment.data.qvel[:] = velocity
+        env._engine._env.envs[1].environment.data.qvel[:] = velocity
     else:
-        group = local.groups["window-close-v3"]
-        nq, nv = group.simulation.model.nq, group.simulation.model.nv
-        group.states[1, 1 + nq : 1 + nq + nv] = velocity
+        task = env._engine.tasks[1]
+        model = task.simulation.model
+        simulation = task.views(env._engine.records)["simulation"][1]
+        simulation[1 + model.nq : 1 + model.nq + model.nv] = velocity
     observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, True, False]
     assert rewards[1] == 0
@@ -269,14 +279,3 @@ def test_actions_are_clipped(make) -> None:
     action = np.array([[3.0, -2.0, 0.5, 9.0]])
     for x, y in zip(one.step(action)[:3], other.step(np.clip(action, -1, 1))[:3], strict=True):
         np.testing.assert_array_equal(x, y)
-
-
-def test_an_engine_that_cannot_start_is_an_error_not_a_wait() -> None:
-    with pytest.raises(RuntimeError, match="cannot be started"):
-        envs.VectorEnv(
-            envs.get_benchmark("MT1:reach"),
-            envs.get_protocol("paper"),
-            [0],
-            "envs.nowhere:Engine",
-            num_workers=1,
-        )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import envs
 from envs.benchmarks import PROTOCOLS, Protocol
-from envs.worlds import Buffers, Fault, World
+from envs.worlds import OBSERVATION_SIZE, Transitions, World
 from mtrl.cli import main
 from mtrl.config import TRAINING_PRESETS, TrainingPreset
 
@@ -67,49 +67,36 @@ MODERN: dict[str, object] = {
 
 
 class FakeEngine:
-    """An `envs.worlds.Engine`: a point that the action moves, rewarded for being near the goal."""
+    """An `envs.worlds.Engine`: points [N, 3] that the actions move, rewarded for being near their goals [N, 3]."""
 
-    portable, compiled = False, None
-
-    def __init__(self, worlds: Sequence[World], protocol: Protocol, buffers: Buffers) -> None:
-        self.positions = np.array([world.position for world in worlds])
-        self.buffers = buffers
-        self.points = np.zeros((buffers.rewards.size, 3))
-        self.goals = np.zeros((buffers.rewards.size, 3))
+    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
+        self.points, self.goals = np.zeros((2, len(worlds), 3))
         self.steps = 0
 
-    def reset(self, positions: Sequence[int]) -> list[Fault]:
-        self.goals[positions] = self.buffers.goals[positions, :3]
-        self.points[positions] = 0.5 * np.tanh(self.goals[positions, ::-1])
-        self._observe()
-        return []
+    def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
+        self.goals[positions] = goals[:, :3]
+        self.points[positions] = 0.5 * np.tanh(goals[:, 2::-1])
+        return self._observe()[positions]
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        b, rows = self.buffers, np.array(positions)
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         self.steps += 1
-        actions = b.actions[rows]
-        self.points[rows] += 0.2 * np.sin(actions[:, :3]) + 0.05 * actions[:, 3:] * self.points[rows]
-        distance = np.linalg.norm(self.points[rows] - self.goals[rows], axis=-1)
-        b.rewards[rows] = 1.0 - distance
-        b.successes[rows] = distance < 0.35
-        b.invalid[rows] = False
-        self._observe()
-        b.final_observations[rows] = b.observations[rows]
-        self.reset(rows[b.cut[rows]])
-        return []
+        self.points += 0.2 * np.sin(actions[:, :3]) + 0.05 * actions[:, 3:] * self.points
+        distances = np.linalg.norm(self.points - self.goals, axis=-1)
+        return Transitions(self._observe(), 1.0 - distances, distances < 0.35, {})
 
-    def _observe(self) -> None:
-        self.buffers.observations[self.positions] = 0.0
-        self.buffers.observations[self.positions, :3] = self.points[self.positions]
-        self.buffers.observations[self.positions, -3:] = self.goals[self.positions]
+    def _observe(self) -> NDArray[np.float64]:
+        observations = np.zeros((len(self.points), OBSERVATION_SIZE))
+        observations[:, :3], observations[:, -3:] = self.points, self.goals
+        return observations
 
-    def get_state(self, positions: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-        return {p: np.concatenate([self.points[p], self.goals[p]]) for p in positions}
+    def get_state(self) -> NDArray[np.float64]:
+        return np.hstack([self.points, self.goals])
 
-    def set_state(self, state: dict[int, NDArray[np.float64]]) -> None:
-        for position, row in state.items():
-            self.points[position], self.goals[position] = row[:3], row[3:6]
-        self._observe()
+    def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
+        self.points[:], self.goals[:] = np.split(state, 2, axis=1)
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,16 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint, trainer
 from mtrl.capture import EXCLUSIVE
 from mtrl.checkpoint_writer import CheckpointWriter
@@ -140,10 +141,10 @@ class StoppedEngine(FakeEngine):
         super().__init__(*arguments)
         self.training, StoppedEngine.training = StoppedEngine.training, False  # the next one evaluates
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.training and self.steps == 19:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().step(positions)
+        return super().step(actions)
 
 
 def test_a_run_that_is_stopped_waits_for_its_checkpoint(

@@ -1,16 +1,17 @@
 """Episodes are counted, ordered and judged right, whatever number of worlds shares them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import envs
 from envs.goals import benchmark_goals
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl.episodes import Episodes, EpisodeTracker, nan_mean, run_episodes
 from tests.mtrl.conftest import TINY, FakeEngine
 
@@ -139,13 +140,12 @@ def test_one_goal_of_the_protocol_is_met_in_every_episode(fake: Callable) -> Non
 class BreakingEngine(FakeEngine):
     """The world of seed 3's first task breaks in the third step of the second episode."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        super().step(positions)
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        transitions = super().step(actions)
         if self.steps != TINY.horizon + 3:
-            return []
-        self.buffers.invalid[0], self.buffers.rewards[0] = True, np.nan
-        self.reset(np.array([0]))
-        return [Fault(0, "it broke")]
+            return transitions
+        transitions.rewards[0] = np.nan
+        return transitions._replace(faults={0: "it broke"})
 
 
 def test_an_episode_broken_by_a_fault_is_reported_and_has_no_outcome(

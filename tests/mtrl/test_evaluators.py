@@ -5,17 +5,17 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from agents.sac import SAC
-from envs import VectorEnv
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint, trainer
 from mtrl.config import TrainConfig
 from mtrl.episodes import make_agent, make_evaluation_env
@@ -37,17 +37,17 @@ Cli = Callable[..., Result]
 class SlowEngine(FakeEngine):
     """An evaluation of 24 steps takes a while."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         time.sleep(0.1)
-        return super().step(positions)
+        return super().step(actions)
 
 
 class DyingEngine(FakeEngine):
     """Takes its process with it."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         os.kill(os.getpid(), signal.SIGKILL)
-        return []
+        return super().step(actions)
 
 
 @pytest.fixture
@@ -199,18 +199,6 @@ def test_training_goes_on_meanwhile(
     assert_same_outcome(whole, tmp_path / "run")
 
 
-def test_training_keeps_to_its_cores_meanwhile(
-    in_background: None, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-    for name in ("pin", "unpin"):
-        monkeypatch.setattr(VectorEnv, name, lambda self, name=name: calls.append(name))
-    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
-    evaluations = [line for line in sorted_lines(tmp_path / "run") if "evaluation/success" in line]
-    assert len(evaluations) > 1
-    assert calls == ["pin", "unpin"] * len(evaluations)
-
-
 class SignalledEngine(FakeEngine):
     """SIGTERM in a step of training."""
 
@@ -220,10 +208,10 @@ class SignalledEngine(FakeEngine):
         super().__init__(*arguments)
         type(self).engines += 1
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.steps == self.at and self.engines == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super().step(positions)
+        return super().step(actions)
 
 
 @pytest.mark.parametrize("at", [16, 20, 39])

@@ -2,17 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 import agents.optimizer
 from agents.sac import SAC, Batch
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint
 from mtrl.balancers import available
 from mtrl.gradients import TaskGradients, task_gradients
@@ -39,13 +40,11 @@ class NanEngine(FakeEngine):
 
     at, array, value = 25, "observations", np.nan
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        faults = super().step(positions)
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        transitions = super().step(actions)
         if self.steps == self.at:
-            getattr(self.buffers, self.array)[1] = self.value
-            if self.array == "observations":
-                self.buffers.final_observations[1] = self.value
-        return faults
+            getattr(transitions, self.array)[1] = self.value
+        return transitions
 
 
 def assert_stopped(result: Result, run: Path, *words: str, may_be_nan: tuple[str, ...] = ()) -> int:

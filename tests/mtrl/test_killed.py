@@ -4,18 +4,21 @@ The moment of a kill is a call: the n-th that code of a kind makes or takes (col
 checkpoint or a log), with n drawn from as many as an undisturbed run has.
 """
 
+import ctypes
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint
 from mtrl.signals import StopRequest
 from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
@@ -78,20 +81,29 @@ class PlainEngine(FakeEngine):
 class TwiceSignalled(FakeEngine):
     """Ctrl-C, and again before the step is over."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.steps == 20:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
-        return super().step(positions)
+        return super().step(actions)
 
 
 class HungUp(FakeEngine):
     """Its terminal is closed in a step."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.steps == 20:
             os.close(int(os.environ["TERMINAL"]))  # the system sends SIGHUP
-        return super().step(positions)
+        return super().step(actions)
+
+
+class CrashingEngine(FakeEngine):
+    """Its machine code goes wrong in the midst of training."""
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        if self.steps == 20:
+            ctypes.CFUNCTYPE(None)(8)()
+        return super().step(actions)
 
 
 def run_child(
@@ -143,6 +155,17 @@ def test_killed_at_a_random_moment(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".run")] == []
 
 
+def test_a_crash_in_machine_code(
+    whole: tuple[Path, dict[str, int]], fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    arguments = train_arguments(run, **OPTIONS)
+    code = run_child(arguments, tmp_path / "counts.json", engine="CrashingEngine")
+    assert code == -signal.SIGSEGV
+    go_on(cli, run)
+    assert_same_run(whole[0], run)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_three_times(
@@ -172,10 +195,10 @@ class SignalledEngine(FakeEngine):
         type(self).engines += 1
         self.sends = self.engines == self.instance
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.sends and self.steps == self.at:
             os.kill(os.getpid(), self.number)
-        return super().step(positions)
+        return super().step(actions)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -5,16 +5,18 @@ import hashlib
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from envs.benchmarks import PROTOCOLS
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint, run, trainer
 from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.config import TRAINING_PRESETS
@@ -42,10 +44,10 @@ class StoppingEngine(FakeEngine):
 
     stop_at = 0
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
         if self.steps + 1 == self.stop_at:
             raise KeyboardInterrupt
-        return super().step(positions)
+        return super().step(actions)
 
 
 @pytest.fixture

@@ -1,14 +1,15 @@
 """The training loop: what is stored, what repeats, what depends on what."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from envs.worlds import Fault
+from envs.worlds import Transitions
 from mtrl import checkpoint
 from mtrl.balancers import active_set
 from mtrl.config import TrainConfig
@@ -74,14 +75,12 @@ def test_the_transition_at_an_episodes_end_leads_to_its_own_last_observation(
 class FaultyEngine(FakeEngine):
     """The first world breaks in its fourth step: its numbers are garbage, and it is reset."""
 
-    def step(self, positions: Sequence[int]) -> list[Fault]:
-        super().step(positions)
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        transitions = super().step(actions)
         if self.steps != 4:
-            return []
-        b = self.buffers
-        b.invalid[0], b.rewards[0], b.final_observations[0] = True, np.nan, np.nan
-        self.reset(np.array([0]))
-        return [Fault(0, "it broke")]
+            return transitions
+        transitions.observations[0] = transitions.rewards[0] = np.nan
+        return transitions._replace(faults={0: "it broke"})
 
 
 def test_a_fault_is_reported_and_its_transition_not_learned_from(

@@ -13,7 +13,7 @@ from metaworld.policies import SawyerDrawerCloseV3Policy
 
 from envs.benchmarks import get_benchmark
 from envs.goals import benchmark_goals
-from envs.reference import ReferenceWorld
+from envs.reference import ReferenceEnv
 from mtrl.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, _decorate, renderer, write_clip
 from tests.mtrl.conftest import Result
 from tests.mtrl.test_cli import assert_refused
@@ -77,13 +77,13 @@ def test_a_broken_library_is_named_without_a_traceback() -> None:
 def test_the_clip_runs_on_after_success_and_shows_it_upright(tmp_path: Path) -> None:
     task = "drawer-close-v3"
     goal = benchmark_goals(get_benchmark("MT1:drawer-close"), 0)[0][0]
-    world, policy = ReferenceWorld(task, "v2"), SawyerDrawerCloseV3Policy()
-    observation = world.reset(np.resize(goal, 6))
+    world, policy = ReferenceEnv(task, "v2"), SawyerDrawerCloseV3Policy()
+    observation, _ = world.reset(options={"goals": [np.resize(goal, 6)]})
     actions, successes = [], []
     for _ in range(400):
         actions.append(np.clip(policy.get_action(observation), -1.0, 1.0).astype(np.float64))
-        observation, _, success = world.step(actions[-1])
-        successes.append(success)
+        observation, *_, info = world.step(actions[-1])
+        successes.append(info["success"])
     solved_at = successes.index(True) + 1
     path = tmp_path / "clip.mp4"
     with renderer() as process:

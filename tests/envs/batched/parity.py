@@ -6,8 +6,8 @@ For one task: `python -m tests.envs.batched.parity drawer-close` (see `--help`).
 from __future__ import annotations
 
 import argparse
-import os
-from dataclasses import dataclass
+import ctypes
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -17,11 +17,14 @@ from metaworld.policies import ENV_POLICY_MAP
 from numpy.typing import NDArray
 
 from envs.batched import simulation
-from envs.batched.worlds import TaskWorlds
-from envs.benchmarks import get_benchmark, task_name
+from envs.batched.engine import BatchedEngine
+from envs.batched.step import Seat
+from envs.batched.task import load_task
+from envs.batched.worlds import RECORD, compiled_task
+from envs.benchmarks import get_benchmark, get_protocol, task_name
 from envs.goals import benchmark_goals
-from envs.reference import ReferenceWorld
-from envs.worlds import GOAL_SIZE, Buffers, allocate_buffers
+from envs.reference import ReferenceEnv
+from envs.worlds import GOAL_SIZE, World
 
 Driver = Literal["scripted", "random"]
 
@@ -59,13 +62,14 @@ def compare(
     """
     differences = Differences()
     references, batched = _worlds(task, reward_version, num_worlds)
-    buffers = batched.buffers
+    views = batched.tasks[0].views(batched.records)
+    states, frames = views["simulation"], views["frame"]
     policies = [ENV_POLICY_MAP[task]() for _ in range(num_worlds)]
     generator = np.random.default_rng(0)
     for episode in goals.reshape(-1, num_worlds, goals.shape[1]):
-        padded = [np.resize(goal, GOAL_SIZE) for goal in episode]
-        expected = np.stack([world.reset(goal) for world, goal in zip(references, padded, strict=True)])
-        first = np.stack([reset(batched, i, goal) for i, goal in enumerate(padded)])
+        padded = np.stack([np.resize(goal, GOAL_SIZE) for goal in episode])
+        expected = np.stack([world.reset(options={"goals": padded})[0] for world in references])
+        first = batched.reset(np.arange(num_worlds), padded)
         differences.first_observation = max(differences.first_observation, _largest(first - expected))
         solved = np.zeros((2, num_worlds), dtype=np.bool_)
         for _ in range(num_steps):
@@ -75,46 +79,66 @@ def compare(
                 actions = np.clip(actions, -1, 1).astype(np.float64)
             if synchronise:
                 for i, world in enumerate(references):
-                    batched.states[i] = _state(batched, world)
-                    batched.frames[i] = world.environment._prev_obs
+                    states[i] = _state(world)
+                    frames[i] = world.environment._prev_obs
             steps = [world.step(action) for world, action in zip(references, actions, strict=True)]
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
-            successes = np.array([s[2] for s in steps])
-            buffers.actions[:] = actions
-            for i in range(num_worlds):
-                batched.step(i)
-            assert not buffers.invalid.any()
-            for i, world in enumerate(references):
-                drift = _largest(batched.states[i] - _state(batched, world))
-                differences.physics = max(differences.physics, drift)
-            error = np.abs(buffers.rewards - rewards) / (np.abs(rewards) + 1e-3)
-            differences.observation = max(differences.observation, _largest(buffers.observations - expected))
+            successes = np.array([s[4]["success"] for s in steps])
+            assert not any("fault" in s[4] for s in steps)
+            observations, our_rewards, our_successes, faults = batched.step(actions)
+            assert not faults
+            drift = max(_largest(states[i] - _state(world)) for i, world in enumerate(references))
+            differences.physics = max(differences.physics, drift)
+            error = np.abs(our_rewards - rewards) / (np.abs(rewards) + 1e-3)
+            differences.observation = max(differences.observation, _largest(observations - expected))
             differences.reward = max(differences.reward, _largest(error))
-            differences.successes += int((successes != buffers.successes).sum())
-            solved |= np.stack([successes, buffers.successes])
+            differences.successes += int((successes != our_successes).sum())
+            solved |= np.stack([successes, our_successes])
         differences.reference_solved += int(solved[0].sum())
         differences.batched_solved += int(solved[1].sum())
     return differences
 
 
 @lru_cache(maxsize=4)  # to make them takes as long as hundreds of steps
-def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceWorld], TaskWorlds]:
-    references = [ReferenceWorld(task, reward_version) for _ in range(count)]
-    return references, TaskWorlds(task, reward_version, make_buffers(count))
+def _worlds(task: str, reward_version: str, count: int) -> tuple[list[ReferenceEnv], BatchedEngine]:
+    references = [ReferenceEnv(task, reward_version, i) for i in range(count)]
+    worlds = [World(i, task, 0, i) for i in range(count)]
+    rules = replace(get_protocol("metaworld_plus"), reward_version=reward_version)
+    return references, BatchedEngine(worlds, rules, num_workers=2)
 
 
-def make_buffers(num_worlds: int, num_goals: int = 1) -> Buffers:
-    """Buffers of this process alone."""
-    descriptor = allocate_buffers(num_worlds, num_goals)
-    buffers = Buffers.attach(descriptor, num_worlds, num_goals)
-    os.close(descriptor)
-    return buffers
+class SomeWorlds:
+    """Worlds of one task, stepped by machine code one by one.
 
+    Attributes:
+        simulation: that the steps are made in; `sensors` [1, ...] is what it shows.
+        states, fields: of the simulations, and what the rewards know of the episode, by name [n, ...].
+    """
 
-def reset(worlds: TaskWorlds, position: int, goal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A new episode at a goal [6]; the first observation."""
-    worlds.buffers.goals[position] = goal
-    return worlds.reset(position)
+    def __init__(self, task: str, reward_version: str, count: int) -> None:
+        self.compiled = compiled_task(task, reward_version)
+        self.task = self.compiled.task
+        self.records = np.zeros(count, RECORD)
+        self._seat = Seat(self.compiled.simulation)
+        self.simulation = self._seat.simulation
+        self.sensors = self.simulation.data.sensordata[None]
+        self._addresses = np.array(self._seat.addresses, np.int64)
+        function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+        self._step, self._judge = function(self.compiled.step), function(self.compiled.judge)
+        self.fields = self.compiled.views(self.records)
+        self.states, self.frames = self.fields.pop("simulation"), self.fields.pop("frame")
+
+    def reset(self, i: int, goal: NDArray[np.float64]) -> None:
+        self.records["state"][i], self.records["observation"][i] = self.compiled.start(
+            np.resize(goal, GOAL_SIZE)
+        )
+
+    def step(self, i: int) -> None:
+        self._step(self._addresses.ctypes.data, self.records[i : i + 1].ctypes.data)
+
+    def judge(self, i: int) -> None:
+        """What a step does at the end, with the sensors as they are."""
+        self._judge(self.records[i : i + 1].ctypes.data, self.sensors.ctypes.data)
 
 
 def _largest(values: NDArray[np.float64]) -> float:
@@ -122,24 +146,25 @@ def _largest(values: NDArray[np.float64]) -> float:
     return float(np.nan_to_num(np.abs(values), nan=np.inf).max())
 
 
-def _state(batched: TaskWorlds, reference: ReferenceWorld) -> NDArray[np.float64]:
+def _state(reference: ReferenceEnv) -> NDArray[np.float64]:
     """The reference's simulation state and the places of things, as the vector of a batched world."""
-    environment, ours = reference.environment, batched.simulation
-    physics = np.empty(ours.physics_size)
-    mujoco.mj_getState(environment.model, environment.data, physics, simulation.SPECIFICATION)
-    places = [environment.model.body(name).pos for name in ours.task.moved_bodies]
-    places += [environment.model.site(name).pos for name in ours.task.moved_sites]
+    model, data = reference.environment.model, reference.environment.data
+    task = load_task(reference.task)
+    physics = np.empty(mujoco.mj_stateSize(model, simulation.SPECIFICATION))
+    mujoco.mj_getState(model, data, physics, simulation.SPECIFICATION)
+    places = [model.body(name).pos for name in task.moved_bodies]
+    places += [model.site(name).pos for name in task.moved_sites]
     return np.concatenate([physics, *places])
 
 
-def step(worlds: TaskWorlds, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def step(worlds: SomeWorlds, actions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """The readings after a step of all worlds of a task, with actions [n, 4]; nothing is remembered of it."""
-    worlds.buffers.actions[:] = actions
+    worlds.records["action"] = actions
     before = {name: field.copy() for name, field in worlds.fields.items()}
     sensors = []
     for i in range(len(actions)):
         worlds.step(i)
-        sensors.append(worlds.simulation.sensors.copy())
+        sensors.append(worlds.sensors.copy())
     for name, field in before.items():
         worlds.fields[name][:] = field
     return worlds.simulation.read(np.concatenate(sensors))

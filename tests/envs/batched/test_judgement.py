@@ -5,12 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.batched.judgement import judgement
-from envs.batched.native import Kernel
 from envs.batched.task import available_tasks, load_task
 from envs.batched.trace import trace
-from envs.batched.worlds import TaskWorlds
-from envs.worlds import GOAL_SIZE
-from tests.envs.batched.parity import goals_of, make_buffers, reset
+from tests.envs.batched.parity import SomeWorlds, goals_of
+from tests.envs.batched.test_native import run
 from tests.envs.batched.test_reward_branches import make_scene
 
 RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
@@ -23,13 +21,13 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
     and some broken by NaN, infinities or zeros; the first is what the simulation shows after a step."""
     generator = np.random.default_rng(0)
     task = load_task(name)
-    worlds = TaskWorlds(name, "v2", make_buffers(1))
+    worlds = SomeWorlds(name, "v2", 1)
     simulation = worlds.simulation
-    reset(worlds, 0, np.resize(goals_of(name, 1)[0], GOAL_SIZE))
+    worlds.reset(0, goals_of(name, 1)[0])
     fields = {key: value[0].copy() for key, value in worlds.fields.items()}
     worlds.step(0)
-    current = {key: value[0].copy() for key, value in simulation.read(simulation.sensors).items()}
-    sensors = np.repeat(simulation.sensors, NUM_SCENES, axis=0)
+    current = {key: value[0].copy() for key, value in simulation.read(worlds.sensors).items()}
+    sensors = np.repeat(worlds.sensors, NUM_SCENES, axis=0)
     places = simulation.read(sensors)
     for i in range(1, NUM_SCENES):
         for key, value in make_scene(generator, task.all_readings, current, fields).items():
@@ -57,10 +55,7 @@ def test_compiled_steps_are_numpys(name: str) -> None:
         with np.errstate(all="ignore"):
             expected = {key: np.array(value) for key, value in function(inputs).items()}
         assert set(expected) == {*RESULTS, *task.remembered}
-        results = {key: np.empty_like(value) for key, value in expected.items()}
-        kernel = Kernel(function, inputs, results)
-        for i in range(NUM_SCENES):
-            kernel(i)
+        results = run(function, inputs, expected)
         program, _ = trace(function, {key: value.shape[1:] for key, value in inputs.items()})
         exact = FROM_C.isdisjoint(operation.name for operation in program.operations)
         for key, value in expected.items():

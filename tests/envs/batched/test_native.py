@@ -1,14 +1,19 @@
 """Compiled functions give what NumPy gives, to the last bit."""
 
+import ctypes
 import operator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from envs.batched.arrays import namespace, norm, quaternion
-from envs.batched.native import Kernel
+from envs.batched.native import Function, Place, define
+from envs.machine_code import Code
 
 SPECIAL = [
     0.0,
@@ -28,19 +33,55 @@ SPECIAL = [
 ]
 
 
-def run(function, x: np.ndarray) -> np.ndarray:
-    """The function of x [n, ...], compiled."""
-    with np.errstate(all="ignore"):
-        result = np.empty_like(np.ascontiguousarray(function({"x": x})["y"]))
-    kernel = Kernel(function, {"x": x}, {"y": result})
-    for i in range(len(x)):
-        kernel(i)
+def compiled(
+    function: Function, inputs: NDArray[np.void], outputs: NDArray[np.void]
+) -> Callable[[int], None]:
+    """The function of fields of records, compiled: a call with i reads record i of the one, and writes the other."""
+    code = Code()
+    places = [
+        {name: Place(pointer, offset, kind.shape, kind.base.type) for name, (kind, offset) in fields.items()}
+        for pointer, fields in ((0, inputs.dtype.fields), (1, outputs.dtype.fields))
+    ]
+    define(code, "function", function, *places, num_pointers=2)
+    address = code.compile()
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(address("function"))
+
+    def call_row(i: int, code: object = address) -> None:
+        call(inputs[i : i + 1].ctypes.data, outputs[i : i + 1].ctypes.data)
+
+    return call_row
+
+
+def records(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.void]:
+    """Arrays [n, ...] as n records."""
+    fields = [(name, values.dtype, values.shape[1:]) for name, values in arrays.items()]
+    result = np.zeros(len(next(iter(arrays.values()))), fields)
+    for name, values in arrays.items():
+        result[name] = values
     return result
+
+
+def run(
+    function: Function, inputs: Mapping[str, NDArray[Any]], like: Mapping[str, NDArray[Any]]
+) -> NDArray[np.void]:
+    """The function of arrays [n, ...] by name, compiled; the results have the shapes and types of `like`."""
+    results = np.zeros_like(records(like))
+    call = compiled(function, records(inputs), results)
+    for i in range(len(results)):
+        call(i)
+    return results
+
+
+def evaluate(function: Function, x: np.ndarray) -> np.ndarray:
+    """y of the function of x [n, ...], compiled."""
+    with np.errstate(all="ignore"):
+        like = {"y": np.asarray(function({"x": x})["y"])}
+    return run(function, {"x": x}, like)["y"]
 
 
 def assert_same(function, x: np.ndarray) -> None:
     with np.errstate(all="ignore"):
-        expected, result = function({"x": x})["y"], run(function, x)
+        expected, result = function({"x": x})["y"], evaluate(function, x)
     assert result.dtype == expected.dtype
     np.testing.assert_array_equal(result, expected)  # NaN where NaN is
     if result.dtype == np.float64:
@@ -96,13 +137,15 @@ def test_extremes_have_numpys_value_and_its_nan() -> None:
             pair = arrays["x"]
             return {"y": getattr(namespace(pair), name)(pair[:, 0], pair[:, 1])}
 
-        np.testing.assert_array_equal(run(function, x), expected)  # which zero is the larger is left open
+        np.testing.assert_array_equal(
+            evaluate(function, x), expected
+        )  # which zero is the larger is left open
 
 
 def test_products_and_sums_are_not_fused() -> None:
     x = np.array([[1 + 2.0**-27, -(1 + 2.0**-26)]])
-    assert run(lambda a: {"y": a["x"][:, 0] * a["x"][:, 0] + a["x"][:, 1]}, x) == 0.0
-    assert run(lambda a: {"y": -a["x"][:, 1] - a["x"][:, 0] * a["x"][:, 0]}, x) == 0.0
+    assert evaluate(lambda a: {"y": a["x"][:, 0] * a["x"][:, 0] + a["x"][:, 1]}, x) == 0.0
+    assert evaluate(lambda a: {"y": -a["x"][:, 1] - a["x"][:, 0] * a["x"][:, 0]}, x) == 0.0
 
 
 @pytest.mark.parametrize("name", ["exp", "log", "sin", "cos"])
@@ -110,7 +153,7 @@ def test_functions_of_the_c_library_are_numpys_but_for_the_last_bits(name: str) 
     x = np.concatenate([np.random.default_rng(0).normal(size=1000) * 3, SPECIAL])
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(x)
-    result = run(lambda a: {"y": getattr(namespace(a["x"]), name)(a["x"])}, x)
+    result = evaluate(lambda a: {"y": getattr(namespace(a["x"]), name)(a["x"])}, x)
     np.testing.assert_allclose(result, expected, rtol=1e-15, atol=0)
 
 
@@ -125,35 +168,20 @@ def test_norms_and_quaternions_are_the_same_to_the_last_bit() -> None:
 def test_what_a_row_gives_does_not_depend_on_the_others() -> None:
     generator = np.random.default_rng(0)
     function, x = random_function(generator, 5), generator.normal(size=(17, 5))
-    alone = np.concatenate([run(function, row[None].copy()) for row in x])
-    np.testing.assert_array_equal(run(function, x), alone)
+    alone = np.concatenate([evaluate(function, row[None].copy()) for row in x])
+    np.testing.assert_array_equal(evaluate(function, x), alone)
 
 
 def test_an_input_may_be_changed_in_place_and_is_read_anew_in_each_call() -> None:
-    x, flags = np.array([[1.0, 2.0], [3.0, 5.0]]), np.zeros(2, dtype=np.bool_)
-    kernel = Kernel(
-        lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, {"x": x}, {"x": x, "flags": flags}
-    )
-    kernel(0)
-    np.testing.assert_array_equal(x, [[2.0, 1.0], [3.0, 5.0]])
-    kernel(1)
-    np.testing.assert_array_equal(x, [[2.0, 1.0], [5.0, 3.0]])
-    np.testing.assert_array_equal(flags, [False, True])
-    x[0] = 7.0
-    kernel(0)
-    kernel(1)
-    np.testing.assert_array_equal(x, [[7.0, 7.0], [3.0, 5.0]])
-    np.testing.assert_array_equal(flags, [True, True])
-
-
-def test_rows_may_lie_anywhere() -> None:
-    table = np.arange(24.0).reshape(4, 6)
-    same = np.broadcast_to(np.array([[100.0]]), (4, 1))
-    kernel = Kernel(
-        lambda a: {"y": a["x"] + a["same"], "z": a["w"]},
-        {"x": table[:, 1:3], "same": same, "w": table[:, 5]},
-        {"y": table[:, 3:5], "z": table[:, 0]},
-    )
-    kernel(2)
-    np.testing.assert_array_equal(table[2], [17.0, 13.0, 14.0, 113.0, 114.0, 17.0])
-    np.testing.assert_array_equal(table[[0, 1, 3]], np.arange(24.0).reshape(4, 6)[[0, 1, 3]])
+    world = records({"x": np.array([[1.0, 2.0], [3.0, 5.0]]), "flags": np.zeros(2, dtype=np.bool_)})
+    call = compiled(lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, world[["x"]], world)
+    call(0)
+    np.testing.assert_array_equal(world["x"], [[2.0, 1.0], [3.0, 5.0]])
+    call(1)
+    np.testing.assert_array_equal(world["x"], [[2.0, 1.0], [5.0, 3.0]])
+    np.testing.assert_array_equal(world["flags"], [False, True])
+    world["x"][0] = 7.0
+    call(0)
+    call(1)
+    np.testing.assert_array_equal(world["x"], [[7.0, 7.0], [3.0, 5.0]])
+    np.testing.assert_array_equal(world["flags"], [True, True])

@@ -17,10 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from envs.batched.observation import complete
 from envs.batched.task import ROBOT, Reading, available_tasks
-from envs.batched.worlds import TaskWorlds
-from envs.reference import ReferenceWorld
+from envs.reference import ReferenceEnv
 from envs.worlds import GOAL_SIZE
-from tests.envs.batched.parity import goals_of, make_buffers, reset, step
+from tests.envs.batched.parity import SomeWorlds, goals_of, step
 
 QUICK = ("assembly-v3", "bin-picking-v3", "pick-out-of-hole-v3", "stick-pull-v3", "sweep-v3")
 LOW, HIGH = (-0.5, 0.4, -0.15), (0.5, 1.0, 0.5)
@@ -98,12 +97,12 @@ def check_branches(
     task: str, version: str, num_goals: int, num_scenes: int, alter: Alter | None = None
 ) -> None:
     generator = np.random.default_rng(0)
-    reference, ours = ReferenceWorld(task, version), TaskWorlds(task, version, make_buffers(1))
+    reference, ours = ReferenceEnv(task, version), SomeWorlds(task, version, 1)
     readings = ours.task.all_readings
     refused = 0
     for goal in goals_of(task, num_goals):
-        reference.reset(np.resize(goal, GOAL_SIZE))
-        reset(ours, 0, np.resize(goal, GOAL_SIZE))
+        reference.reset(options={"goals": [np.resize(goal, GOAL_SIZE)]})
+        ours.reset(0, goal)
         environment = reference.environment
         mujoco.mj_forward(environment.model, environment.data)
         simulated = step(ours, np.zeros((1, 4)))
@@ -120,24 +119,24 @@ def check_branches(
             except (AssertionError, ValueError):  # it refuses some scenes, by a negative margin for example
                 refused += 1
                 continue
-            for name, value in ours.simulation.read(ours.simulation.sensors).items():
+            for name, value in ours.simulation.read(ours.sensors).items():
                 value[0] = scene[name]
-            ours.buffers.actions[0] = action
+            ours.records["action"][0] = action
             ours.states[
                 0, ours.simulation.time
             ] = -1.0  # else the clock, which stands still, means that it diverged
             ours.judge(0)
-            np.testing.assert_allclose(ours.buffers.rewards[0], expected[0], rtol=1e-6, atol=1e-9)
-            assert ours.buffers.successes[0] == expected[1]
+            np.testing.assert_allclose(ours.records["reward"][0], expected[0], rtol=1e-6, atol=1e-9)
+            assert ours.records["success"][0] == expected[1]
             scenes.append(scene)
             actions.append(action)
-            rewards.append(ours.buffers.rewards[0])
+            rewards.append(ours.records["reward"][0])
         check_many(ours, version, scenes, np.stack(actions), np.array(rewards))
     assert refused < 0.2 * num_goals * num_scenes
 
 
 def check_many(
-    ours: TaskWorlds,
+    ours: SomeWorlds,
     version: str,
     scenes: list[Scene],
     actions: NDArray[np.float64],

@@ -7,18 +7,17 @@ import torch
 import envs
 from envs.batched.observation import complete, frame
 from envs.batched.task import available_tasks, check_available, load_task
-from envs.batched.worlds import TaskWorlds
 from envs.benchmarks import TASK_NAMES
 from envs.goals import GOALS_PER_TASK, RESET_SPACES
-from tests.envs.batched.parity import goals_of, make_buffers, reset, step
+from tests.envs.batched.parity import SomeWorlds, goals_of, step
 from tests.envs.batched.test_parity import QUICK
 
 
 def check_torch(name: str) -> None:
     """Observation, reward and success are the same functions of tensors as of arrays, and change no argument."""
-    worlds = TaskWorlds(name, "v2", make_buffers(2))
+    worlds = SomeWorlds(name, "v2", 2)
     for index, goal in enumerate(goals_of(name, 2)):
-        reset(worlds, index, np.resize(goal, 6))
+        worlds.reset(index, goal)
     generator = np.random.default_rng(0)
     for _ in range(3):
         actions = generator.uniform(-1, 1, (2, 4))

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from agents.sac import SAC
 from envs import VectorEnv
-from envs.channel import Channel
 from envs.cores import yield_to_others
-from envs.process import Worker, WorkerError, live
 from mtrl.acting import VectorPolicy, finite_actions
+from mtrl.channel import Channel
 from mtrl.config import TrainConfig
 from mtrl.episodes import Episodes, evaluation_env_arguments, make_agent, run_episodes
 from mtrl.host_copy import HostCopier
+from mtrl.process import Worker, WorkerError, live
 
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 import envs
-from envs.channel import Channel
 from envs.cores import available_cores, yield_to_others
-from envs.process import Worker, live
 from mtrl import terminal
 from mtrl.benchmarks.output import write_report
+from mtrl.channel import Channel
+from mtrl.process import Worker, live
 
 _SEEDS = 4
 _ACTIONS = 16  # that worlds take in turn

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs.channel import Channel
+from mtrl.channel import Channel
 
 _START = "import sys; from {} import serve; serve(*map(int, sys.argv[1:]))"
 _SETTINGS = {

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from envs.channel import Channel
+from mtrl.channel import Channel
 
 
 @pytest.fixture

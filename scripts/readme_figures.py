@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mtrl.reporting.figures import DPI, condition_numbers, learning_curves
+from mtrl.reporting.figures import DPI, gradient_measure, learning_curves
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import find_runs, read_run
 
@@ -22,7 +22,7 @@ def main() -> None:
         groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
         save(learning_curves(groups), name)
         if name == "mt3":
-            save(condition_numbers(groups), f"{name}_condition_number")
+            save(gradient_measure(groups, "condition_number"), f"{name}_condition_number")
 
 
 def save(figure: Figure | None, name: str) -> None:

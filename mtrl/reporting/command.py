@@ -50,6 +50,7 @@ def report(
     output: Path | None = None,
     published: bool = False,
     allow_mixed: bool = False,
+    baseline: str | None = None,
 ) -> list[Table]:
     """Makes the tables and writes them, with the figures, to a directory; notes go to stderr.
 
@@ -57,8 +58,9 @@ def report(
         statistic: which evaluations of a seed count: the last (final), the mean of the last k (last_k) or the best
             (paper_max, as papers do: biased upwards).
         last_k: how many evaluations last_k takes.
-        source: the evaluations during training (metrics) or those of `mtrl evaluate` (evaluation).
+        source: what final is: the last evaluation during training (metrics) or that of `mtrl evaluate` (evaluation).
         output: a directory for Markdown, CSV, JSON and figures.
+        baseline: compare each method with this one only: its name in the tables, or a part of it (LS).
     """
     if last_k < 1:
         raise ValueError(f"last_k must be at least 1, got {last_k}.")
@@ -72,7 +74,7 @@ def report(
         notes.append(f"Mixed protocols: {difference}.")
     groups = group_runs(found)
     notes += [note for run in found for note in run.notes] + _seed_notes(groups, statistic, last_k)
-    tables = make_tables(groups, statistic, last_k)
+    tables = make_tables(groups, statistic, last_k, baseline)
     if published:
         benchmarks = {str(run.stamp["benchmark"].get("name")) for run in found}
         figures = published_tables(benchmarks)
@@ -87,6 +89,7 @@ def report(
             "last_k": last_k,
             "source": source,
             "resamples": RESAMPLES,
+            "baseline": baseline,
         }
         _write(output, settings, groups, tables, notes, statistic, last_k)
     return tables
@@ -145,7 +148,7 @@ def _write(
         (output / f"{table.name}.csv").write_text(table.to_csv())
     figures = write_figures(groups, statistic, k, output)
     parts = [
-        f"# Report\n\nStatistic: {describe(statistic, k)}.\n",
+        f"# Report\n\nStatistic: {describe(statistic, k, settings['source'] == 'evaluation')}.\n",
         *(table.to_markdown() for table in tables),
         *(f"![{name.replace('_', ' ')}]({name}.png)\n" for name in figures),
     ]

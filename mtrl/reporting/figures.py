@@ -5,13 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtrl.reporting.groups import Group
+from mtrl.reporting.runs import NETWORKS
 from mtrl.reporting.statistics import Statistic, bootstrap_interval, mean_and_sem
 from mtrl.terminal import printable
 
@@ -20,6 +21,8 @@ LINES = ["-", "--", "-.", ":"]
 MARKERS = "osD^vPX*"
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "***"]
 DPI = 130
+Measure = Literal["condition_number", "cosine"]
+_LABELS = {"condition_number": "condition number", "cosine": "mean cosine of two tasks"}
 WRAP = 40  # characters of a label in a line
 
 
@@ -29,7 +32,8 @@ def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directo
         "learning_curves": learning_curves(groups),
         "tasks": task_bars(groups, statistic, k),
         "heat_map": heat_map(groups, statistic, k),
-        "condition_number": condition_numbers(groups),
+        "condition_number": gradient_measure(groups, "condition_number"),
+        "cosine": gradient_measure(groups, "cosine"),
     }
     for name, figure in figures.items():
         if figure is not None:
@@ -131,16 +135,16 @@ def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     return figure
 
 
-def condition_numbers(groups: Sequence[Group]) -> Figure | None:
-    """Condition number of the gradient systems over training: median over seeds and their range, if it was logged."""
-    logged = [g for g in groups if any(run.condition for run in g.runs)]
-    if not logged:
+def gradient_measure(groups: Sequence[Group], measure: Measure) -> Figure | None:
+    """A measure of the gradient systems over training: median over seeds and their range, if it was logged."""
+    names = [f"{network}/{measure}" for network in NETWORKS]
+    if not any(name in run.gradients for group in groups for run in group.runs for name in names):
         return None
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axis, network in zip(axes, ("critic", "actor"), strict=True):
+    for axis, network, name in zip(axes, NETWORKS, names, strict=True):
         for number, group in enumerate(groups):
-            steps, values = _condition(group, network)
+            steps, values = _logged(group, name)
             if not steps.size:
                 continue
             axis.plot(
@@ -151,16 +155,19 @@ def condition_numbers(groups: Sequence[Group]) -> Figure | None:
             )
             axis.fill_between(steps / 1000, values.min(1), values.max(1), **_band(number))
         axis.set_title(network, fontsize=10)
-        axis.set_yscale("log")
-    axes[0].set_ylabel("condition number")
+        if measure == "condition_number":
+            axis.set_yscale("log")
+        else:
+            axis.axhline(0.0, color="#7f7f7f", linewidth=0.8)
+    axes[0].set_ylabel(_LABELS[measure])
     figure.supxlabel("1000 steps per task", fontsize=10)
     _legend(figure, axes[0] if axes[0].has_data() else axes[1])
     return figure
 
 
-def _condition(group: Group, network: str) -> tuple[Any, Any]:
-    """Steps [n] that every run logged and condition numbers [n, S] of the seeds, where all are finite."""
-    runs = [run.condition[network] for run in group.runs if network in run.condition]
+def _logged(group: Group, name: str) -> tuple[Any, Any]:
+    """Steps [n] that every run logged and values [n, S] of the seeds, where all are finite."""
+    runs = [run.gradients[name] for run in group.runs if name in run.gradients]
     if not runs:
         return np.empty(0), np.empty((0, 0))
     steps = runs[0][0]

@@ -20,12 +20,16 @@ from mtrl.reporting.statistics import Floats, Statistic, select
 
 @dataclass(frozen=True)
 class Curve:
-    """One seed of one run: steps [n] and success [n, T]."""
+    """One seed of one run: steps [n] and success [n, T] of the evaluations during training.
+
+    final: success [T] that `mtrl evaluate` found at the end, or else that of the last evaluation during training.
+    """
 
     run: Run
     seed: int
     steps: NDArray[np.int64]
     success: Floats
+    final: Floats
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Group:
     def curves(self) -> list[Curve]:
         """One for each seed, in order."""
         curves = [
-            Curve(run, seed, run.steps, run.success[:, s])
+            Curve(run, seed, run.steps, run.success[:, s], run.final[s])
             for run in self.runs
             for s, seed in enumerate(run.seeds)
         ]
@@ -51,6 +55,8 @@ class Group:
 
     def scores(self, statistic: Statistic, k: int) -> Floats:
         """The score matrix [S, T] of a statistic."""
+        if statistic == "final":
+            return np.stack([curve.final for curve in self.curves])
         return np.stack([select(curve.success, statistic, k) for curve in self.curves])
 
     def common(self) -> tuple[NDArray[np.int64], Floats]:

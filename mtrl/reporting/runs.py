@@ -20,6 +20,10 @@ from mtrl.terminal import one_line
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
 
+NETWORKS = ("critic", "actor")
+MEASURES = ("condition_number", "cosine")
+"""Measures of the system of the tasks' gradients that are drawn."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,8 +33,9 @@ class Run:
     seeds: the S seeds trained side by side. tasks: names of the T tasks.
     steps: environment steps per task at each evaluation [n]. success: success rates [n, S, T].
     timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
+    evaluated: success rates of the last step [S, T] by `mtrl evaluate`, where they are taken.
     judged: how `mtrl evaluate` judged it, where its evaluations are taken; empty for those during training.
-    condition: for "critic" and "actor" steps [m] and condition numbers [m, S], NaN where there was none.
+    gradients: for "critic/cosine" and its like steps [m] and values [m, S], NaN where there was none.
     notes: what a reader should know, in sentences.
     missing: how many evaluations during training are missing, of how many.
     """
@@ -42,11 +47,17 @@ class Run:
     tasks: list[str]
     steps: NDArray[np.int64]
     success: Floats
+    evaluated: Floats | None
     judged: dict[str, Any]
     timing: tuple[Floats, Floats]
-    condition: dict[str, tuple[Floats, Floats]]
+    gradients: dict[str, tuple[Floats, Floats]]
     notes: list[str] = field(default_factory=list)
     missing: tuple[int, int] = (0, 0)
+
+    @property
+    def final(self) -> Floats:
+        """Success rates at the end, [S, T]: by `mtrl evaluate` where that is taken, or of the last evaluation."""
+        return self.success[-1] if self.evaluated is None else self.evaluated
 
     def minutes_until(self, step: int) -> float | None:
         """Minutes of training until a step; None where the timing does not reach it."""
@@ -110,29 +121,39 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
     lines = read_json_lines(path / "metrics.jsonl", notes)
+    shape = (len(seeds), len(tasks))
+    steps, success = _with_outcomes(path, *_evaluations(lines), shape, notes)
+    missing = _missing(path, config, lines, notes)
+    total, last = config.get("total_steps"), steps[-1]
+    evaluated: Floats | None = None
     judged: dict[str, Any] = {}
-    if source == "metrics":
-        steps, success = _evaluations(lines)
-    else:
-        steps, success, judged = _judged(path, seeds, tasks, notes)
-    _check_success(steps, success, len(seeds), len(tasks))
+    if source == "evaluation":
+        judged_steps, outcomes, judged = _judged(path, seeds, tasks, notes)
+        judged_steps, outcomes = _with_outcomes(path, judged_steps, outcomes, shape, notes)
+        evaluated, last = outcomes[-1], judged_steps[-1]
+    if isinstance(total, int) and last < total:
+        notes.append(
+            f"{path} is not finished: its last evaluation is of step {last:,} of {total:,} per task."
+        )
+    return Run(
+        path, config, stamp, seeds, tasks, steps, success, evaluated, judged,
+        _timing(path / "timing.jsonl", notes), _gradient_measures(lines, len(seeds)), notes, missing,
+    )  # fmt: skip
+
+
+def _with_outcomes(
+    path: Path, steps: NDArray[np.int64], success: Floats, shape: tuple[int, int], notes: list[str]
+) -> tuple[NDArray[np.int64], Floats]:
+    """The evaluations [n, S, T] with an outcome for every seed and task; that others were left out is noted."""
+    _check_success(steps, success, *shape)
     complete = np.isfinite(success).all((1, 2))
     if not complete.all():
         notes.append(
             f"{path}: the evaluations of steps {', '.join(map(str, steps[~complete]))} lack outcomes and were left out."
         )
-    missing = _missing(path, config, lines, notes) if source == "metrics" else (0, 0)
-    total = config.get("total_steps")
-    if source == "metrics" and isinstance(total, int) and steps[-1] < total:
-        notes.append(
-            f"{path} is not finished: its last evaluation is of step {steps[-1]:,} of {total:,} per task."
-        )
     if not complete.any():
         raise ValueError("no evaluation has an outcome for every seed and task.")
-    return Run(
-        path, config, stamp, seeds, tasks, steps[complete], success[complete], judged,
-        _timing(path / "timing.jsonl", notes), _condition_numbers(lines, len(seeds)), notes, missing,
-    )  # fmt: skip
+    return steps[complete], success[complete]
 
 
 def _missing(
@@ -266,14 +287,13 @@ def _timing(path: Path, notes: list[str]) -> tuple[Floats, Floats]:
     return steps, np.cumsum(np.diff(steps, prepend=0.0) / rates)
 
 
-def _condition_numbers(lines: list[dict[str, Any]], num_seeds: int) -> dict[str, tuple[Floats, Floats]]:
+def _gradient_measures(lines: list[dict[str, Any]], num_seeds: int) -> dict[str, tuple[Floats, Floats]]:
     found = {}
-    for network in ("critic", "actor"):
-        name = f"{network}/condition_number"
+    for name in (f"{network}/{measure}" for network in NETWORKS for measure in MEASURES):
         logged = [line for line in lines if name in line]
         values = to_array([line[name] for line in logged])
         if logged and values.shape == (len(logged), num_seeds):
-            found[network] = to_array([line["step"] for line in logged]), values
+            found[name] = to_array([line["step"] for line in logged]), values
     return found
 
 

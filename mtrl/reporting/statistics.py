@@ -45,10 +45,14 @@ class Interval:
         return f"{self.value:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
-def describe(statistic: Statistic, k: int) -> str:
-    """What a statistic is, for the heading of every table that shows it."""
+def describe(statistic: Statistic, k: int, evaluated: bool = False) -> str:
+    """What a statistic is, for the heading of every table that shows it.
+
+    Args:
+        evaluated: `final` is by `mtrl evaluate`.
+    """
     return {
-        "final": "final (each seed's last evaluation)",
+        "final": f"final (each seed's last {'checkpoint, by mtrl evaluate' if evaluated else 'evaluation'})",
         "last_k": f"last_k (mean of each seed's last {k} evaluations)",
         "paper_max": "paper_max (each seed's best evaluation of all: biased upwards)",
     }[statistic]

@@ -81,9 +81,15 @@ class Table:
         return records
 
 
-def make_tables(groups: Sequence[Group], statistic: Statistic, k: int) -> list[Table]:
-    """Every table about the runs; each names the statistic that it shows."""
-    shown = describe(statistic, k)
+def make_tables(
+    groups: Sequence[Group], statistic: Statistic, k: int, baseline: str | None = None
+) -> list[Table]:
+    """Every table about the runs; each names the statistic that it shows.
+
+    Args:
+        baseline: see `report`.
+    """
+    shown = describe(statistic, k, _are_evaluated(groups))
     tables = [
         _methods(groups, statistic, k, shown),
         _seeds(groups, statistic, k, shown),
@@ -91,7 +97,11 @@ def make_tables(groups: Sequence[Group], statistic: Statistic, k: int) -> list[T
         _tasks(groups, statistic, k, shown),
         _reached(groups),
     ]
-    improvement = _improvement(groups, statistic, k, shown)
+    pairs = list(combinations(groups, 2))
+    if baseline is not None:
+        compared = _find(groups, baseline)
+        pairs = [(group, compared) for group in groups if group is not compared]
+    improvement = _improvement(pairs, statistic, k, shown)
     return [*tables, improvement] if improvement.rows else tables
 
 
@@ -121,9 +131,19 @@ def _methods(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) 
         rows.append([
             group.label, _protocol(group), _names(str(c.seed) for c in group.curves), len(group.curves),
             _names(f"{c.steps[-1]:,}" for c in group.curves), _names(str(len(c.steps)) for c in group.curves),
-            mean_and_sem(scores.mean(1)), bootstrap_interval(scores, interquartile_mean),
+            mean_and_sem(scores.mean(1)), bootstrap_interval(scores, interquartile_mean), _minutes(group),
         ])  # fmt: skip
-    columns = ["method", "protocol", "seeds", "n", "last step", "evaluations", "mean ± SEM", "IQM [95%]"]
+    columns = [
+        "method",
+        "protocol",
+        "seeds",
+        "n",
+        "last step",
+        "evaluations",
+        "mean ± SEM",
+        "IQM [95%]",
+        "minutes",
+    ]
     return Table("methods", f"Mean success over tasks, {shown}", columns, rows)
 
 
@@ -142,7 +162,8 @@ def _statistics(groups: Sequence[Group], k: int) -> Table:
     rows: list[list[Cell]] = [
         [group.label, *(mean_and_sem(group.scores(name, k).mean(1)) for name in names)] for group in groups
     ]
-    title = f"Mean ± SEM over seeds by statistic: {'; '.join(describe(name, k) for name in names)}"
+    evaluated = _are_evaluated(groups)
+    title = f"Mean ± SEM over seeds by statistic: {'; '.join(describe(name, k, evaluated) for name in names)}"
     return Table("statistics", title, ["method", *names], rows)
 
 
@@ -180,9 +201,29 @@ def _reached(groups: Sequence[Group]) -> Table:
     return Table("reached", title, columns, rows)
 
 
-def _improvement(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) -> Table:
+def _are_evaluated(groups: Sequence[Group]) -> bool:
+    """Whether `final` is by `mtrl evaluate`."""
+    return any(run.evaluated is not None for group in groups for run in group.runs)
+
+
+def _find(groups: Sequence[Group], name: str) -> Group:
+    """The one method whose label is this name, or has it as a part.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    found = [g for g in groups if g.label == name] or [g for g in groups if name in g.label.split(", ")]
+    if len(found) != 1:
+        raise ValueError(
+            f"The baseline must be one of the methods {'; '.join(g.label for g in groups)}, or what one of them alone "
+            f"has in its name, got {name!r}."
+        )
+    return found[0]
+
+
+def _improvement(pairs: Sequence[tuple[Group, Group]], statistic: Statistic, k: int, shown: str) -> Table:
     rows: list[list[Cell]] = []
-    for x, y in combinations(groups, 2):
+    for x, y in pairs:
         if comparable(x.runs[0]) == comparable(y.runs[0]):
             rows.append(
                 [x.label, y.label, improvement_interval(x.scores(statistic, k), y.scores(statistic, k))]
@@ -204,6 +245,12 @@ def _protocol(group: Group) -> str:
 def _hardware(group: Group) -> str:
     found = [run.stamp["hardware"] for run in group.runs if isinstance(run.stamp.get("hardware"), dict)]
     return _names(f"{h.get('device')}, {h.get('cores')} cores" for h in found)
+
+
+def _minutes(group: Group) -> float | None:
+    """Minutes that all runs of a method took, one after the other; None where one was not timed."""
+    minutes = [run.timing[1][-1] / 60 if run.timing[1].size else None for run in group.runs]
+    return None if None in minutes else float(sum(m for m in minutes if m is not None))
 
 
 def _integer(value: float | None) -> int | None:

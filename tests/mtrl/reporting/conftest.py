@@ -49,7 +49,11 @@ def write_run(tmp_path: Path) -> Write:
             "hardware": {"device": "cpu", "cores": 2},
         }
         lines = [{"step": 100 * (i + 1), "evaluation/success": v.tolist()} for i, v in enumerate(values)] + [
-            {"step": 100 * len(values), "critic/condition_number": [3.0] * len(seeds)}
+            {
+                "step": 100 * len(values),
+                "critic/condition_number": [3.0] * len(seeds),
+                "critic/cosine": [0.1] * len(seeds),
+            }
         ]
         timing = [
             {"step": 100 * (i + 1), "seconds": 1.0, "steps_per_second": 100.0} for i in range(len(values))

@@ -52,7 +52,7 @@ def test_tables_and_files(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     assert "0.600 ± 0.200" in result.out
     names = {path.name for path in (tmp_path / "out").iterdir()}
     tables = {"methods", "seeds", "statistics", "tasks", "reached", "improvement"}
-    figures = {"learning_curves", "tasks", "heat_map", "condition_number"}
+    figures = {"learning_curves", "tasks", "heat_map", "condition_number", "cosine"}
     assert names == {"report.md", "report.json"} | {f"{t}.csv" for t in tables} | {
         f"{f}.png" for f in figures
     }
@@ -211,6 +211,35 @@ def test_evaluations_of_different_kinds_are_not_compared(write_run: Write, cli: 
     assert (
         "those with 2 episodes, mean action, batched engine, goal seed 7, 0 worlds per task are left out"
         in result.err
+    )
+
+
+def test_final_is_of_the_evaluation_and_the_rest_of_training(
+    write_run: Write, cli: Cli, tmp_path: Path
+) -> None:
+    run = write_run("run", SUCCESS)
+    during = cli("report", run, "--output", tmp_path / "during")
+    write_evaluation(run, EPISODES)
+    result = cli("report", run, "--source", "evaluation", "--output", tmp_path / "out")
+    assert result.code == during.code == 0
+    (before,), (after,) = (records(tmp_path / name, "statistics") for name in ("during", "out"))
+    assert float(after["final"]) == 0.75
+    assert [after[name] for name in ("last_k", "paper_max")] == [
+        before[name] for name in ("last_k", "paper_max")
+    ]
+    assert records(tmp_path / "out", "reached") == records(tmp_path / "during", "reached")
+    assert float(records(tmp_path / "out", "methods")[0]["minutes"]) == pytest.approx(len(SUCCESS) / 60)
+
+
+def test_one_baseline(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    for balancer in ("LS", "PCGrad", "CAGrad"):
+        write_run(balancer, SUCCESS, balancer=balancer)
+    runs = tmp_path / "runs"
+    assert cli("report", runs, "--baseline", "LS", "--output", tmp_path / "out").code == 0
+    rows = records(tmp_path / "out", "improvement")
+    assert [(row["X"], row["Y"]) for row in rows] == [("CAGrad", "LS"), ("PCGrad", "LS")]
+    assert "must be one of the methods CAGrad; LS; PCGrad" in refused(
+        cli("report", runs, "--baseline", "MGDA")
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import platform
 import subprocess
 from dataclasses import dataclass, field
@@ -315,7 +316,10 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit this code is at, with "+changes" if files differ from it; None outside a checkout."""
+    """The commit this code is at, with "+changes" if files differ from it.
+
+    Outside a checkout the variable MTRL_GIT_COMMIT may tell it, which the stamp then says; otherwise None.
+    """
     root = Path(__file__).parent.parent
     git = ["git", "-C", str(root)]
     try:
@@ -326,5 +330,6 @@ def _git_commit() -> str | None:
             [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        return None
+        told = os.environ.get("MTRL_GIT_COMMIT")
+        return f"{told} (as MTRL_GIT_COMMIT told)" if told else None
     return commit.strip() + ("+changes" if status else "")

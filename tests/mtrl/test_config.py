@@ -147,6 +147,14 @@ def test_the_stamp_says_what_a_run_was_made_with(train: Callable[..., Path]) -> 
     assert "git_commit" in found
 
 
+def test_a_commit_is_told_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mtrl.config.__file__", str(tmp_path / "mtrl" / "config.py"))
+    monkeypatch.delenv("MTRL_GIT_COMMIT", raising=False)
+    assert stamp(from_arguments())["git_commit"] is None
+    monkeypatch.setenv("MTRL_GIT_COMMIT", "d815202")
+    assert stamp(from_arguments())["git_commit"] == "d815202 (as MTRL_GIT_COMMIT told)"
+
+
 def test_stamps_differ_where_protocols_do() -> None:
     first, second = (stamp(from_arguments("--protocol", p)) for p in ("metaworld_plus", "paper"))
     assert first["protocol"] != second["protocol"]

@@ -15,7 +15,7 @@ from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed
-from mtrl.sweep.state import is_finished, last_step
+from mtrl.sweep.state import is_finished, lacks_evaluation, last_step
 
 try:
     import ray
@@ -145,21 +145,29 @@ def _train(run: Run, root: str, storage: Storage | None) -> str | None:
             stack.callback(storage.push, run, directory)
         if is_finished(run, directory):
             return None
-        process = start(run, directory)
-        saved = last_step(run, directory)
-        try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                if storage is not None and last_step(run, directory) != saved:
-                    saved = last_step(run, directory)
-                    storage.push(run, directory)
-        except BaseException:  # the task was cancelled
-            process.terminate()
-            process.wait()
-            raise
-        if was_killed(process.returncode):
-            raise KilledError(f"the process was killed (exit code {process.returncode})")
-        return last_words(run.log_path(directory)) if process.returncode else None
+        failure = _run_process(run, directory, storage)
+        if failure is None and lacks_evaluation(run, directory):
+            failure = _run_process(run, directory, storage)
+        return failure
+
+
+def _run_process(run: Run, directory: Path, storage: Storage | None) -> str | None:
+    """Trains or evaluates a run in a process of its own, and returns what went wrong, if anything did."""
+    process = start(run, directory)
+    saved = last_step(run, directory)
+    try:
+        while process.poll() is None:
+            time.sleep(0.2)
+            if storage is not None and last_step(run, directory) != saved:
+                saved = last_step(run, directory)
+                storage.push(run, directory)
+    except BaseException:  # the task was cancelled
+        process.terminate()
+        process.wait()
+        raise
+    if was_killed(process.returncode):
+        raise KilledError(f"the process was killed (exit code {process.returncode})")
+    return last_words(run.log_path(directory)) if process.returncode else None
 
 
 def runs_at_once(resources: Mapping[str, float], cores: int, gpus: float) -> int:

@@ -13,16 +13,19 @@ from typing import Any, Protocol
 
 from mtrl import terminal
 from mtrl.reporting.command import report, show
+from mtrl.reporting.runs import Source
 from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
+from mtrl.sweep.collect import collect, fetch, files
 from mtrl.sweep.config import SweepConfig, parse_request
 from mtrl.sweep.local import LocalExecutor, slots, with_cores
 from mtrl.sweep.plan import Method, Run, methods
-from mtrl.sweep.state import Progress, is_finished, last_step
+from mtrl.sweep.state import Progress, check_kept, is_finished, is_trained, last_step
 from mtrl.sweep.table import LiveTable, duration
 
 _GIB = 2**30
+_COLUMNS = ("number", "run", "state", "seeds in the process")
 
 
 class Executor(Protocol):
@@ -56,22 +59,29 @@ def command(arguments: list[str]) -> int:
     request = parse_request(arguments)
     config = request.config
     found = methods(config)
+    if config.collect is not None:
+        fetch(Path(config.collect), config.directory)
+    if request.dry_run and not request.estimate:
+        _print_runs(found, config)
+        return 0
     executor = _make_executor(config, found)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         calibration = Calibration(executor.measure)
         runs = _plan(config, found, executor, calibration)
-        if request.dry_run:
+        if request.estimate:
             _print_plan(runs, found, config, executor, calibration)
             return 0
         if request.only is not None and not 0 <= request.only < len(runs):
             raise ValueError(
                 f"--only must be the number of a run, from 0 to {len(runs) - 1}, got {request.only}."
             )
+        for run in runs:
+            check_kept(run, config.directory)
         manifest.write(config.directory, runs)
         if request.only is not None:
-            return train_runs([runs[request.only]], config.directory, executor)
-        code = train_runs(runs, config.directory, executor)
+            return train_runs([runs[request.only]], config.directory, executor, config.collect)
+        code = train_runs(runs, config.directory, executor, config.collect)
     finally:
         signal.signal(signal.SIGTERM, previous)
         executor.close()
@@ -114,14 +124,23 @@ def _plan(
     return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
 
 
-def train_runs(runs: Sequence[Run], root: Path, executor: Executor) -> int:
+def train_runs(runs: Sequence[Run], root: Path, executor: Executor, collected: str | None = None) -> int:
     """Trains what is not finished; 1 if a run failed.
+
+    Args:
+        collected: where what a report needs of each run goes as soon as that is finished.
 
     Raises:
         Interrupted: a signal asked to stop; every run that was being trained wrote a checkpoint.
     """
     states = {run.name: "finished" if is_finished(run, root) else "waiting" for run in runs}
     failures: dict[str, str] = {}
+
+    def collect_finished() -> None:
+        if collected is not None:
+            collect([run for run in runs if states[run.name] == "finished"], root, Path(collected))
+
+    collect_finished()
     for run in runs:
         if states[run.name] == "waiting":
             executor.submit(run)
@@ -136,6 +155,8 @@ def train_runs(runs: Sequence[Run], root: Path, executor: Executor) -> int:
                         states[name] = "failed" if failure else "finished"
                         if failure:
                             failures[name] = failure
+                        else:
+                            collect_finished()
                     going = executor.running()
                     for name, state in states.items():
                         if state in ("waiting", "running"):
@@ -155,6 +176,37 @@ def train_runs(runs: Sequence[Run], root: Path, executor: Executor) -> int:
     return 1 if failures else 0
 
 
+def _print_runs(found: Sequence[Method], config: SweepConfig) -> None:
+    """The runs as they are, at once: nothing is measured."""
+    seeds = config.seeds_per_run
+    size = len(config.seeds) if seeds == "auto" else seeds
+    runs = manifest.plan(config.directory, found, config.seeds, lambda _: size, keep_packs=seeds == "auto")
+    table = terminal.table(*_COLUMNS)
+    for number, run in enumerate(runs):
+        check_kept(run, config.directory)
+        table.add_row(*_row(number, run, config.directory))
+    console = terminal.console()
+    console.print(table)
+    open_packs = " Fewer seeds may share a process (seeds_per_run auto): that is measured when it begins."
+    console.print(
+        f"{len(runs)} runs, {sum(is_finished(run, config.directory) for run in runs)} of them finished; --estimate "
+        f"measures time and memory.{open_packs * (seeds == 'auto')}",
+        soft_wrap=True,
+    )
+
+
+def _row(number: int, run: Run, root: Path) -> list[str]:
+    """The cells of `_COLUMNS`."""
+    step = last_step(run, root) or 0
+    if is_finished(run, root):
+        state = "finished"
+    elif is_trained(run, root):
+        state = "to be evaluated"
+    else:
+        state = f"from step {step}" if step else "new"
+    return [str(number), run.name, state, str(len(run.seeds))]
+
+
 def _print_plan(
     runs: Sequence[Run],
     found: Sequence[Method],
@@ -163,15 +215,14 @@ def _print_plan(
     calibration: Calibration,
 ) -> None:
     by_name = {method.name: method for method in found}
-    table = terminal.table("number", "run", "state", "seeds in the process", "time", "GiB")
+    table = terminal.table(*_COLUMNS, "time", "GiB")
     seconds = []
     for number, run in enumerate(runs):
-        row = [str(number), run.name, "finished", str(len(run.seeds))]
+        row = _row(number, run, config.directory)
         if not is_finished(run, config.directory):
             estimate = calibration.estimate(by_name[run.method], len(run.seeds))
             step = last_step(run, config.directory) or 0
             seconds.append(estimate.seconds * (1 - step / run.total_steps))
-            row[2] = f"from step {step}" if step else "new"
             row += [duration(seconds[-1]), f"{estimate.memory / _GIB:.1f}"]
         table.add_row(*row)
     console = terminal.console()
@@ -190,10 +241,11 @@ def report_runs(runs: Sequence[Run], config: SweepConfig) -> None:
     output = config.directory / "report"
     directories = [run.directory(config.directory) for run in runs]
     written = output / "report.json"
-    newest = max((d.joinpath("metrics.jsonl").stat().st_mtime for d in directories), default=math.inf)
+    newest = max((path.stat().st_mtime for d in directories for path in files(d)), default=math.inf)
     if written.exists() and written.stat().st_mtime > newest:
         terminal.message(f"mtrl: the report of the sweep is in {output}.")
     elif directories:
         grids = config.axes if isinstance(config.axes, list) else [config.axes]
         mixed = any(axis in grid for grid in grids for axis in ("protocol", "benchmark"))
-        show(report(directories, output=output, allow_mixed=mixed))
+        source: Source = "metrics" if config.evaluate.engine is None else "evaluation"
+        show(report(directories, source=source, output=output, allow_mixed=mixed))

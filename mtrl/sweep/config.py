@@ -16,6 +16,24 @@ Grid = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
+class FinalEvaluation:
+    """The evaluation of a run's last checkpoint, by `mtrl evaluate`.
+
+    Args:
+        engine: reference (Meta-World itself) or batched; null makes none.
+        episodes: episodes of each task and seed.
+    """
+
+    engine: Literal["batched", "reference"] | None = None
+    episodes: int = 50
+
+    def __post_init__(self) -> None:
+        check_null("evaluate.", self)
+        if self.episodes < 1:
+            raise ValueError(f"evaluate.episodes must be positive, got {self.episodes}.")
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """Train every combination of some options, over several seeds.
 
@@ -26,6 +44,10 @@ class SweepConfig:
         seeds: the seeds of every method.
         seeds_per_run: seeds trained side by side in one process; auto measures how many fit into memory, and leaves
             no slot idle.
+        evaluate: how the last checkpoint of each run is evaluated as soon as it is trained, such as
+            `{engine: reference, episodes: 50}`; the report then takes these episodes for `final`.
+        collect: a directory that keeps, without checkpoints, what a report needs of every finished run, in the file
+            relative to that; a run that lies there counts as finished on any machine.
         sweep_dir: where runs, logs, the manifest and the report go; null means runs/ and the name of the sweep's file.
         executor: local (processes on this machine) or ray (needs `pip install "mtrl-toolkit[ray]"`).
         address: of a Ray cluster that runs already, such as auto or 10.0.0.1:6379; null starts Ray on this machine.
@@ -42,6 +64,8 @@ class SweepConfig:
     axes: Grid | list[Grid] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
     seeds_per_run: int | Literal["auto"] = "auto"
+    evaluate: FinalEvaluation = field(default_factory=FinalEvaluation)
+    collect: str | None = None
     sweep_dir: str | None = None
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
@@ -92,13 +116,15 @@ class Request:
     Args:
         file: the sweep.
         only: the number of a run (from 0, as `--dry_run` lists them): train that one alone, for a job array.
-        dry_run: list the runs with estimates of time and memory, and train nothing.
+        dry_run: list the runs, and train nothing.
+        estimate: the same with time and memory, from a short run of each method.
         config: the options of the file and of the command line.
     """
 
     file: Path
     only: int | None
     dry_run: bool
+    estimate: bool
     config: SweepConfig
 
 
@@ -115,7 +141,12 @@ def parse_request(arguments: list[str]) -> Request:
     )
     parser.add_argument("file", type=Path, help="a YAML file with any of the options below")
     parser.add_argument(
-        "--dry_run", action="store_true", help="list the runs with time and memory; train nothing"
+        "--dry_run", action="store_true", help="list the runs and how far they are; train nothing"
+    )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="the same with time and memory, from a short run of each method",
     )
     parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
     parser.add_class_arguments(SweepConfig)
@@ -123,15 +154,22 @@ def parse_request(arguments: list[str]) -> Request:
     values = sweep_options(read_mapping("sweep", file))
     if isinstance(values["base"], str):
         values["base"] = str(file.parent / values["base"])
+    if values["collect"] is not None:
+        values["collect"] = str(file.parent / values["collect"])
     values["sweep_dir"] = values["sweep_dir"] or str(Path("runs") / file.stem)
     parser.set_defaults(values)
     namespace = parse(parser, arguments)
-    config = SweepConfig(**{f.name: namespace[f.name] for f in fields(SweepConfig)})
+    config = make_config({f.name: namespace[f.name] for f in fields(SweepConfig)})
     directory = config.directory.absolute()
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     if not existing.is_dir():
         raise ValueError(f"sweep_dir must be a directory, and {existing} is a file: choose another one.")
-    return Request(file, namespace.only, namespace.dry_run, config)
+    return Request(file, namespace.only, namespace.dry_run, namespace.estimate, config)
+
+
+def make_config(options: Mapping[str, Any]) -> SweepConfig:
+    """The sweep with these options, as they were parsed."""
+    return SweepConfig(**{**options, "evaluate": FinalEvaluation(**dict(options["evaluate"].items()))})
 
 
 def sweep_options(options: Mapping[str, Any]) -> dict[str, Any]:

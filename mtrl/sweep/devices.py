@@ -18,7 +18,7 @@ from mtrl.run_directory import created, refuse_existing
 from mtrl.signals import Interrupted
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
-from mtrl.sweep.config import SweepConfig, sweep_options
+from mtrl.sweep.config import SweepConfig, make_config, sweep_options
 from mtrl.sweep.local import LocalExecutor, visible_gpus, with_cores
 from mtrl.sweep.plan import methods
 from mtrl.sweep.state import is_finished
@@ -101,7 +101,7 @@ def _read(run_dir: Path) -> tuple[str, SweepConfig]:
     devices, options = content.get("devices"), content.get("sweep")
     if not isinstance(devices, str) or not isinstance(options, dict):
         raise ValueError(f"The file of devices {path} must have `devices` as text and `sweep` as a mapping.")
-    sweep = SweepConfig(**{**sweep_options(options), "sweep_dir": str(run_dir)})
+    sweep = make_config({**sweep_options(options), "sweep_dir": str(run_dir)})
     if not isinstance(sweep.base, dict) or sweep.axes != {}:
         raise ValueError(f"The sweep in {path} must have one method: a mapping as its `base`, and no `axes`.")
     return devices, sweep

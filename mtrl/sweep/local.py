@@ -17,6 +17,7 @@ from mtrl.sweep.child import CORES
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed
+from mtrl.sweep.state import lacks_evaluation
 
 
 def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
@@ -84,6 +85,7 @@ class LocalExecutor:
         self._waiting: deque[Run] = deque()
         self._started: list[_Started] = []
         self._killed: dict[str, int] = {}
+        self._trained: set[str] = set()  # and then evaluated
 
     def submit(self, run: Run) -> None:
         self._waiting.append(run)
@@ -98,7 +100,10 @@ class LocalExecutor:
             self._started.remove(started)
             self._free.append(started.slot)
             name = started.run.name
-            if not was_killed(code):
+            if code == 0 and lacks_evaluation(started.run, self._root) and name not in self._trained:
+                self._trained.add(name)
+                self._waiting.appendleft(started.run)
+            elif not was_killed(code):
                 ended[name] = last_words(started.run.log_path(self._root)) if code else None
             elif self._killed.get(name, 0) < self._retries:
                 self._killed[name] = self._killed.get(name, 0) + 1

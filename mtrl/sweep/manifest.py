@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.sweep.plan import Method, Run, make_run
+from mtrl.sweep.plan import Method, Run, digest_of, make_run
 from mtrl.sweep.state import is_finished
 
 _FORMAT = 2  # of 1, the digest was of other options
@@ -43,8 +43,8 @@ def plan(
             if entry["method"] != method.name or not set(entry["seeds"]) & set(seeds):
                 continue
             run = make_run(method, entry["seeds"])
-            same = run.digest == entry["digest"]
             started = run.directory(root).exists()
+            same = run.digest == entry["digest"] or (started and _is_same(run, root))
             if started and not same:
                 state = "is finished" if is_finished(run, root) else "was started"
                 raise ValueError(
@@ -67,11 +67,38 @@ def plan(
     return runs
 
 
+def _is_same(run: Run, root: Path) -> bool:
+    """Whether a run that another version began is the same experiment: what it could not say has its default."""
+    try:
+        return digest_of(run.directory(root)) == run.digest
+    except ValueError:  # its configuration does not fit this version
+        return False
+
+
 def write(root: Path, runs: Sequence[Run]) -> None:
     """Adds runs to the manifest, which is replaced at once."""
-    entries = {
-        run.name: {"method": run.method, "seeds": list(run.seeds), "digest": run.digest} for run in runs
-    }
+    _add(
+        root,
+        {run.name: {"method": run.method, "seeds": list(run.seeds), "digest": run.digest} for run in runs},
+    )
+
+
+def copy(source: Path, target: Path, name: str) -> None:
+    """Records a run in another directory as it is recorded in this one.
+
+    Raises:
+        ValueError: it is not, or a manifest cannot be read.
+    """
+    recorded = _read(source)
+    if name not in recorded:
+        raise ValueError(
+            f"The run {source / 'runs' / name} is not in {source / 'manifest.json'}, so it may be another "
+            "configuration's: delete it, or choose another directory."
+        )
+    _add(target, {name: recorded[name]})
+
+
+def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
     recorded = _read(root)
     if recorded | entries == recorded:
         return

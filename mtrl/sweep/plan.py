@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
 from mtrl.experiment import Role, experiment, role
 from mtrl.names import CLASS_OPTIONS, expand_names
 from mtrl.parsing import dump, parse, read_config, train_config, train_parser
-from mtrl.sweep.config import Grid, SweepConfig
+from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Method:
         name: made of the axes' values; unique in a sweep.
         options: a configuration as `mtrl train --config` reads it, without seeds and run_dir.
         config: the same, resolved for a CPU: the machine that trains may have a GPU where this one has none.
+        evaluate: how the last checkpoint is evaluated, if it is.
     """
 
     name: str
     options: dict[str, Any]
     config: TrainConfig
+    evaluate: FinalEvaluation = field(default_factory=FinalEvaluation)
 
     @property
     def device(self) -> str:
@@ -51,6 +53,7 @@ class Run:
     Args:
         options: a configuration as `mtrl train --config` reads it, without run_dir.
         digest: of the experiment and the seeds.
+        evaluate: how the last checkpoint is evaluated, if it is.
     """
 
     name: str
@@ -59,6 +62,12 @@ class Run:
     options: dict[str, Any]
     digest: str
     total_steps: int
+    evaluate: FinalEvaluation = field(default_factory=FinalEvaluation)
+
+    @property
+    def device(self) -> str:
+        """What was asked for: auto, cpu or cuda."""
+        return str(self.options.get("device") or "auto")
 
     def directory(self, root: Path) -> Path:
         """The run directory in the sweep's directory."""
@@ -78,15 +87,31 @@ def make_run(method: Method, seeds: Sequence[int]) -> Run:
     defaults = {"network": "multi_head", "balancer": "AlignedMTL"}
     namespace = parse(parser, {**defaults, **method.options, "device": "cpu"})
     resolved = yaml.safe_load(dump(parser, namespace, method.config))
-    text = json.dumps({**experiment(resolved), "seeds": list(seeds)}, sort_keys=True)
     return Run(
         name=f"{method.name}-seed{_ranges(seeds)}",
         method=method.name,
         seeds=tuple(seeds),
         options={**method.options, "seeds": list(seeds)},
-        digest=hashlib.sha256(text.encode()).hexdigest(),
+        digest=_digest({**resolved, "seeds": list(seeds)}),
         total_steps=method.config.total_steps,
+        evaluate=method.evaluate,
     )
+
+
+def digest_of(run_dir: Path) -> str:
+    """The digest of a run's own configuration; options that came after it was started have their defaults.
+
+    Raises:
+        ValueError: the configuration does not fit this version.
+    """
+    parser = train_parser()
+    namespace = parse(parser, {**read_config(run_dir / "config.yaml"), "device": "cpu"})
+    return _digest(yaml.safe_load(dump(parser, namespace, train_config(parser, namespace))))
+
+
+def _digest(resolved: Mapping[str, Any]) -> str:
+    text = json.dumps({**experiment(resolved), "seeds": resolved["seeds"]}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def methods(config: SweepConfig) -> list[Method]:
@@ -113,7 +138,7 @@ def methods(config: SweepConfig) -> list[Method]:
             for option in ("num_workers", "num_threads"):
                 if options.get(option) is None:
                     options[option] = config.cores_per_run
-            found[name.lower()] = Method(name, options, _resolve(name, options))
+            found[name.lower()] = Method(name, options, _resolve(name, options), config.evaluate)
     return list(found.values())
 
 

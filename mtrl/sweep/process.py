@@ -1,4 +1,4 @@
-"""A run as a process of `mtrl train`, or of `mtrl train --resume` where there is a checkpoint."""
+"""A run as a process of `mtrl train`, of `mtrl train --resume` where there is a checkpoint, or of `mtrl evaluate`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import yaml
 from mtrl.lock import locked
 from mtrl.names import users_modules
 from mtrl.sweep.plan import Run
-from mtrl.sweep.state import last_step
+from mtrl.sweep.state import is_trained, last_step
 
 
 def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Starts a run, or goes on with it; its messages are appended to the run's log.
+    """Starts a run, goes on with it, or evaluates it once it is trained; its messages are appended to the run's log.
 
     Args:
         root: the sweep's directory.
@@ -32,7 +32,10 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
     directory = run.directory(root)
     if directory.exists():
         _clear_unstarted(run, root)
-    if last_step(run, root) is not None:
+    if run.evaluate.engine is not None and is_trained(run, root):
+        arguments = ["evaluate", str(directory), "--engine", run.evaluate.engine]
+        arguments += ["--episodes", str(run.evaluate.episodes), "--device", run.device]
+    elif last_step(run, root) is not None:
         arguments = ["train", "--resume", str(directory)]
     else:
         path = run.config_path(root)

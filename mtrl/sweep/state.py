@@ -21,14 +21,63 @@ def last_step(run: Run, root: Path) -> int | None:
 
 
 def is_finished(run: Run, root: Path) -> bool:
-    """Whether the checkpoint of the last step is there, and that step was evaluated."""
-    if (last_step(run, root) or 0) < run.total_steps:
+    """Whether a run is trained and, if the sweep asks for that, its last checkpoint evaluated."""
+    return is_trained(run, root) and not lacks_evaluation(run, root)
+
+
+def is_trained(run: Run, root: Path) -> bool:
+    """Whether the last step was made and evaluated, by the last checkpoint, or by the metrics where none is kept."""
+    step = last_step(run, root)
+    if step is None:
+        metrics = _Tail(run.directory(root) / "metrics.jsonl").lines()
+        return any(line["step"] >= run.total_steps and "evaluation/success" in line for line in metrics)
+    if step < run.total_steps:
         return False
     try:
         manifest = checkpoint.read_manifest(checkpoint.find(run.directory(root) / "checkpoints", "last"))
     except checkpoint.CheckpointError:
         return False
     return not manifest["values"]["loop"].get("pending_evaluation")
+
+
+def lacks_evaluation(run: Run, root: Path) -> bool:
+    """Whether the sweep asks for an evaluation of the run's last checkpoint that was not made."""
+    if run.evaluate.engine is None:
+        return False
+    for path in run.directory(root).glob("evaluation/step_*.json"):
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, IndexError, TypeError
+        ):  # a damaged one is none
+            content = json.loads(path.read_text())
+            how = content["engine"], content["policy"], len(content["episodes"]["success"][0][0])
+            if content["step"] >= run.total_steps and how == (
+                run.evaluate.engine,
+                "mean",
+                run.evaluate.episodes,
+            ):
+                return False
+    return True
+
+
+def check_kept(run: Run, root: Path) -> None:
+    """Refuses to train over results whose checkpoints are gone.
+
+    Raises:
+        ValueError: a run was trained, is not finished, and has no checkpoint to go on from.
+    """
+    if last_step(run, root) is not None or is_finished(run, root):
+        return
+    directory = run.directory(root)
+    if _Tail(directory / "metrics.jsonl").lines():
+        lacks = (
+            "its last checkpoint was not evaluated"
+            if is_trained(run, root)
+            else "it is not trained to the end"
+        )
+        raise ValueError(
+            f"The run {directory} cannot go on: {lacks}, and its checkpoints are gone. Bring them back, or delete the "
+            "run to train it again."
+        )
 
 
 @dataclass

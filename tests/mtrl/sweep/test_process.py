@@ -1,5 +1,6 @@
 """Which command a run is started with, and that one in training is left alone."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from mtrl import checkpoint
 from mtrl.lock import locked
 from mtrl.sweep import process
-from mtrl.sweep.config import SweepConfig
+from mtrl.sweep.config import FinalEvaluation, SweepConfig
 from mtrl.sweep.plan import Run, make_run, methods
+from mtrl.sweep.state import check_kept, is_finished, is_trained, lacks_evaluation
 from tests.mtrl.sweep.conftest import BASE
 
 
@@ -45,3 +47,46 @@ def test_a_run_that_another_process_trains(run: Run, commands: list[Sequence[str
         process.start(run, tmp_path)
     assert directory.exists()
     assert commands == []
+
+
+def evaluated(step: int, engine: str, success: list[int]) -> str:
+    """A file of `mtrl evaluate` for one seed and task."""
+    return json.dumps(
+        {"step": step, "engine": engine, "policy": "mean", "episodes": {"success": [[success]]}}
+    )
+
+
+def test_a_trained_run_is_evaluated_and_then_finished(commands: list[Sequence[str]], tmp_path: Path) -> None:
+    evaluate = FinalEvaluation("reference", 2)
+    run = make_run(methods(SweepConfig(base=BASE, evaluate=evaluate))[0], [0])
+    directory = run.directory(tmp_path)
+    checkpoint.save(directory / "checkpoints", 400, {"loop": {}})
+    assert is_trained(run, tmp_path)
+    assert not is_finished(run, tmp_path)
+    process.start(run, tmp_path)
+    wanted = ["evaluate", str(directory), "--engine", "reference", "--episodes", "2", "--device", "cpu"]
+    assert commands == [wanted]
+    file = directory / "evaluation" / "step_0000000400-a.json"
+    file.parent.mkdir()
+    for text, missing in (
+        ('{"step": 400, "epi', True),
+        (evaluated(400, "reference", [1]), True),
+        (evaluated(200, "reference", [1, 0]), True),
+        (evaluated(400, "batched", [1, 0]), True),
+        (evaluated(400, "reference", [1, 0]), False),
+    ):
+        file.write_text(text)
+        assert lacks_evaluation(run, tmp_path) == missing
+        assert is_finished(run, tmp_path) != missing
+
+
+def test_results_without_checkpoints_are_not_trained_over(run: Run, tmp_path: Path) -> None:
+    metrics = run.directory(tmp_path) / "metrics.jsonl"
+    check_kept(run, tmp_path)
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text('{"step": 200, "evaluation/success": [[1.0]]}\n')
+    with pytest.raises(ValueError, match="not trained to the end, and its checkpoints are gone"):
+        check_kept(run, tmp_path)
+    metrics.write_text('{"step": 400, "evaluation/success": [[1.0]]}\n')
+    check_kept(run, tmp_path)
+    assert is_finished(run, tmp_path)

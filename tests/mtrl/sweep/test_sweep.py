@@ -77,6 +77,32 @@ def test_killed_once_called_twice_and_changed(write_sweep: Write, cli: Cli, tmp_
     assert snapshot(root) == before
 
 
+def test_finished_runs_travel_as_small_files(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
+    """Another machine has their results only: nothing is trained again, and the report is the same."""
+    results = tmp_path / "results"
+    options = {"axes": {}, "seeds_per_run": 2, "evaluate": {"engine": "reference", "episodes": 2}}
+    first = cli("sweep", write_sweep(**options, collect="results"))
+    assert first.code == 0, first.err
+    assert "by mtrl evaluate" in " ".join(first.out.split())
+    run = results / "runs" / "run-seed0-1"
+    (evaluation,) = (run / "evaluation").iterdir()
+    assert {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()} == {
+        "config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", f"evaluation/{evaluation.name}",
+    }  # fmt: skip
+    before = snapshot(results)
+    elsewhere = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "elsewhere"))
+    assert "1 runs, 1 of them finished" in cli("sweep", elsewhere, "--dry_run").out
+    second = cli("sweep", elsewhere)
+    assert second.code == 0, second.err
+    assert "nothing was trained" in second.err
+    report = [tmp_path / name / "report" / "methods.csv" for name in ("sweep", "elsewhere")]
+    assert report[0].read_text() == report[1].read_text()
+    assert snapshot(results) == before
+    evaluation.unlink()
+    third = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "third"))
+    assert_refused(cli("sweep", third), "its last checkpoint was not evaluated", "checkpoints are gone")
+
+
 def test_a_run_that_cannot_be_trained(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     sweep = write_sweep(axes={"balancer": ["DWA"]}, seeds_per_run=2)
     result = cli("sweep", sweep)
@@ -194,7 +220,7 @@ def test_a_node_is_lost(write_sweep: Write, cli: Cli, tmp_path: Path, stored: bo
 @pytest.mark.slow
 def test_the_plan(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     sweep = write_sweep(seeds=[0, 1, 2, 3], cores=2)
-    result = cli("sweep", sweep, "--dry_run")
+    result = cli("sweep", sweep, "--estimate")
     assert result.code == 0
     for words in ("none-seed0-3", "LS-seed0-3", "new", "2 runs, 2 at once"):
         assert words in result.out

@@ -1,0 +1,50 @@
+"""Results that travel: what a report needs of finished runs, without checkpoints and event files.
+
+The directory is laid out as a sweep's own: `manifest.json` and `runs/<name>`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtrl.frozen import FILE as FROZEN
+from mtrl.sweep import manifest
+from mtrl.sweep.plan import Run
+
+_FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", FROZEN)
+
+
+def fetch(source: Path, root: Path) -> None:
+    """Brings runs that were finished elsewhere into a sweep's directory; what is there stays as it is."""
+    for directory in sorted((source / "runs").glob("*")):
+        if not directory.name.startswith(".") and not (root / "runs" / directory.name).exists():
+            _copy(directory, root / "runs" / directory.name)
+            manifest.copy(source, root, directory.name)
+
+
+def collect(runs: Sequence[Run], root: Path, target: Path) -> None:
+    """Adds finished runs of a sweep's directory to the results; those that are there stay as they are."""
+    for run in runs:
+        directory = target / "runs" / run.name
+        if not directory.exists():
+            _copy(run.directory(root), directory)
+            manifest.copy(root, target, run.name)
+
+
+def files(run_dir: Path) -> list[Path]:
+    """The files of a run that a report needs."""
+    found = [run_dir / name for name in _FILES] + sorted((run_dir / "evaluation").glob("*.json"))
+    return [path for path in found if path.is_file()]
+
+
+def _copy(run_dir: Path, target: Path) -> None:
+    """Copies what a report needs of a run, as a whole or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    for path in files(run_dir):
+        copy = temporary / path.relative_to(run_dir)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    temporary.rename(target)

@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mtrl.files import sync, write_text
+from mtrl.spelling import whole_number
 from mtrl.terminal import message
 
 FORMAT = 2  # of 1, parameters were in another order
 KEPT = 2  # newest checkpoints, besides the best
-_EVERY = re.compile(r"every:([1-9]\d*)")
 _STEP = re.compile(r"step_(\d{10})")
 
 
@@ -219,12 +219,13 @@ def find(directory: Path, which: str) -> Path:
         if best is None:
             raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
         return directory / f"step_{best:010d}"
-    if not which.isdecimal() or int(which) not in available:
+    step = whole_number(which)
+    if step not in available:
         raise CheckpointError(
             f"There is no checkpoint {which!r} in {directory}: use last, best or one of "
             f"{', '.join(map(str, available))}."
         )
-    return directory / f"step_{int(which):010d}"
+    return directory / f"step_{step:010d}"
 
 
 def find_intact(directory: Path) -> tuple[Path, list[Path]]:
@@ -274,7 +275,7 @@ def check_rule(rule: int | str) -> None:
     Raises:
         ValueError: it is no rule of `prune`.
     """
-    if rule != "all" and not (isinstance(rule, str) and _EVERY.fullmatch(rule)):
+    if rule != "all" and not (isinstance(rule, str) and _multiple(rule)):
         if isinstance(rule, int) and not isinstance(rule, bool) and rule >= KEPT:
             return
         raise ValueError(
@@ -288,13 +289,20 @@ def kept_by(rule: int | str, steps: Sequence[int]) -> set[int]:
         return set(steps)
     if isinstance(rule, int):
         return set(steps[-rule:])
-    match = _EVERY.fullmatch(rule)
-    assert match is not None
+    multiple = _multiple(rule)
+    assert multiple is not None
     first: dict[int, int] = {}
     for step in steps:
-        first.setdefault(step // int(match[1]), step)
+        first.setdefault(step // multiple, step)
     first.pop(0, None)
     return set(first.values())
+
+
+def _multiple(rule: str) -> int | None:
+    """The steps of the rule every:STEPS."""
+    word, _, steps = rule.partition(":")
+    number = whole_number(steps) if word == "every" else None
+    return number if number is not None and number > 0 else None
 
 
 def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:

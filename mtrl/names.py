@@ -5,13 +5,14 @@ What a command line names may be the user's own; what a file names must be allow
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import itertools
 import json
 import pkgutil
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from jsonargparse import Namespace
@@ -46,6 +47,16 @@ def networks() -> dict[str, type[Architecture]]:
 def balancers() -> dict[str, type[Balancer]]:
     """Every balancer of the package by its class name."""
     return mtrl.balancers.available()
+
+
+@functools.cache
+def option_types(kind: str) -> dict[str, Any]:
+    """The types of the options that classes of the package take; where they differ, the union."""
+    types: dict[str, Any] = {}
+    for cls in (balancers() if kind == "balancer" else networks()).values():
+        for name, hint in get_type_hints(cls.__init__).items():
+            types[name] = types[name] | hint if name in types else hint
+    return types
 
 
 def find_class(kind: str, name: str, *, given: bool = False) -> type[Any]:

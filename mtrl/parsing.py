@@ -28,8 +28,10 @@ from mtrl.names import (
     expand_arguments,
     expand_names,
     get_object,
+    option_types,
     replace_classes,
 )
+from mtrl.spelling import rewrite_arguments, rewrite_mapping
 
 C = TypeVar("C")
 
@@ -40,7 +42,8 @@ class ConfigFile(ActionConfigFile):  # type: ignore[misc,unused-ignore]
     """`--config FILE`, with short names of networks and balancers expanded."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        self.apply_config(parser, cfg, self.dest, json.dumps(replace_classes(read_config(Path(values)))))
+        content = rewrite_mapping(read_config(Path(values)), _hints(parser))
+        self.apply_config(parser, cfg, self.dest, json.dumps(replace_classes(content)))
 
 
 class AllowImport(argparse.Action):
@@ -83,18 +86,28 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
     """
     try:
         if isinstance(source, Mapping):
-            namespace: Namespace = parser.parse_object(expand_names(dict(source)))
+            namespace: Namespace = parser.parse_object(expand_names(rewrite_mapping(source, _hints(parser))))
         else:
-            hints = {a.dest: str(getattr(a, "_typehint", "")) for a in parser._actions}
-            lists = [f"--{name}" for name, hint in hints.items() if hint.startswith("list")]
+            hints = _hints(parser)
+            options = [action.dest for action in parser._actions]
+            lists = [f"--{name}" for name in options if str(hints[name]).startswith("list")]
             classes = [kind for kind in CLASS_OPTIONS if kind in hints and f"--{kind}" not in lists]
-            groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in hints if "." in dest)]
+            groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in options if "." in dest)]
             wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
             arguments = _put_first(source, ["--allow_import", "--config", *wholes])
-            namespace = parser.parse_args(_join_lists(expand_arguments(arguments, classes), lists))
+            arguments = _join_lists(expand_arguments(arguments, classes), lists)
+            namespace = parser.parse_args(rewrite_arguments(arguments, hints))
     except (ArgumentError, TypeError, KeyError) as error:
         raise _explain(parser, str(error)) from error
     return namespace
+
+
+def _hints(parser: ArgumentParser) -> dict[str, Any]:
+    """The types of a parser's options, and of those of the classes that it takes."""
+    hints = {action.dest: getattr(action, "_typehint", action.type) for action in parser._actions}
+    for kind in [kind for kind in CLASS_OPTIONS if kind in hints]:
+        hints |= {f"{kind}.{name}": hint for name, hint in option_types(kind).items()}
+    return hints
 
 
 def _put_first(arguments: list[str], options: list[str]) -> list[str]:

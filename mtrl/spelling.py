@@ -1,0 +1,93 @@
+"""Values as people write them: `1e5` for a whole number, `none` for null, where an option's type takes these."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import NoneType
+from typing import Any, get_args
+
+import yaml
+
+_EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2}")
+_WORD = re.compile(r"[^\s,\[\]]+")
+
+Hints = Mapping[str, Any]
+"""The types of options by their names, dotted where an option is one of a group or class."""
+
+
+def whole_number(text: str) -> int | None:
+    """The number if the text is one in digits (`100_000`) or with an exponent (`1e5`)."""
+    if _EXPONENT.fullmatch(text):
+        number = Decimal(text.replace("_", ""))
+        return int(number) if number == number.to_integral_value() else None
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def rewrite_arguments(arguments: list[str], hints: Hints) -> list[str]:
+    """Command-line arguments as the parser reads them."""
+    rewritten = list(arguments)
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        name = option.removeprefix("--")
+        if name == option:
+            continue
+        if equals:
+            rewritten[i] = f"{option}={_rewrite_text(name, value, hints)}"
+        elif i + 1 < len(arguments):
+            rewritten[i + 1] = _rewrite_text(name, arguments[i + 1], hints)
+    return rewritten
+
+
+def rewrite_mapping(options: Mapping[str, Any], hints: Hints, prefix: str = "") -> dict[str, Any]:
+    """A configuration, as read from YAML, as the parser reads it."""
+    rewritten = {}
+    for key, value in options.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            inner = prefix if key == "init_args" else f"{name}."
+            rewritten[key] = rewrite_mapping(value, hints, inner)
+        else:
+            rewritten[key] = _rewrite(value, _parts(hints.get(name)))
+    return rewritten
+
+
+def _rewrite_text(name: str, text: str, hints: Hints) -> str:
+    parts = _parts(hints.get(name.replace(".init_args.", ".")))
+
+    def rewrite(word: str) -> str:
+        value = _rewrite(word, parts)
+        return "null" if value is None else str(value)
+
+    if text.startswith("{") and any(option.startswith(f"{name}.") for option in hints):
+        try:
+            described = yaml.safe_load(text)
+        except yaml.YAMLError:  # the parser says so
+            return text
+        return (
+            json.dumps(rewrite_mapping(described, hints, f"{name}.")) if isinstance(described, dict) else text
+        )
+    return _WORD.sub(lambda match: rewrite(match[0]), text) if list in parts else rewrite(text)
+
+
+def _rewrite(value: Any, parts: list[Any]) -> Any:
+    if isinstance(value, list):
+        return [_rewrite(v, parts) for v in value]
+    if isinstance(value, str) and value.lower() == "none" and NoneType in parts and "none" not in parts:
+        return None
+    if isinstance(value, str) and int in parts and _EXPONENT.fullmatch(value):
+        number = whole_number(value)
+        return value if number is None else number
+    if isinstance(value, float) and int in parts and value.is_integer():  # YAML's 1.0e+5
+        return int(value)
+    return value
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The types, and the values of literals, that a type consists of."""
+    return [getattr(hint, "__origin__", hint), *(p for part in get_args(hint) for p in _parts(part))]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mtrl.guard import check_import_packages
+
 if TYPE_CHECKING:
     from mtrl.exporter import export
     from mtrl.functions import evaluate, report, resume, train
@@ -37,6 +39,7 @@ def __getattr__(name: str) -> Any:
         return version("mtrl-toolkit")
     if name not in _MODULES:
         raise AttributeError(f"module 'mtrl' has no attribute {name!r}")
+    check_import_packages()
     return getattr(import_module(f"mtrl.{_MODULES[name]}"), name)
 
 

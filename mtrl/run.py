@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,10 +86,9 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
         if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
             "pending_evaluation"
         ):
-            print(
+            terminal.message(
                 f"The run {run_dir} is finished, at step {manifest['step']} of {config.total_steps}: nothing was "
-                f"changed. Judge it with `mtrl evaluate {run_dir}`.",
-                file=sys.stderr,
+                f"changed. Judge it with `{terminal.command('evaluate', run_dir)}`."
             )
             return
         logs = _check_logs(run_dir)
@@ -116,14 +114,15 @@ def _run(trainer: Trainer) -> None:
     except OSError as error:
         raise TrainingError(
             f"Training stopped at step {trainer.step}: {str(error).rstrip('.')}. The checkpoints that were written are "
-            f"whole: remove the cause (a full disk?) and go on by `mtrl train --resume {trainer.run_dir}`."
+            f"whole: remove the cause (a full disk?) and go on by "
+            f"`{terminal.command('train', '--resume', trainer.run_dir)}`."
         ) from error
     minutes = (time.perf_counter() - started) / 60
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
-    print(
+    terminal.message(
         f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean success in an evaluation "
-        f"was {trainer.best_success:.3f}. Judge it with `mtrl evaluate {trainer.run_dir}`.",
-        file=sys.stderr,
+        f"was {trainer.best_success:.3f}. Judge it with "
+        f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtrl.lock import locked
+from mtrl.terminal import command
 
 
 def refuse_existing(run_dir: Path) -> None:
@@ -19,7 +20,7 @@ def refuse_existing(run_dir: Path) -> None:
     if run_dir.exists() or run_dir.is_symlink():
         raise ValueError(
             f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
-            f"with it by `mtrl train --resume {run_dir}`."
+            f"with it by `{command('train', '--resume', run_dir)}`."
         )
 
 

@@ -4,6 +4,7 @@ emoji codes, and characters that would steer the terminal as escapes."""
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -28,6 +29,11 @@ def table(*columns: str, title: str | None = None) -> Table:
 def message(text: str) -> None:
     """Prints a sentence on stderr."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def command(*words: object) -> str:
+    """A command of `mtrl` as a shell takes it."""
+    return shlex.join(["mtrl", *map(str, words)])
 
 
 def one_line(text: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import envs
-from mtrl import checkpoint
+from mtrl import checkpoint, terminal
 from mtrl.checkpoint_writer import CheckpointWriter
 from mtrl.collector import Collector
 from mtrl.config import TrainConfig
@@ -284,7 +284,7 @@ class Trainer:
         raise Interrupted(
             number,
             f"Stopped by {signal.Signals(number).name} at step {self.step}, with a checkpoint: go on by "
-            f"`mtrl train --resume {self.run_dir}`.",
+            f"`{terminal.command('train', '--resume', self.run_dir)}`.",
         )
 
     def save(self, *, again: bool = False) -> None:

@@ -15,7 +15,7 @@ from mtrl import checkpoint
 from mtrl.frozen import FILE as FROZEN
 from mtrl.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
-from mtrl.terminal import one_line
+from mtrl.terminal import command, one_line
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
@@ -251,7 +251,7 @@ def _judged(
     """Steps [n] and success [n, S, T] of one way of judging, and what of it must be the same to be compared."""
     found = _read_judged(path, seeds, tasks)
     if not found:
-        raise ValueError(f"it has no evaluation; `mtrl evaluate {path}` writes one.")
+        raise ValueError(f"it has no evaluation; `{command('evaluate', path)}` writes one.")
     way = max(found)
     others = [str(other) for other in sorted(found, reverse=True) if other != way]
     left_out = f"; those with {'; '.join(others)} are left out" if others else ""

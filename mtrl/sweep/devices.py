@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from envs.cores import available_cores
+from mtrl import terminal
 from mtrl.files import read_mapping, write_text
 from mtrl.lock import locked
 from mtrl.run_directory import created, refuse_existing
@@ -82,7 +83,8 @@ def resume_on_devices(run_dir: Path) -> int:
             manifest.write(run_dir, runs)
             code = train_runs(runs, run_dir, executor)
         except Interrupted as interrupted:
-            interrupted.args = (f"Stopped, with checkpoints: go on by `mtrl train --resume {run_dir}`.",)
+            go_on = terminal.command("train", "--resume", run_dir)
+            interrupted.args = (f"Stopped, with checkpoints: go on by `{go_on}`.",)
             raise
         finally:
             executor.close()

@@ -121,7 +121,7 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {checkpoint}: it has no manifest.json.")
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         manifest: dict[str, Any] = json.loads(text)
         found = manifest["format"]
         del manifest["checksum"]

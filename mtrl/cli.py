@@ -12,12 +12,19 @@ from collections.abc import Callable, Sequence
 import mtrl
 from mtrl.guard import check_import_packages
 from mtrl.signals import Interrupted
-from mtrl.terminal import message, one_line
+from mtrl.terminal import finish_output, is_read, message, one_line, print_any_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    print_any_text()
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        finish_output()
+
+
+def _main(arguments: list[str]) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
     try:
         for argument in arguments:
@@ -37,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         message("mtrl: interrupted.")
         return 1
     except (RuntimeError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and not is_read():
+            return 1
         message(f"mtrl: {_advice(error)}{_one_line(error)}")
         return 1
 

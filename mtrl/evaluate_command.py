@@ -111,7 +111,7 @@ def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Evaluations at one step of runs that differ in their seeds only, together."""
     methods: list[tuple[Any, list[Evaluation]]] = []
     for evaluation in evaluations:
-        config = yaml.safe_load((Path(evaluation.run) / "config.yaml").read_text())
+        config = yaml.safe_load((Path(evaluation.run) / "config.yaml").read_text(encoding="utf-8"))
         key = (evaluation.step, experiment(config))
         for other, members in methods:
             if key == other and not {s for e in members for s in e.seeds} & set(evaluation.seeds):

@@ -12,7 +12,7 @@ import yaml
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one step: under a temporary name, synced and renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write the same file
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     sync(temporary)
     temporary.replace(path)
     sync(path.parent)
@@ -37,7 +37,7 @@ def read_mapping(kind: str, path: Path) -> dict[str, Any]:
         ValueError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -169,7 +169,7 @@ def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
 def is_evaluation(path: Path) -> bool:
     """Whether this is a file of `write_evaluations`."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         return False
     return all(

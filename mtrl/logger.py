@@ -129,7 +129,7 @@ def _truncate(
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, allow_nan=False) + "\n")
 
 

@@ -155,7 +155,9 @@ def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]]) -> None:
 
 def _write_total_steps(path: Path, total_steps: int) -> None:
     """Changes that one line of a configuration."""
-    text, count = re.subn(r"(?m)^total_steps:.*$", f"total_steps: {total_steps}", path.read_text())
+    text, count = re.subn(
+        r"(?m)^total_steps:.*$", f"total_steps: {total_steps}", path.read_text(encoding="utf-8")
+    )
     if count != 1:
         raise ValueError(f"The configuration {path} must have one line for total_steps, and it has {count}.")
     write_text(path, text)
@@ -164,7 +166,7 @@ def _write_total_steps(path: Path, total_steps: int) -> None:
 def _version(run_dir: Path) -> str:
     """The version that a run's stamp names."""
     try:
-        stamped = json.loads((run_dir / "stamp.json").read_text())
+        stamped = json.loads((run_dir / "stamp.json").read_text(encoding="utf-8"))
         return f"{stamped['versions']['mtrl-toolkit']}, commit {stamped['git_commit']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "its stamp.json does not say which"

@@ -65,9 +65,11 @@ def describe(
     for name in ("config.yaml", "stamp.json"):
         path = directory / name
         if path.is_file():
-            mean.add_text(path.stem, "\n".join(f"    {line}" for line in path.read_text().splitlines()))
+            mean.add_text(
+                path.stem, "\n".join(f"    {line}" for line in path.read_text(encoding="utf-8").splitlines())
+            )
     path = directory / "config.yaml"
-    settings = hyperparameters(yaml.safe_load(path.read_text())) if path.is_file() else {}
+    settings = hyperparameters(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     for seed, writer in of_seeds.items():
         experiment, start, _ = hparams({**settings, "seed": seed}, {RESULT: 0.0})
         for summary in (experiment, start):

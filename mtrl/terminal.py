@@ -3,7 +3,10 @@ emoji codes, and characters that would steer the terminal as escapes."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
+import select
 import shlex
 import sys
 from typing import Any
@@ -19,6 +22,38 @@ def console(*, stderr: bool = False) -> rich.console.Console:
     if not printer.is_terminal and "COLUMNS" not in os.environ:
         printer.width = 10_000
     return printer
+
+
+def print_any_text() -> None:
+    """From now on, what stdout and stderr have no characters for (in ASCII, say) is printed as escapes."""
+    codecs.register_error("mtrl", _as_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mtrl")
+
+
+def _as_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    if error.object[error.start] == "±":
+        return "+-", error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+def is_read() -> bool:
+    """Whether stdout is no pipe whose reader is gone, as that of `| head` is soon."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return not any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
+def finish_output() -> None:
+    """Writes out what stdout still holds, and what nobody reads to nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

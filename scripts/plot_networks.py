@@ -61,7 +61,7 @@ def main() -> None:
         for balancer, run in sorted(methods.items(), reverse=True):
             colour, line, marker = STYLES[balancer]
             steps, success = curve(run, "training/success")
-            random_steps = yaml.safe_load((run / "config.yaml").read_text())["random_steps"]
+            random_steps = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["random_steps"]
             random_success.append(success[steps <= random_steps])
             smoothed = smooth(steps, success)
             axis.plot(steps / 1000, smoothed, color=colour, linewidth=0.6, alpha=0.5)

@@ -54,11 +54,11 @@ def main() -> None:
         samples.append(
             {"minute": now / 60, "life": lives, "age": time.monotonic() - born, **measure(process)}
         )
-        args.output.write_text(json.dumps({"samples": samples}) + "\n")
+        args.output.write_text(json.dumps({"samples": samples}) + "\n", encoding="utf-8")
         time.sleep(PERIOD)
     process.send_signal(signal.SIGTERM)
     exit_code = process.wait(timeout=60)
-    last = json.loads((args.run_dir / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    last = json.loads((args.run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
     result = {
         "lives": lives,
         "exit_code": exit_code,
@@ -66,7 +66,7 @@ def main() -> None:
         **growth(samples),
         "samples": samples,
     }
-    args.output.write_text(json.dumps(result) + "\n")
+    args.output.write_text(json.dumps(result) + "\n", encoding="utf-8")
     print(json.dumps({name: value for name, value in result.items() if name != "samples"}, indent=1))
 
 

@@ -252,7 +252,9 @@ def _machine() -> dict[str, Any]:
     """What the figures depend on, and how busy the machine was already."""
     names = ("numpy", "mujoco", "metaworld", "gymnasium")
     cpuinfo = Path("/proc/cpuinfo")
-    models = re.findall(r"model name\s*:\s*(.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    models = (
+        re.findall(r"model name\s*:\s*(.*)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else []
+    )
     return {
         "processor": models[0] if models else platform.processor(),
         "cores": available_cores(),
@@ -273,7 +275,7 @@ def _memory(processes: list[int]) -> float:
     """Megabytes of these processes; what several share counts once (proportional set size)."""
     total = 0
     for process in processes:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
 

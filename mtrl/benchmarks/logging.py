@@ -78,7 +78,7 @@ def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
         ]
         namespace = parse(parser, arguments)
         config = train_config(parser, namespace)
-        (run_dir / "config.yaml").write_text(dump(parser, namespace, config))
+        (run_dir / "config.yaml").write_text(dump(parser, namespace, config), encoding="utf-8")
         trainer = Trainer(config, run_dir)
         try:
             training, lines, pictures = _time(trainer, config, intervals, steps)

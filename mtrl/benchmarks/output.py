@@ -24,4 +24,6 @@ def write_report(config: Benchmark, report: Mapping[str, Any]) -> None:
         return
     settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "output"}
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(json.dumps({"settings": settings, **report}, indent=1, default=str) + "\n")
+    config.output.write_text(
+        json.dumps({"settings": settings, **report}, indent=1, default=str) + "\n", encoding="utf-8"
+    )

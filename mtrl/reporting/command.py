@@ -142,10 +142,10 @@ def _write(
     output.mkdir(parents=True, exist_ok=True)
     content = settings | {"notes": list(notes), "tables": {t.name: t.records() for t in tables}}
     (output / "report.json").write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
     for table in tables:
-        (output / f"{table.name}.csv").write_text(table.to_csv())
+        (output / f"{table.name}.csv").write_text(table.to_csv(), encoding="utf-8")
     figures = write_figures(groups, statistic, k, output)
     parts = [
         f"# Report\n\nStatistic: {describe(statistic, k, settings['source'] == 'evaluation')}.\n",
@@ -154,5 +154,5 @@ def _write(
     ]
     if notes:
         parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in notes) + "\n")
-    (output / "report.md").write_text("\n".join(parts))
+    (output / "report.md").write_text("\n".join(parts), encoding="utf-8")
     terminal.message(f"mtrl: written to {output}.")

@@ -31,7 +31,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"it has no {path.name}.")
     try:
-        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text())
+        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path.name} cannot be read: {error}.") from error
     if not isinstance(content, dict):

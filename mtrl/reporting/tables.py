@@ -107,7 +107,7 @@ def make_tables(
 
 def published_tables(benchmarks: set[str]) -> list[Table]:
     """The published success rates and times for these benchmarks, as far as there are any."""
-    figures = json.loads((Path(__file__).parent / "published.json").read_text())
+    figures = json.loads((Path(__file__).parent / "published.json").read_text(encoding="utf-8"))
     details = ("seeds", "metric", "protocol", "source", "note")
     tables = []
     for name, quantity in (("published", "success"), ("published_times", "seconds")):

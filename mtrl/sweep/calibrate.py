@@ -72,7 +72,9 @@ def measure(
     with TemporaryDirectory() as temporary:
         root = Path(temporary)
         config = root / "config.yaml"
-        config.write_text(yaml.safe_dump({**options, **short, "run_dir": str(root / "run")}))
+        config.write_text(
+            yaml.safe_dump({**options, **short, "run_dir": str(root / "run")}), encoding="utf-8"
+        )
         on_gpu = options.get("device") != "cpu" and torch.cuda.is_available()
         used = _gpu_memory_used() if on_gpu else 0
         started = time.perf_counter()

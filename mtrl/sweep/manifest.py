@@ -104,7 +104,9 @@ def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
         return
     root.mkdir(parents=True, exist_ok=True)
     temporary = root / f".manifest_{os.getpid()}.json"
-    temporary.write_text(json.dumps({"format": _FORMAT, "runs": recorded | entries}, indent=1) + "\n")
+    temporary.write_text(
+        json.dumps({"format": _FORMAT, "runs": recorded | entries}, indent=1) + "\n", encoding="utf-8"
+    )
     temporary.replace(root / "manifest.json")
 
 
@@ -113,7 +115,7 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         runs: dict[str, dict[str, Any]] = content["runs"]
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']} instead of {_FORMAT}")

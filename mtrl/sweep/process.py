@@ -40,7 +40,9 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
     else:
         path = run.config_path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False))
+        path.write_text(
+            yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False), encoding="utf-8"
+        )
         arguments = ["train", "--config", str(path)]
     return spawn([*arguments, *allowances(run.options)], run.log_path(root), environment)
 
@@ -92,5 +94,5 @@ def was_killed(code: int) -> bool:
 
 def last_words(log: Path) -> str:
     """The last line of a log."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "no message")

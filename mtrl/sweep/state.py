@@ -48,7 +48,7 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
         with contextlib.suppress(
             OSError, ValueError, KeyError, IndexError, TypeError
         ):  # a damaged one is none
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             how = content["engine"], content["policy"], len(content["episodes"]["success"][0][0])
             if content["step"] >= run.total_steps and how == (
                 run.evaluate.engine,

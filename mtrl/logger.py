@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON object a line, and TensorBoard event files for each seed and for their mean."""
+"""Metrics of a run: one JSON object a line, and TensorBoard event files of each seed and the mean of several."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Logger:
 
     A metric is an array [S] (a number for each seed) or [S, T] (a number for each task as well).
     `metrics.jsonl` holds what is a function of configuration and seeds only; wall-clock figures go to `timing.jsonl`,
-    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and one for the mean.
+    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and the mean of several.
 
     Args:
         directory: of the run.
@@ -56,16 +56,17 @@ class Logger:
         }
         for path, lines in logs.items():
             _truncate(path, lines, step, pending, without_training, without_evaluation)
-        directories = [directory / "tensorboard" / n for n in ("mean", *(f"seed_{seed}" for seed in seeds))]
+        names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]
+        directories = [directory / "tensorboard" / name for name in names]
         for path in directories:
             put_before_now(path)
         # From this step on, TensorBoard forgets what it has read before, of training and evaluations alike.
         purge = step if step == 0 or (without_training and without_evaluation) else step + 1
         self.writers = [SummaryWriter(path, purge_step=purge) for path in directories]
+        self.of_seeds = self.writers[: len(seeds)]
         self.heat_map = HeatMap(self.tasks)
         if step == 0:
-            mean, *of_seeds = self.writers
-            describe(directory, mean, dict(zip(seeds, of_seeds, strict=True)), self.tasks)
+            describe(directory, self.writers[-1], dict(zip(seeds, self.of_seeds, strict=True)), self.tasks)
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Logs the metrics of one step."""
@@ -75,7 +76,8 @@ class Logger:
         for name, values in metrics.items():
             with np.errstate(all="ignore"):
                 mean = _mean(values)
-            for curve, row in zip(curves, [mean, *values], strict=True):
+            rows = [*values, mean] if len(self.writers) > len(values) else values
+            for curve, row in zip(curves, rows, strict=True):
                 curve.update(self._scalars(name, np.asarray(row)))
         for writer, curve in zip(self.writers, curves, strict=True):
             add_scalars(writer, curve, step)
@@ -83,14 +85,14 @@ class Logger:
     def write_cosines(self, step: int, cosines: Mapping[str, NDArray[np.float64]]) -> None:
         """Draws cosines between the tasks' gradients [S, T, T] as heat maps, in TensorBoard only."""
         for name, of_seeds in cosines.items():
-            for writer, cosine in zip(self.writers[1:], of_seeds, strict=True):
+            for writer, cosine in zip(self.of_seeds, of_seeds, strict=True):
                 add_picture(writer, name, self.heat_map(cosine), step)
 
     def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
         """Logs wall-clock figures of one step."""
         _append(self.timing_path, {"step": step, **timing})
         for name, value in timing.items():
-            self.writers[0].add_scalar(f"time/{name}", value, step)
+            self.writers[-1].add_scalar(f"time/{name}", value, step)
 
     def flush(self) -> None:
         """Hands the curves to the system, so that they outlive this process (the lines do at once)."""

@@ -58,14 +58,19 @@ def _exactly(tag: str) -> str:
 
 
 def describe(
-    directory: Path, mean: SummaryWriter, of_seeds: Mapping[int, SummaryWriter], tasks: Sequence[str]
+    directory: Path, whole: SummaryWriter, of_seeds: Mapping[int, SummaryWriter], tasks: Sequence[str]
 ) -> None:
-    """Writes what a run is, once: its layout, configuration and stamp, and for each seed its hyper-parameters."""
-    mean.add_custom_scalars(layout(tasks))
+    """Writes what a run is, once.
+
+    Args:
+        whole: takes the run's layout, configuration and stamp.
+        of_seeds: each takes the hyper-parameters of its seed.
+    """
+    whole.add_custom_scalars(layout(tasks))
     for name in ("config.yaml", "stamp.json"):
         path = directory / name
         if path.is_file():
-            mean.add_text(
+            whole.add_text(
                 path.stem, "\n".join(f"    {line}" for line in path.read_text(encoding="utf-8").splitlines())
             )
     path = directory / "config.yaml"

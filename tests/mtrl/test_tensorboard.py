@@ -55,6 +55,13 @@ def test_every_chart_of_the_layout_has_the_curves_of_its_tasks(train: Train) -> 
         ]
 
 
+def test_a_single_seed_has_one_curve(finished: Path) -> None:
+    assert [path.name for path in (finished / "tensorboard").iterdir()] == ["seed_0"]
+    tags = events(finished, "seed_0").Tags()
+    assert {"evaluation/success/mean", "critic/loss/mean", "time/seconds"} <= set(tags["scalars"])
+    assert "custom_scalars__config__" in tags["tensors"]
+
+
 def test_heat_maps_of_both_networks_once_in_an_evaluation_interval(finished: Path) -> None:
     assert [line["step"] for line in read_metrics(finished) if "critic/cosine" in line] == [20, 30, 40]
     images = events(finished, "seed_0")
@@ -65,7 +72,7 @@ def test_heat_maps_of_both_networks_once_in_an_evaluation_interval(finished: Pat
 
 
 def test_configuration_and_stamp_as_text(finished: Path) -> None:
-    accumulator = events(finished, "mean")
+    accumulator = events(finished, "seed_0")
     for name, word in (("config", "    benchmark: MT3"), ("stamp", '"git_commit"')):
         (event,) = accumulator.Tensors(f"{name}/text_summary")
         assert word in event.tensor_proto.string_val[0].decode()
@@ -99,9 +106,9 @@ def test_hparams_of_each_seed_with_the_final_result(train: Train) -> None:
 
 
 def test_going_on_repeats_nothing(train: Train, fake: object, cli: Cli, tmp_path: Path) -> None:
-    run = train("run", total_steps=60)
+    run = train("run", total_steps=60, seeds="0,1")
     stopped = tmp_path / "stopped"
-    assert cli(*train_arguments(stopped, total_steps=60)).code == 0
+    assert cli(*train_arguments(stopped, total_steps=60, seeds="0,1")).code == 0
     last = stopped / "checkpoints" / "step_0000000060"
     last.rename(tmp_path / "gone")  # as if it had been stopped after the one before
     assert cli("train", "--resume", stopped).code == 0

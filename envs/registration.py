@@ -5,19 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
+import numpy as np
+from numpy.typing import NDArray
 
 from envs.benchmarks import BENCHMARKS, get_benchmark
 from envs.vector import VectorEnv
 
 
 def register() -> None:
-    """Registers mtrl/MT3-v3, MT10-v3, MT25-v3 and MT50-v3, and mtrl/MT1-v3, which takes the task's name as `task`."""
+    """Registers mtrl/MT3-v3, MT10-v3, MT25-v3 and MT50-v3, and mtrl/MT1-v3, which takes the task's name as `task` and
+    is an environment for `gymnasium.make` too."""
     for name in ("MT1", *BENCHMARKS):
         gymnasium.register(
             f"mtrl/{name}-v3",
+            entry_point="envs.registration:TaskEnv" if name == "MT1" else None,
             vector_entry_point="envs.registration:make_vector_env",
             kwargs={} if name == "MT1" else {"benchmark": name},
         )
+
+
+class TaskEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.floating]]):
+    """One world of one task: observations float64 [39], actions [4], `info["success"]`.
+
+    Args:
+        task: its name, such as reach-v3.
+        options: as for `envs.make`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
+
+    def __init__(self, task: str | None = None, render_mode: str | None = None, **options: Any) -> None:
+        self._worlds = make_vector_env(task=task, render_mode=render_mode, **{"num_workers": 1, **options})
+        if self._worlds.num_envs != 1:
+            self._worlds.close()
+            raise ValueError("gymnasium.make makes one world: use gymnasium.make_vec for several.")
+        self.observation_space = self._worlds.single_observation_space
+        self.action_space = self._worlds.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        super().reset(seed=None if seed is None else int(seed))
+        observations, _ = self._worlds.reset(seed=None if seed is None else int(seed))
+        return observations[0], {}
+
+    def step(
+        self, action: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        observations, rewards, _, truncations, infos = self._worlds.step(np.asarray(action)[None])
+        truncated = bool(truncations[0])
+        observation = infos["final_obs"][0] if truncated else observations[0]
+        return observation, float(rewards[0]), False, truncated, {"success": bool(infos["success"][0])}
+
+    def close(self) -> None:
+        self._worlds.close()
 
 
 def make_vector_env(
@@ -26,6 +67,7 @@ def make_vector_env(
     task: str | None = None,
     protocol: str = "metaworld_plus",
     seeds: tuple[int, ...] = (0,),
+    render_mode: str | None = None,
     **options: Any,
 ) -> VectorEnv:
     """What `gymnasium.make_vec` calls.
@@ -35,10 +77,15 @@ def make_vector_env(
         options: as for `envs.make`.
 
     Raises:
-        ValueError: `num_envs` is not a multiple of seeds x tasks.
+        ValueError: `num_envs` is not a multiple of seeds x tasks, or a `render_mode` is given.
     """
     from envs import make
 
+    if render_mode is not None:
+        raise ValueError(
+            f"These environments render nothing, so render_mode must be None, not {render_mode!r}: use "
+            "`mtrl evaluate RUN --video DIR`, or Meta-World's own environment."
+        )
     if benchmark is None:
         if task is None:
             raise ValueError("mtrl/MT1-v3 needs the name of its task: pass task='reach-v3', for example.")

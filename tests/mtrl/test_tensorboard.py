@@ -1,8 +1,10 @@
 """What a real run's event files hold, read as TensorBoard's own plugins read it."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,3 +134,19 @@ def test_hyperparameters_are_one_level() -> None:
         "c": {"d": None},
     }
     assert hyperparameters(config) == {"a": 1, "network": "m.N", "network.width": 2, "c.d": "null"}
+
+
+def test_weights_and_biases_as_the_documentation_says(
+    fake: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script trains, after a start of Weights & Biases (which is not installed here) that syncs TensorBoard."""
+    text = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf-8")
+    script = text.split("## Weights & Biases")[1].split("```python\n")[1].split("```")[0]
+    begun: list[dict[str, object]] = []
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: begun.append(options)))
+    monkeypatch.setattr(sys, "argv", ["train_with_wandb.py", *train_arguments(tmp_path / "run")[1:]])
+    with pytest.raises(SystemExit) as stop:
+        exec(script, {})
+    assert stop.value.code == 0
+    assert begun == [{"project": "mtrl", "sync_tensorboard": True}]
+    assert events(tmp_path / "run", "seed_0").Scalars("evaluation/success/mean")

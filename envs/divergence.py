@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
 import mujoco
 
 _BAD = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
 import os
 import pickle
 import signal

@@ -1,20 +1,21 @@
 """Clips of Meta-World, rendered off screen.
 
 MuJoCo chooses its OpenGL library by the environment variable MUJOCO_GL when it is imported, so all of this happens in a
-process of its own. The variable is respected where it is set.
+process of its own, which has the variable from its start and imports nothing of the user's script. The variable is
+respected where it is set.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import pickle
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,24 +49,82 @@ class Clip:
     path: Path
 
 
+class Renderer:
+    """A process that renders with one OpenGL library.
+
+    Attributes:
+        why_not: why it cannot, or None if it can.
+    """
+
+    def __init__(self, library: str) -> None:
+        path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+        environment = {**os.environ, "MUJOCO_GL": library, "PYTHONPATH": path}
+        environment.pop("PYOPENGL_PLATFORM", None)  # MuJoCo sets it by the library
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from mtrl.render import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        try:
+            self.why_not: str | None = self._receive()
+        except RuntimeError as error:
+            self.why_not = str(error)
+
+    def write(self, clip: Clip) -> int | None:
+        """Plays an episode in Meta-World and writes it as MP4: real time, a green border from the first success on.
+
+        It ends 1.5 seconds after the first success, or with the episode.
+
+        Returns:
+            the step of the first success.
+
+        Raises:
+            RuntimeError: the process died, or MuJoCo failed.
+            OSError: the file cannot be written.
+        """
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # `_receive` will say that it died
+            pickle.dump(clip, self.process.stdin)
+            self.process.stdin.flush()
+        solved_at: int | None = self._receive()
+        return solved_at
+
+    def _receive(self) -> Any:
+        assert self.process.stdout is not None
+        try:
+            reply = pickle.load(self.process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            code = self.process.wait()
+            cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise RuntimeError(f"the process that renders clips died ({cause})") from None
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def close(self) -> None:
+        self.process.kill()
+        with suppress(BrokenPipeError), self.process:
+            pass
+
+
 @contextmanager
-def renderer() -> Iterator[Executor]:
-    """A process for `write_clip`, with the first OpenGL library that renders without a display.
+def renderer() -> Iterator[Renderer]:
+    """A process that renders, with the first OpenGL library that does so without a display.
 
     Raises:
         ValueError: none does.
     """
     reasons = []
     for library in _libraries():
-        with ProcessPoolExecutor(1, get_context("spawn"), _use, (library,)) as pool:
-            try:
-                reason = pool.submit(why_not).result()
-            except BrokenProcessPool:
-                reason = "the process ended"
-            if reason is None:
-                yield pool
+        process = Renderer(library)
+        try:
+            if process.why_not is None:
+                yield process
                 return
-            reasons.append(f"{library or 'the default'}: {reason}")
+        finally:
+            process.close()
+        reasons.append(f"{library or 'the default'}: {process.why_not}")
     raise ValueError(
         f"Clips need an OpenGL library that renders off screen, and none was found ({'; '.join(reasons)}): install EGL "
         "(libegl1; without a GPU's driver libgl1-mesa-dri too) or OSMesa (libosmesa6), or set MUJOCO_GL to one that "
@@ -74,13 +133,29 @@ def renderer() -> Iterator[Executor]:
 
 
 def _libraries() -> list[str]:
-    if "MUJOCO_GL" in os.environ or sys.platform != "linux":
-        return [os.environ.get("MUJOCO_GL", "")]
+    chosen = os.environ.get("MUJOCO_GL", "").strip()
+    if chosen or sys.platform != "linux":
+        return [chosen]
     return ["egl", "osmesa", *["glfw"] * ("DISPLAY" in os.environ)]
 
 
-def _use(library: str) -> None:
-    os.environ["MUJOCO_GL"] = library
+def serve() -> None:
+    """The process's side: says why it cannot render, then writes the clips that it is sent until its parent is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    with os.fdopen(os.dup(1), "wb") as replies:
+        os.dup2(2, 1)  # whatever else is printed is no reply
+        reply: str | int | Exception | None = why_not()
+        with suppress(EOFError, BrokenPipeError):
+            while True:
+                pickle.dump(reply, replies)
+                replies.flush()
+                clip: Clip = pickle.load(sys.stdin.buffer)
+                try:
+                    reply = write_clip(clip)
+                except Exception as error:
+                    known = type(error).__module__ == "builtins"
+                    reply = error if known else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def why_not() -> str | None:
@@ -99,13 +174,7 @@ def why_not() -> str | None:
 
 
 def write_clip(clip: Clip) -> int | None:
-    """Plays an episode in Meta-World and writes it as MP4: real time, a green border from the first success on.
-
-    It ends 1.5 seconds after the first success, or with the episode.
-
-    Returns:
-        the step of the first success.
-    """
+    """See `Renderer.write`."""
     import imageio.v2 as imageio
     import mujoco
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from mtrl import terminal
 from mtrl.config import EvaluationConfig
 from mtrl.episodes import make_evaluation_env, to_tensor
 from mtrl.judgement import Candidate, Engine
-from mtrl.render import Camera, Clip, write_clip
+from mtrl.render import Camera, Clip, Renderer
 
 
 def write_clips(
     candidate: Candidate,
     evaluation: EvaluationConfig,
-    renderer: Executor,
+    renderer: Renderer,
     directory: Path,
     *,
     seed: int,
@@ -31,12 +30,13 @@ def write_clips(
     """Writes `directory/<run>-step<step>-seed<seed>-<task>.mp4` of each task and returns the paths.
 
     Args:
-        renderer: a process from `mtrl.render.renderer`.
+        renderer: of `mtrl.render.renderer`.
         seed: the trained seed that is shown.
         engine: where the policy acts; Meta-World plays its actions again to render them.
 
     Raises:
         CheckpointError: the checkpoint is damaged.
+        RuntimeError, OSError: a clip cannot be rendered or written.
     """
     config = candidate.config
     protocol, benchmark = config.get_protocol(), config.get_benchmark()
@@ -56,7 +56,8 @@ def write_clips(
         )
         for t, task in enumerate(benchmark.tasks)
     ]
-    for clip, solved_at in zip(clips, renderer.map(write_clip, clips), strict=True):
+    for clip in clips:
+        solved_at = renderer.write(clip)
         outcome = "no success" if solved_at is None else f"success at step {solved_at}"
         terminal.message(f"{clip.path}: {outcome}")
     return [clip.path for clip in clips]

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
 import mujoco
 import numpy as np
 from numpy.typing import NDArray

@@ -9,6 +9,10 @@ import ctypes
 from pathlib import Path
 
 import llvmlite.binding as llvm
+
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
 import mujoco
 from llvmlite import ir
 

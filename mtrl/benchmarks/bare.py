@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
 import mujoco
 import numpy as np
 from numpy.typing import NDArray

@@ -408,6 +408,28 @@ def run_process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.parametrize("engine", ["batched", "reference"])
+@pytest.mark.parametrize("library", ["osmesa", "egl", "crayons"])
+def test_training_needs_no_opengl(
+    engine: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MUJOCO_GL may name a library that this machine does not have: a variable of PyOpenGL's makes it so on every
+    machine."""
+    monkeypatch.setenv("MUJOCO_GL", library)
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "none")
+    options = {
+        "benchmark": "MT1:reach",
+        "protocol": "paper",
+        "engine": engine,
+        "num_workers": 1,
+        "total_steps": 6,
+        "evaluation__episodes": 1,
+    }
+    result = run_process(*train_arguments(Path("run"), **options), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_from_training_to_judgement_on_meta_world(elsewhere: Path, cli: Cli) -> None:
     """Meta-World in a worker process, and a balancer that lies in the working directory."""
     Path("own_balancer.py").write_text(textwrap.dedent(OWN_BALANCER))

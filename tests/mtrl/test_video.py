@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -14,11 +15,12 @@ from metaworld.policies import SawyerDrawerCloseV3Policy
 from envs.benchmarks import get_benchmark
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceEnv
-from mtrl.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, _decorate, renderer, write_clip
+from mtrl.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, _decorate, renderer
 from tests.mtrl.conftest import Result
 from tests.mtrl.test_cli import assert_refused
 
 Cli = Callable[..., Result]
+GOAL = np.array([0.0, 0.6, 0.02, 0.1, 0.8, 0.2])  # of object and target in reach-v3
 
 
 def has_border(frame: np.ndarray) -> bool:
@@ -73,6 +75,70 @@ def test_a_broken_library_is_named_without_a_traceback() -> None:
     assert "Error" in done.stdout
 
 
+SCRIPT = """
+import os
+
+{before}
+import metaworld
+import mujoco
+import numpy as np
+from pathlib import Path
+
+from mtrl.render import Clip, renderer
+
+print("once")
+with renderer() as process:
+    goal = np.array([0, 0.6, 0.02, 0.1, 0.8, 0.2])
+    clip = Clip("reach-v3", "v2", goal, np.zeros((4, 4)), "corner2", "label", Path("clip.mp4"))
+    print(process.write(clip))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "environment"),
+    [
+        ("", {}),
+        ("os.environ['PYOPENGL_PLATFORM'] = 'osmesa'", {}),
+        ("os.environ['MUJOCO_GL'] = 'egl'", {}),
+        ("", {"MUJOCO_GL": ""}),
+        ("", {"MUJOCO_GL": " egl "}),
+        ("os.environ['MUJOCO_GL'] = 'disable'; import mujoco; del os.environ['MUJOCO_GL']", {}),
+        ("import mtrl, envs", {}),
+    ],
+)
+def test_a_script_that_has_imported_meta_world(
+    before: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It is run once, needs no `if __name__ == "__main__"`, and its OpenGL is not the renderer's."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(before=before))
+    unset = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "DISPLAY")}
+    done = subprocess.run(
+        [sys.executable, script], env=unset | environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == ["once", "None"]
+    assert done.stdout.count("once") == 1
+    assert imageio.imread(tmp_path / "clip.mp4").shape == (2, HEIGHT + CAPTION, WIDTH, 3)
+
+
+def test_what_goes_wrong_in_a_clip_goes_wrong_here(tmp_path: Path) -> None:
+    path = tmp_path / "no" / "clip.mp4"
+    clip = Clip("reach-v3", "v2", GOAL, np.zeros((1, 4)), "corner2", "label", path)
+    with renderer() as process:
+        with pytest.raises(OSError, match="does not exist"):
+            process.write(clip)
+        assert process.write(replace(clip, path=tmp_path / "clip.mp4")) is None
+
+
+def test_a_renderer_that_dies_is_reported(tmp_path: Path) -> None:
+    clip = Clip("reach-v3", "v2", GOAL, np.zeros((1, 4)), "corner2", "label", tmp_path / "clip.mp4")
+    with renderer() as process:
+        process.process.kill()
+        with pytest.raises(RuntimeError, match="signal 9"):
+            process.write(clip)
+
+
 @pytest.mark.slow
 def test_the_clip_runs_on_after_success_and_shows_it_upright(tmp_path: Path) -> None:
     task = "drawer-close-v3"
@@ -88,7 +154,7 @@ def test_the_clip_runs_on_after_success_and_shows_it_upright(tmp_path: Path) -> 
     path = tmp_path / "clip.mp4"
     with renderer() as process:
         clip = Clip(task, "v2", goal, np.array(actions), "corner2", "label", path)
-        assert process.submit(write_clip, clip).result() == solved_at
+        assert process.write(clip) == solved_at
     frames = imageio.imread(path)
     steps = 4 * np.arange(len(frames))
     assert solved_at + 116 <= steps[-1] <= solved_at + 120

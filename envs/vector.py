@@ -120,7 +120,11 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
                 successive ones. None goes on with the goals where they were.
         """
         if seed is not None:
-            seeds = [seed + i for i in range(self.layout[0])] if isinstance(seed, int) else list(seed)
+            seeds = (
+                [seed + i for i in range(self.layout[0])]
+                if isinstance(seed, (int, np.integer))
+                else list(seed)
+            )
             _check(
                 len(seeds) == self.layout[0],
                 f"{self.layout[0]} seeds are expected, but {len(seeds)} were given.",

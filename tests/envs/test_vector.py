@@ -279,3 +279,11 @@ def test_actions_are_clipped(make) -> None:
     action = np.array([[3.0, -2.0, 0.5, 9.0]])
     for x, y in zip(one.step(action)[:3], other.step(np.clip(action, -1, 1))[:3], strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_a_seed_of_numpy_is_a_seed() -> None:
+    env = envs.make("MT1:reach-v3", "metaworld_plus", [0, 1], num_workers=1)
+    first, _ = env.reset(seed=np.int64(7))
+    again, _ = env.reset(seed=7)
+    np.testing.assert_array_equal(first, again)
+    env.close()

@@ -127,14 +127,15 @@ class Trainer:
         assert config.evaluation.interval is not None
         assert config.checkpoint.interval is not None
         pending_policy = self._load_pending_policy()
+        goes_on = self.step < config.total_steps  # what was logged as the end of a shorter run is not
         self.logger = Logger(
             self.run_dir,
             self.tasks,
             config.seeds,
             self.step,
             self.pending_evaluation,
-            without_training=not self._is_due(config.log_interval),
-            without_evaluation=not self._is_due(config.evaluation.interval),
+            without_training=goes_on and not self._is_due(config.log_interval),
+            without_evaluation=goes_on and not self._is_due(config.evaluation.interval),
         )
         self.frozen.write(self.run_dir)
         with (

@@ -47,7 +47,8 @@ def test_flops_and_bytes_by_hand(seeds: int) -> None:
 
     of_actor = OBSERVATION * WIDTH + WIDTH + WIDTH * 2 * ACTION + 2 * ACTION
     of_critics = 2 * ((OBSERVATION + ACTION) * WIDTH + WIDTH + WIDTH + 1)
-    floats = 3 * of_actor + 4 * of_critics + 3 * T  # with two moments, and the target critics
+    # With two moments, the target critics, and two statistics of the returns.
+    floats = 3 * of_actor + 4 * of_critics + 3 * T + 2 * T
     step_counts = 8 * 5
     assert counted.state == seeds * (4 * floats + step_counts)
     assert counted.gradients == seeds * 4 * (of_actor + of_critics)

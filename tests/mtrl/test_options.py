@@ -179,7 +179,6 @@ def test_an_architecture_of_a_users_own_is_checked() -> None:
 
 
 @pytest.fixture(autouse=True)
-def denormals() -> Iterator[None]:
+def denormals() -> None:
     """What is just outside a range that begins at 0 is denormal; training flushes such numbers to zero."""
     torch.set_flush_denormal(False)
-    yield

@@ -41,7 +41,7 @@ def critic_loss(q: Tensor, target: Tensor) -> Tensor:
 
 
 def actor_loss(q: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
-    """E[α log π(a|s) - Q(s, a)] per task, [S, T]: q (one value of the critics') log_prob [S, T, B], alpha [S, T]."""
+    """E[α log π(a|s) - Q(s, a)] per task, [S, T]: q (one of the critics') and log_prob [S, T, B], alpha [S, T]."""
     return (alpha.unsqueeze(-1) * log_prob - q).mean(-1)
 
 

@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from envs.batched.task import check_available
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
+from envs.compiled.task import check_available
 from envs.registration import register
 from envs.vector import GoalOrder, VectorEnv
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
@@ -26,7 +26,7 @@ __all__ = [
 
 _ENGINES = {
     "reference": "envs.reference:ReferenceEngine",
-    "batched": "envs.batched.engine:BatchedEngine",
+    "batched": "envs.compiled.engine:CompiledEngine",
 }
 
 

@@ -1,4 +1,4 @@
-"""Which tasks are trained together (benchmarks), and the rules they are trained and judged by (protocols)."""
+"""Which tasks are trained together (benchmarks), and the rules they are trained and evaluated by (protocols)."""
 
 from __future__ import annotations
 

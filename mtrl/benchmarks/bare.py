@@ -12,9 +12,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.batched.simulation import ACTION_SCALE, FRAME_SKIP, Simulation
-from envs.batched.task import load_task
 from envs.benchmarks import Protocol, get_benchmark
+from envs.compiled.simulation import ACTION_SCALE, FRAME_SKIP, Simulation
+from envs.compiled.task import load_task
 from envs.goals import benchmark_goals
 from envs.worlds import ACTION_SIZE, World
 

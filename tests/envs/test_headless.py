@@ -11,7 +11,7 @@ with open("/proc/self/maps") as maps:
     names = {line.rstrip().rpartition("/")[2] for line in maps if "/" in line}
 print(*(name for name in names if name.startswith(("libEGL", "libGL", "libOpenGL", "libOSMesa", "libglfw"))))
 """
-BATCHED = "import envs.batched.engine, mtrl.benchmarks.bare"
+BATCHED = "import envs.compiled.engine, mtrl.benchmarks.bare"
 
 
 def run(code: str, library: str | None) -> subprocess.CompletedProcess[str]:

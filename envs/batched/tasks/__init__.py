@@ -1,1 +1,0 @@
-"""The tasks, one file each. See `envs.batched.task.Task` for what a file says."""

@@ -1,0 +1,81 @@
+"""The batched engine: bit for bit the simulation that Meta-World runs, by threads of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.benchmarks import Protocol
+from envs.compiled.step import Seat
+from envs.compiled.threads import Threads
+from envs.compiled.worlds import RECORD, compiled_task
+from envs.divergence import keep_no_log
+from envs.worlds import Transitions, World
+
+
+class CompiledEngine:
+    """All worlds (see `envs.worlds.Engine`), stepped by `num_workers` threads, the caller's among them."""
+
+    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
+        keep_no_log()
+        names = list(dict.fromkeys(world.task for world in worlds))
+        self.tasks = [compiled_task(name, protocol.reward_version) for name in names]
+        self.records = np.zeros(len(worlds), RECORD)
+        self.records["task"] = [names.index(world.task) for world in worlds]
+        self._num_threads = min(max(num_workers, 1), len(worlds))
+        self.seats = [[Seat(task.simulation) for task in self.tasks] for _ in range(self._num_threads)]
+        addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
+        self._threads = Threads(self.records, [task.step for task in self.tasks], addresses)
+
+    def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
+        tasks = [self.tasks[i] for i in self.records["task"][positions].tolist()]
+        new = {
+            (task, goal.tobytes()): goal
+            for task, goal in zip(tasks, goals, strict=True)
+            if not task.has_start(goal)
+        }
+        if new:
+            with ThreadPoolExecutor(self._num_threads) as executor:
+                list(executor.map(lambda key, goal: key[0].start(goal), new, new.values()))
+        for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
+            self.records["state"][position], self.records["observation"][position] = task.start(goal)
+        return self.records["observation"][positions]
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        records = self.records
+        records["action"] = actions
+        self._threads.step()
+        faults = {
+            position: _DIVERGED if records["diverged"][position] else _NOT_FINITE
+            for position in np.flatnonzero(records["invalid"]).tolist()
+        }
+        return Transitions(
+            records["observation"].copy(), records["reward"].copy(), records["success"].copy(), faults
+        )
+
+    def get_state(self) -> NDArray[np.float64]:
+        states: NDArray[np.float64] = self.records["state"][:, : self._state_size].copy()
+        return states
+
+    def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
+        if state.shape[1] != self._state_size:
+            raise ValueError(
+                f"The state of these worlds is expected to have {self._state_size} numbers each, but it has "
+                f"{state.shape[1]}: it is of other tasks, or of another version."
+            )
+        self.records["state"][:, : self._state_size] = state
+        self.records["observation"] = observations
+
+    @property
+    def _state_size(self) -> int:
+        return max(task.size for task in self.tasks)
+
+    def close(self) -> None:
+        self._threads.close()
+
+
+_DIVERGED = "the simulation diverged"
+_NOT_FINITE = "the observation or the reward is not finite"

@@ -1,0 +1,176 @@
+"""How a task is declared: one small file each in `envs/compiled/tasks`, which says what differs between tasks."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import Array, Arrays
+
+if TYPE_CHECKING:
+    from envs.compiled.simulation import Simulation
+
+Kind = Literal["position", "quaternion", "axes", "joint", "grip"]
+ObjectKind = Literal["body", "site", "geom", "joint"]
+
+
+class Reading(NamedTuple):
+    """Something to read after each step: a position [3], quaternion [4] (scalar first), a frame's three axes [9],
+    a joint, or whether something is gripped [1]."""
+
+    kind: Kind
+    object: ObjectKind
+    name: str
+
+
+def body(name: str) -> Reading:
+    """Where a body's frame is."""
+    return Reading("position", "body", name)
+
+
+def site(name: str) -> Reading:
+    """Where a site is."""
+    return Reading("position", "site", name)
+
+
+def geom(name: str) -> Reading:
+    """Where a geom's centre is."""
+    return Reading("position", "geom", name)
+
+
+def body_quaternion(name: str) -> Reading:
+    """A body's orientation as a quaternion, scalar first (MuJoCo's `xquat`)."""
+    return Reading("quaternion", "body", name)
+
+
+def body_axes(name: str) -> Reading:
+    """A body's orientation: its three axes (`envs.compiled.arrays.quaternion` makes a quaternion of them)."""
+    return Reading("axes", "body", name)
+
+
+def geom_axes(name: str) -> Reading:
+    """A geom's orientation, likewise."""
+    return Reading("axes", "geom", name)
+
+
+def site_axes(name: str) -> Reading:
+    """A site's orientation, likewise."""
+    return Reading("axes", "site", name)
+
+
+def joint(name: str) -> Reading:
+    """The position of a hinge or slide joint."""
+    return Reading("joint", "joint", name)
+
+
+def grip(name: str) -> Reading:
+    """Whether both of the gripper's pads press on a geom: 1 or 0."""
+    return Reading("grip", "geom", name)
+
+
+ROBOT: dict[str, Reading] = {
+    "hand": body("hand"),
+    "right_claw": body("rightclaw"),
+    "left_claw": body("leftclaw"),
+    "left_pad": body("leftpad"),
+    "right_pad": body("rightpad"),
+    "right_finger": site("rightEndEffector"),
+    "left_finger": site("leftEndEffector"),
+}
+"""What every task reads."""
+
+Reward = Callable[[Arrays, Array, Arrays], tuple[Array, Array]]
+Vector3 = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of Meta-World's tasks.
+
+    The functions `observe`, `reward_v1`, `reward_v2` and `remember` are pure and see all n worlds at once;
+    they take
+
+    - readings: what `readings` names and what `ROBOT` names, and besides "tcp" [n, 3], the centre of the
+      fingers, "gripper" [n], the opening in [0, 1] as observed, and "objects" [n, 14], what `observe`
+      gave, padded by zeros (not for `observe` itself);
+    - action: [n, 4], clipped to [-1, 1];
+    - state: what `reset` gave, stacked; and "tcp_start" [n, 3], the fingers' centre when the hand had
+      settled.
+
+    Attributes:
+        model: the file in Meta-World's `assets/sawyer_xyz`.
+        hand_start: where the hand is put at a reset; with `np.float32(...)` of the numbers where
+            Meta-World has that.
+        readings: what to read, by names of our own.
+        reset: places things for a goal [D] in a world whose hand has settled, with Meta-World's calls in
+            Meta-World's order, since what is read in between may be stale. Returns arrays that the
+            functions above need, "target" [3] among them: the goal that is observed.
+        observe: positions and quaternions of the one or two objects, as observed: [n, 7] or [n, 14].
+        reward_v1, reward_v2: reward [n] and success [n] (bool) of both versions.
+        moved_bodies, moved_sites: all that `reset` moves by `Simulation.move_body` and `move_site`.
+        remembered: entries of the state that change during an episode; `reset` gives their first values.
+        remember: computes their next values, before the reward of the same step.
+        hand_low, hand_high: the box that the hand's target is kept in.
+        goal_low, goal_high: the box that the observed goal is clipped to, except in the first observation.
+    """
+
+    model: str
+    hand_start: tuple[float, ...] | NDArray[np.floating]
+    readings: Mapping[str, Reading]
+    reset: Callable[[Simulation, NDArray[np.float64]], dict[str, NDArray[np.float64] | np.floating | float]]
+    observe: Callable[[Arrays], Array]
+    reward_v1: Reward
+    reward_v2: Reward
+    moved_bodies: tuple[str, ...] = ()
+    moved_sites: tuple[str, ...] = ()
+    remembered: tuple[str, ...] = ()
+    remember: Callable[[Arrays, Array, Arrays], dict[str, Array]] | None = None
+    hand_low: Vector3 = (-0.5, 0.40, 0.05)
+    hand_high: Vector3 = (0.5, 1.0, 0.5)
+    goal_low: Vector3 = (-0.5, 0.40, 0.05)
+    goal_high: Vector3 = (0.5, 1.0, 0.5)
+    all_readings: dict[str, Reading] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "all_readings", {**ROBOT, **self.readings})
+
+
+def available_tasks() -> list[str]:
+    """The names of the tasks that are declared; modules that they share begin with an underscore."""
+    package = importlib.import_module("envs.compiled.tasks")
+    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    # What begins with an underscore is shared by a family of tasks.
+    return [f"{module.replace('_', '-')}-v3" for module in modules if not module.startswith("_")]
+
+
+def check_available(name: str) -> None:
+    """Refuses a task that is not declared.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if name not in available_tasks():
+        nearest = difflib.get_close_matches(name, available_tasks(), n=1, cutoff=0.0)
+        raise ValueError(
+            f"The batched engine does not have the task {name!r} (the nearest that it has is {nearest[0]!r}): "
+            "use the reference engine for it."
+        )
+
+
+def load_task(name: str) -> Task:
+    """The declaration of the task called "<name>-v3".
+
+    Raises:
+        ValueError: there is none.
+    """
+    check_available(name)
+    module = importlib.import_module(f"envs.compiled.tasks.{name.removesuffix('-v3').replace('-', '_')}")
+    task: Task = module.TASK
+    return task

@@ -1,0 +1,96 @@
+"""bin-picking-v3: carry a cube from one bin to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+from envs.compiled.observation import observed_hand
+from envs.compiled.rewards import approach_v1, caging, hamacher, lift_v1, progress_v1, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, body_quaternion
+from envs.compiled.tasks._picking import funnel
+
+TARGET_RADIUS = 0.05
+LIFT = 0.1
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    start = np.array([goal[0], goal[1], simulation.body("obj")[2]])
+    simulation.place_object(start)
+    # The observed goal is the bin, wherever the goal that was drawn is.
+    return {"target": simulation.body("bin_goal"), "object_start": start, "first_distance": -1.0}
+
+
+def observe(readings: Arrays) -> Array:
+    return pose(readings["cube"], readings["cube_quaternion"])
+
+
+def remember(readings: Arrays, action: Array, state: Arrays) -> dict[str, Array]:
+    """The distance after the first step of the episode, which Meta-World takes for the initial one."""
+    first = state["first_distance"]
+    distance = norm(readings["cube"] - state["target"])
+    return {"first_distance": namespace(first).where(first < 0, distance, first)}
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    cube, target, start = readings["cube"], state["target"], state["object_start"]
+    height = start[:, 2] + LIFT
+    distance = norm(cube[:, :2] - target[:, :2])
+    lifted, carried = lift_v1(cube[:, 2], start[:, 2], height, norm(cube - readings["tcp"]), distance)
+    progress = positive(progress_v1(norm(start[:, :2] - target[:, :2]) + height, distance))
+    over_bin = xp.all(xp.abs(cube[:, :2] - target[:, :2]) < 0.05, axis=1)
+    let_go = progress - 200 * action[:, 3]
+    approach = approach_v1(readings, action, cube, state["tcp_start"][:, 2], radius=0.06, height_weight=1.0)
+    reward = approach + lifted + xp.where(carried, xp.where(over_bin, let_go, progress), 0.0)
+    in_bin = over_bin & (cube[:, 2] < start[:, 2] + 0.05)
+    return xp.where(in_bin, let_go, reward), distance <= TARGET_RADIUS
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    cube, target, start = readings["cube"], state["target"], state["object_start"]
+    hand = observed_hand(readings)
+    distance = norm(cube - target)
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), state["first_distance"])
+    # The hand is to keep above the edges of the bins, and to come down only over either.
+    floor = xp.minimum(
+        funnel(norm(hand[:, :2] - start[:, :2]), 0.03, 0.02, 0.2),
+        funnel(norm(hand[:, :2] - target[:, :2]), 0.03, 0.02, 0.2),
+    )
+    above = tolerance(positive(floor - hand[:, 2]), (0.0, 0.01), 0.05)
+    caged = caging(
+        readings,
+        state,
+        action,
+        cube,
+        initial_position=start,
+        object_radius=0.015,
+        pad_success_threshold=0.05,
+        xz_threshold=0.01,
+        density="high",
+        desired_effort=0.7,
+    )
+    grasped = (norm(cube - hand) < 0.04) & (readings["gripper"] >= 0.43)
+    lifted = grasped & (cube[:, 2] - 0.02 > start[:, 2])
+    reward = hamacher(caged, in_place) + xp.where(lifted, 1.0 + 5.0 * hamacher(above, in_place), 0.0)
+    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+
+
+TASK = Task(
+    model="sawyer_bin_picking.xml",
+    hand_start=(0.0, 0.6, 0.2),
+    readings={"cube": body("obj"), "cube_quaternion": body_quaternion("obj")},
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    remembered=("first_distance",),
+    remember=remember,
+    hand_low=(-0.5, 0.40, 0.07),
+    goal_low=(0.1199, 0.699, -0.001),
+    goal_high=(0.1201, 0.701, 0.001),
+)

@@ -1,0 +1,56 @@
+"""button-press-wall-v3: press a button from the front, over a wall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm
+from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, body_quaternion
+from envs.compiled.tasks.button_press import observe
+
+SUCCESS_DISTANCE = 0.03
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    simulation.move_body("box", goal)
+    simulation.set_joints({9: 0.0}, (9,))
+    target = simulation.site("hole")
+    from_start = np.abs(simulation.site("buttonStart") - target)
+    # The first version takes the difference in height, which is none, for the distance to press.
+    return {"target": target, "margin": from_start[1], "max_distance": from_start[2]}
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    button = readings["objects"][:, :3]
+    distance = namespace(action).abs(button[:, 1] - state["target"][:, 1])
+    reward = reach_and_move_v1(norm(button - readings["left_finger"]), state["max_distance"], distance)
+    return reward, distance <= SUCCESS_DISTANCE
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    button, gripper = readings["objects"][:, :3], readings["gripper"]
+    reach_distance = norm(button - readings["tcp"])
+    distance = xp.abs(state["target"][:, 1] - button[:, 1])
+    near = tolerance(reach_distance, (0.0, 0.01), norm(button - state["tcp_start"]))
+    pressed = tolerance(distance, (0.0, 0.005), state["margin"])
+    # The gripper is to be closed on the way to the button, and open at it.
+    reaching = 2 * hamacher((1 - gripper) / 2, near)
+    pressing = 2 + 2 * (1 + gripper) + 4 * pressed**2
+    return xp.where(reach_distance > 0.07, reaching, pressing), distance <= SUCCESS_DISTANCE
+
+
+TASK = Task(
+    model="sawyer_button_press_wall.xml",
+    hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    readings={"button": body("button"), "button_quaternion": body_quaternion("button")},
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("box",),
+)

@@ -1,0 +1,56 @@
+"""door-unlock-v3: turn a door's lock up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm, vector
+from envs.compiled.observation import observed_hand
+from envs.compiled.rewards import tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, body_quaternion, site
+from envs.compiled.tasks.door_lock import HAND_LOW, LOCK_LENGTH, SUCCESS_DISTANCE, observe, reward_v1
+
+TO_TARGET = np.array([0.1, -0.04, 0.0])
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    simulation.move_body("door", goal)
+    simulation.set_joints({9: 1.5708}, (9,))
+    return {"target": simulation.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    lock = readings["lock"]
+    scale = vector(lock, 0.25, 1.0, 0.5)
+    shoulder = vector(lock, 0.0, 0.055, 0.07)  # seen from the hand
+    # The margin, meant to be where the lock was at the reset, is a view of where it is now.
+    near = tolerance(
+        norm((observed_hand(readings) + shoulder - lock) * scale),
+        (0.0, 0.02),
+        norm((state["tcp_start"] + shoulder - readings["link"]) * scale),
+    )
+    distance = namespace(action).abs(state["target"][:, 0] - lock[:, 0])
+    unlocked = tolerance(distance, (0.0, 0.005), LOCK_LENGTH)
+    return 2 * near + 8 * unlocked, distance <= SUCCESS_DISTANCE
+
+
+TASK = Task(
+    model="sawyer_door_lock.xml",
+    hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    readings={
+        "lock": site("lockStartUnlock"),
+        "link": body("lock_link"),
+        "door_quaternion": body_quaternion("door_link"),
+    },
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("door",),
+    hand_low=HAND_LOW,
+    goal_low=(0.0, 0.64, 0.2100),
+    goal_high=(0.2, 0.7, 0.2111),
+)

@@ -1,0 +1,71 @@
+"""hand-insert-v3: bring a block into a hole in the table; its first version is about the hand alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+from envs.compiled.rewards import caging, hamacher, progress_v1, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, body_quaternion
+
+TARGET_RADIUS = 0.05
+START_HEIGHT = 0.05
+HAND_START = np.array([0.0, 0.6, 0.2], dtype=np.float32)
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    start = np.array([goal[0], goal[1], START_HEIGHT])
+    simulation.place_object(start)
+    return {"target": goal[3:], "object_start": start}
+
+
+def observe(readings: Arrays) -> Array:
+    return pose(readings["block"], readings["block_quaternion"])
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    offset, target = readings["tcp"] - state["target"], state["target"]
+    across, height = norm(offset[:, :2]), xp.abs(offset[:, 2])
+    progress = positive(progress_v1(xp.abs(float(HAND_START[2]) - target[:, 2]), height))
+    # Success is measured by where the block was at the reset, so there is none.
+    success = norm(state["object_start"] - target) <= TARGET_RADIUS
+    return xp.where(across < 0.05, progress, 0.0) - across, success
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    block, target, start = readings["block"], state["target"], state["object_start"]
+    distance = norm(block - target)
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
+    caged = caging(
+        readings,
+        state,
+        action,
+        block,
+        initial_position=start,
+        object_radius=0.015,
+        pad_success_threshold=0.05,
+        xz_threshold=0.005,
+        density="high",
+    )
+    held = (norm(block - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
+    reward = hamacher(caged, in_place) + xp.where(held, 1.0 + 7.0 * in_place, 0.0)
+    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+
+
+TASK = Task(
+    model="sawyer_table_with_hole.xml",
+    hand_start=HAND_START,
+    readings={"block": body("obj"), "block_quaternion": body_quaternion("obj")},
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    hand_low=(-0.5, 0.40, -0.15),
+    goal_low=(-0.04, 0.8, -0.0201),
+    goal_high=(0.04, 0.88, -0.0199),
+)

@@ -1,0 +1,54 @@
+"""handle-press-v3: press a handle down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm
+from envs.compiled.rewards import hamacher, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, site
+from envs.compiled.tasks import _handle
+
+TARGET_RADIUS = 0.02
+HANDLE_RADIUS = 0.02
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    _handle.place(simulation, goal, -0.001)
+    target, start = simulation.site("goalPress"), simulation.site("handleStart")
+    return {"target": target, "object_start": start, "max_distance": abs(start[2] - target[2])}
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    return _handle.reward_v1(readings, state, TARGET_RADIUS)
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    handle, target, start = readings["handle"], state["target"], state["object_start"]
+    distance = xp.abs(handle[:, 2] - target[:, 2])
+    in_place = tolerance(
+        distance, (0.0, TARGET_RADIUS), xp.abs(xp.abs(start[:, 2] - target[:, 2]) - TARGET_RADIUS)
+    )
+    reach = tolerance(
+        norm(handle - readings["tcp"]),
+        (0.0, HANDLE_RADIUS),
+        xp.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
+    )
+    success = distance <= TARGET_RADIUS
+    return 10 * xp.where(success, 1.0, hamacher(reach, in_place)), success
+
+
+TASK = Task(
+    model=_handle.FRONT,
+    hand_start=_handle.HAND_START,
+    readings={"handle": site("handleStart")},
+    reset=reset,
+    observe=_handle.observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("box",),
+    goal_low=(-0.1, 0.55, 0.04),
+    goal_high=(0.1, 0.70, 0.08),
+)

@@ -1,0 +1,54 @@
+"""handle-pull-side-v3: pull up a handle that points to the side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envs.compiled.arrays import Array, Arrays, norm
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, site
+from envs.compiled.tasks import _handle
+
+SUCCESS_RADIUS = 0.08
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    _handle.place(simulation, goal, -0.1)
+    target = simulation.site("goalPull")
+    return {
+        "target": target,
+        "object_start": simulation.site("handleCenter"),
+        "max_distance": abs(simulation.site("handleStart")[2] - target[2]),
+    }
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    return _handle.reward_v1(readings, state, SUCCESS_RADIUS)
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    handle, target, start = readings["handle"], state["target"], state["object_start"]
+    distance = norm(handle - target)
+    reward = _handle.pulling(
+        readings,
+        action,
+        state,
+        distance=distance,
+        initial_distance=norm(start - target),
+        lifted=handle[:, 2] - 0.01 > start[:, 2],
+        object_radius=0.032,
+        pad_success_threshold=0.06,
+    )
+    return reward, distance <= SUCCESS_RADIUS
+
+
+TASK = Task(
+    model=_handle.SIDE,
+    hand_start=_handle.HAND_START,
+    readings={"handle": site("handleCenter")},
+    reset=reset,
+    observe=_handle.observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("box",),
+)

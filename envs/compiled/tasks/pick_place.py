@@ -1,0 +1,60 @@
+"""pick-place-v3: carry a puck to a point in space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion
+from envs.compiled.rewards import approach_v1, caging_by_effort, hamacher, lift_v1, progress_v1, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, geom_axes
+
+TARGET_RADIUS = 0.05
+LIFT = 0.04
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    simulation.place_object(goal[:3])
+    return {"target": goal[3:], "object_start": goal[:3]}
+
+
+def observe(readings: Arrays) -> Array:
+    return pose(readings["puck"], quaternion(readings["puck_axes"]))
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    puck, target, start = readings["puck"], state["target"], state["object_start"]
+    distance = norm(puck - target)
+    height = start[:, 2] + LIFT
+    lifted, carried = lift_v1(puck[:, 2], start[:, 2], height, norm(puck - readings["tcp"]), distance)
+    max_distance = norm(xp.concat([start[:, :2], height[:, None]], axis=1) - target) + height
+    placed = xp.where(carried, positive(progress_v1(max_distance, distance)), 0.0)
+    approach = approach_v1(readings, action, puck, state["tcp_start"][:, 2])
+    return approach + lifted + placed, distance <= 0.07
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    puck, target, start = readings["puck"], state["target"], state["object_start"]
+    distance = norm(puck - target)
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
+    caged = caging_by_effort(readings, state, action, puck, initial_position=start, object_radius=0.015)
+    reward = hamacher(caged, in_place)
+    near = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
+    held = near & (puck[:, 2] - 0.01 > start[:, 2])
+    reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
+    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
+
+
+TASK = Task(
+    model="sawyer_pick_place_v3.xml",
+    hand_start=(0.0, 0.6, 0.2),
+    readings={"puck": body("obj"), "puck_axes": geom_axes("objGeom")},
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    goal_low=(-0.1, 0.8, 0.05),
+    goal_high=(0.1, 0.9, 0.3),
+)

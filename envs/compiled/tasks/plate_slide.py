@@ -1,0 +1,44 @@
+"""plate-slide-v3: slide a plate into a cabinet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm
+from envs.compiled.rewards import hamacher, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task
+from envs.compiled.tasks import _plate
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    start, target = goal[:3], goal[3:]
+    simulation.move_body("puck_goal", target)
+    _plate.slide(simulation, 0.0, 0.0)
+    return {"target": target, "object_start": start, "max_distance": norm(start[:2] - target[:2])}
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    plate, target, start = readings["plate"], state["target"], state["object_start"]
+    distance = norm(plate - target)
+    in_place = tolerance(distance, (0.0, _plate.TARGET_RADIUS), norm(start - target))
+    reach = tolerance(
+        norm(readings["tcp"] - plate), (0.0, _plate.TARGET_RADIUS), norm(state["tcp_start"] - start)
+    )
+    reward = 8 * hamacher(reach, in_place)
+    reward = namespace(action).where(distance < _plate.TARGET_RADIUS, 10.0, reward)
+    return reward, distance <= _plate.SUCCESS_RADIUS
+
+
+TASK = Task(
+    model=_plate.FORWARD,
+    hand_start=_plate.HAND_START,
+    readings=_plate.READINGS,
+    reset=reset,
+    observe=_plate.observe,
+    reward_v1=_plate.reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("puck_goal",),
+    goal_low=(-0.1, 0.85, 0.0),
+    goal_high=(0.1, 0.9, 0.0),
+)

@@ -1,0 +1,72 @@
+"""soccer-v3: kick a ball into the goal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion, vector
+from envs.compiled.rewards import caging_by_pads, reach_and_move_v1, tolerance
+from envs.compiled.simulation import Simulation
+from envs.compiled.task import Task, body, body_axes
+
+TARGET_RADIUS = 0.07
+START_HEIGHT = 0.03
+
+
+def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+    start, target = np.array([goal[0], goal[1], START_HEIGHT]), goal[3:]
+    simulation.move_body("goal_whole", target)
+    simulation.place_object(start)
+    return {"target": target, "object_start": start}
+
+
+def observe(readings: Arrays) -> Array:
+    return pose(readings["ball"], quaternion(readings["ball_axes"]))
+
+
+def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    ball, target, start = readings["ball"], state["target"], state["object_start"]
+    distance = norm(ball[:, :2] - target[:, :2])
+    max_distance = norm(start[:, :2] - target[:, :2])
+    reward = reach_and_move_v1(norm(readings["tcp"] - ball), max_distance, distance)
+    return reward, distance <= TARGET_RADIUS
+
+
+def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
+    xp = namespace(action)
+    ball, target, start = readings["ball"], state["target"], state["object_start"]
+    scale = vector(ball, 3.0, 1.0, 1.0)
+    scaled_distance = norm((ball - target) * scale)
+    # The margin is how far the ball has moved by now, not how far it has to go.
+    in_place = tolerance(scaled_distance, (0.0, TARGET_RADIUS), norm((ball - start) * scale))
+    line = target[:, 1] - 0.1
+    missed = (ball[:, 1] > line) & (xp.abs(ball[:, 0] - target[:, 0]) > 0.10)
+    beyond = (ball[:, 1] - line) / (1 - line)
+    in_place = xp.where(missed, positive(in_place - 2 * beyond), in_place)
+    caged = caging_by_pads(
+        readings,
+        state,
+        ball,
+        initial_position=start,
+        object_radius=0.013,
+        grip_margin=0.01,
+        xz_threshold=0.005,
+    )
+    reward = xp.where(scaled_distance < TARGET_RADIUS, 10.0, 3 * caged + 6.5 * in_place)
+    return reward, norm(ball - target) <= TARGET_RADIUS
+
+
+TASK = Task(
+    model="sawyer_soccer.xml",
+    hand_start=(0.0, 0.6, 0.2),
+    readings={"ball": body("soccer_ball"), "ball_axes": body_axes("soccer_ball")},
+    reset=reset,
+    observe=observe,
+    reward_v1=reward_v1,
+    reward_v2=reward_v2,
+    moved_bodies=("goal_whole",),
+    goal_low=(-0.1, 0.8, 0.0),
+    goal_high=(0.1, 0.9, 0.0),
+)

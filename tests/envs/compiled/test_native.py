@@ -1,0 +1,187 @@
+"""Compiled functions give what NumPy gives, to the last bit."""
+
+import ctypes
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from envs.compiled.arrays import namespace, norm, quaternion
+from envs.compiled.machine_code import Code
+from envs.compiled.native import Function, Place, define
+
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    5e-324,
+    2.2e-308,
+    1e-160,
+    1e160,
+    1.8e308,
+    0.1,
+    1 / 3,
+]
+
+
+def compiled(
+    function: Function, inputs: NDArray[np.void], outputs: NDArray[np.void]
+) -> Callable[[int], None]:
+    """The function of fields of records, compiled: a call with i reads record i of the one, and writes the other."""
+    code = Code()
+    places = [
+        {name: Place(pointer, offset, kind.shape, kind.base.type) for name, (kind, offset) in fields.items()}
+        for pointer, fields in ((0, inputs.dtype.fields), (1, outputs.dtype.fields))
+    ]
+    define(code, "function", function, *places, num_pointers=2)
+    address = code.compile()
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(address("function"))
+
+    def call_row(i: int, code: object = address) -> None:
+        call(inputs[i : i + 1].ctypes.data, outputs[i : i + 1].ctypes.data)
+
+    return call_row
+
+
+def records(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.void]:
+    """Arrays [n, ...] as n records."""
+    fields = [(name, values.dtype, values.shape[1:]) for name, values in arrays.items()]
+    result = np.zeros(len(next(iter(arrays.values()))), fields)
+    for name, values in arrays.items():
+        result[name] = values
+    return result
+
+
+def run(
+    function: Function, inputs: Mapping[str, NDArray[Any]], like: Mapping[str, NDArray[Any]]
+) -> NDArray[np.void]:
+    """The function of arrays [n, ...] by name, compiled; the results have the shapes and types of `like`."""
+    results = np.zeros_like(records(like))
+    call = compiled(function, records(inputs), results)
+    for i in range(len(results)):
+        call(i)
+    return results
+
+
+def evaluate(function: Function, x: np.ndarray) -> np.ndarray:
+    """y of the function of x [n, ...], compiled."""
+    with np.errstate(all="ignore"):
+        like = {"y": np.asarray(function({"x": x})["y"])}
+    return run(function, {"x": x}, like)["y"]
+
+
+def assert_same(function, x: np.ndarray) -> None:
+    with np.errstate(all="ignore"):
+        expected, result = function({"x": x})["y"], evaluate(function, x)
+    assert result.dtype == expected.dtype
+    np.testing.assert_array_equal(result, expected)  # NaN where NaN is
+    if result.dtype == np.float64:
+        numbers = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.signbit(result[numbers]), np.signbit(expected[numbers]))
+
+
+def random_function(generator: np.random.Generator, width: int):
+    """A function that combines columns of x at random, step by step."""
+    plan = [(generator.integers(5), generator.integers(0, 1000, 3)) for _ in range(40)]
+
+    def function(arrays):
+        x = arrays["x"]
+        xp = namespace(x)
+        floats, flags = [x[:, i] for i in range(width)], [x[:, 0] < x[:, 1]]
+        for kind, chosen in plan:
+            a, b = (floats[c % len(floats)] for c in chosen[:2])
+            p, q = (flags[c % len(flags)] for c in chosen[1:])
+            arithmetic = (operator.add, operator.sub, operator.mul, operator.truediv)
+            comparison = (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
+            if kind == 0:
+                floats.append(arithmetic[chosen[2] % 4](a, b))
+            elif kind == 1:
+                floats.append((-a, abs(a), xp.sqrt(abs(b)), a**2, a * b + a)[chosen[2] % 5])
+            elif kind == 2:
+                flags.append(comparison[chosen[2] % 6](a, b))
+            elif kind == 3:
+                flags.append((p & q, p | q, ~p)[chosen[0] % 3])
+            else:
+                floats.append(xp.where(p, a, b))
+        flags = [xp.where(flag, 1.0, 0.0) for flag in flags]
+        return {"y": xp.stack([*floats, *flags], axis=1)}
+
+    return function
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_random_programs_are_numpys_to_the_last_bit(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    x = generator.normal(size=(200, 5)) * 10.0 ** generator.integers(-8, 8, (200, 5))
+    special = generator.random(x.shape) < 0.3
+    x[special] = generator.choice(SPECIAL, special.sum())
+    assert_same(random_function(generator, 5), x)
+
+
+def test_extremes_have_numpys_value_and_its_nan() -> None:
+    x = np.array(np.meshgrid(SPECIAL, SPECIAL)).reshape(2, -1).T.copy()
+    for name in ("maximum", "minimum"):
+        expected = getattr(np, name)(x[:, 0], x[:, 1])
+
+        def function(arrays, name=name):
+            pair = arrays["x"]
+            return {"y": getattr(namespace(pair), name)(pair[:, 0], pair[:, 1])}
+
+        np.testing.assert_array_equal(
+            evaluate(function, x), expected
+        )  # which zero is the larger is left open
+
+
+def test_products_and_sums_are_not_fused() -> None:
+    x = np.array([[1 + 2.0**-27, -(1 + 2.0**-26)]])
+    assert evaluate(lambda a: {"y": a["x"][:, 0] * a["x"][:, 0] + a["x"][:, 1]}, x) == 0.0
+    assert evaluate(lambda a: {"y": -a["x"][:, 1] - a["x"][:, 0] * a["x"][:, 0]}, x) == 0.0
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "sin", "cos"])
+def test_functions_of_the_c_library_are_numpys_but_for_the_last_bits(name: str) -> None:
+    x = np.concatenate([np.random.default_rng(0).normal(size=1000) * 3, SPECIAL])
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(x)
+    result = evaluate(lambda a: {"y": getattr(namespace(a["x"]), name)(a["x"])}, x)
+    np.testing.assert_allclose(result, expected, rtol=1e-15, atol=0)
+
+
+def test_norms_and_quaternions_are_the_same_to_the_last_bit() -> None:
+    x = np.random.default_rng(0).normal(size=(500, 9))
+    x[:20, 3] = np.nan
+    x[20:40] = 0.0
+    assert_same(lambda a: {"y": norm(a["x"])}, x)
+    assert_same(lambda a: {"y": quaternion(a["x"])}, x)
+
+
+def test_what_a_row_gives_does_not_depend_on_the_others() -> None:
+    generator = np.random.default_rng(0)
+    function, x = random_function(generator, 5), generator.normal(size=(17, 5))
+    alone = np.concatenate([evaluate(function, row[None].copy()) for row in x])
+    np.testing.assert_array_equal(evaluate(function, x), alone)
+
+
+def test_an_input_may_be_changed_in_place_and_is_read_anew_in_each_call() -> None:
+    world = records({"x": np.array([[1.0, 2.0], [3.0, 5.0]]), "flags": np.zeros(2, dtype=np.bool_)})
+    call = compiled(lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, world[["x"]], world)
+    call(0)
+    np.testing.assert_array_equal(world["x"], [[2.0, 1.0], [3.0, 5.0]])
+    call(1)
+    np.testing.assert_array_equal(world["x"], [[2.0, 1.0], [5.0, 3.0]])
+    np.testing.assert_array_equal(world["flags"], [False, True])
+    world["x"][0] = 7.0
+    call(0)
+    call(1)
+    np.testing.assert_array_equal(world["x"], [[7.0, 7.0], [3.0, 5.0]])
+    np.testing.assert_array_equal(world["flags"], [True, True])

@@ -1,13 +1,16 @@
-"""Meta-World for many seeds, tasks and worlds at once, behind one vector environment."""
+"""Meta-World, or environments of the user's, for many seeds, tasks and worlds at once: one vector environment."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, get_args
 
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.compiled.task import check_available
+from envs.custom import CustomBenchmark, CustomProtocol
+from envs.gymnasium_engine import GymnasiumEngine
 from envs.registration import register
 from envs.vector import GoalOrder, VectorEnv
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
@@ -16,6 +19,9 @@ __all__ = [
     "ACTION_SIZE",
     "OBSERVATION_SIZE",
     "Benchmark",
+    "CustomBenchmark",
+    "CustomProtocol",
+    "Engine",
     "Protocol",
     "VectorEnv",
     "arguments",
@@ -24,6 +30,8 @@ __all__ = [
     "make",
 ]
 
+Engine = Literal["batched", "reference", "gymnasium"]
+
 _ENGINES = {
     "reference": "envs.reference:ReferenceEngine",
     "batched": "envs.compiled.engine:CompiledEngine",
@@ -31,7 +39,10 @@ _ENGINES = {
 
 
 def make(
-    benchmark: Benchmark | str, protocol: Protocol | str, seeds: Sequence[int], **options: Any
+    benchmark: Benchmark | CustomBenchmark | str,
+    protocol: Protocol | CustomProtocol | str,
+    seeds: Sequence[int],
+    **options: Any,
 ) -> VectorEnv:
     """Seeds x tasks x worlds of a benchmark, as one vector environment (see `VectorEnv`).
 
@@ -45,11 +56,11 @@ def make(
 
 
 def arguments(
-    benchmark: Benchmark | str,
-    protocol: Protocol | str,
+    benchmark: Benchmark | CustomBenchmark | str,
+    protocol: Protocol | CustomProtocol | str,
     seeds: Sequence[int],
     *,
-    engine: Literal["reference", "batched"] = "batched",
+    engine: Engine | None = None,
     worlds_per_task: int = 1,
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
@@ -58,29 +69,53 @@ def arguments(
     """What `make` gives to `VectorEnv`: another process can make the same one of it.
 
     Args:
-        engine: "batched" simulates what Meta-World does, bit for bit, several times faster; "reference" is
-            Meta-World itself.
+        engine: "batched" simulates what Meta-World does, bit for bit, several times faster, and "reference" is
+            Meta-World itself; "gymnasium" runs environments of the user's. By default it is batched or gymnasium.
 
     Raises:
-        ValueError: a name is unknown, or the batched engine does not have a task.
+        ValueError: a name is unknown, the batched engine does not have a task, or the engine is not one for the
+            benchmark.
     """
-    if engine not in _ENGINES:
-        raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(_ENGINES)}.")
-    module, name = _ENGINES[engine].split(":")
     benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
-    if engine == "batched":
-        for task in benchmark.tasks:
+    engine = check_engine(engine, benchmark)
+    if isinstance(benchmark, CustomBenchmark):
+        maker: Any = partial(GymnasiumEngine, benchmark)
+    else:
+        module, name = _ENGINES[engine].split(":")
+        maker = getattr(importlib.import_module(module), name)
+        for task in benchmark.tasks if engine == "batched" else ():
             check_available(task)
     return {
         "benchmark": benchmark,
         "protocol": get_protocol(protocol) if isinstance(protocol, str) else protocol,
         "seeds": seeds,
-        "engine": getattr(importlib.import_module(module), name),
+        "engine": maker,
         "worlds_per_task": worlds_per_task,
         "goal_order": goal_order,
         "num_workers": num_workers,
         "staggered": staggered,
     }
+
+
+def check_engine(engine: Engine | None, benchmark: Benchmark | CustomBenchmark) -> Engine:
+    """The engine, or what None stands for.
+
+    Raises:
+        ValueError: there is no such engine, or it does not run the benchmark.
+    """
+    own = isinstance(benchmark, CustomBenchmark)
+    fitting: tuple[Engine, ...] = ("gymnasium",) if own else ("batched", "reference")
+    if engine is None:
+        return fitting[0]
+    if engine not in get_args(Engine):
+        raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(get_args(Engine))}.")
+    if engine not in fitting:
+        whose = "environments of your own" if own else "Meta-World's tasks"
+        raise ValueError(
+            f"The benchmark {benchmark.name} has {whose}, which the engine {engine} does not run: choose "
+            f"{' or '.join(fitting)}."
+        )
+    return engine
 
 
 register()

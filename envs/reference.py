@@ -106,6 +106,8 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
 class ReferenceEngine:
     """All worlds (see `envs.worlds.Engine`), each in a process, or all in this one if `num_workers` is 0."""
 
+    observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
+
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
         makers = [
             partial(_make, os.getpid(), world.task, protocol.reward_version, world.position)

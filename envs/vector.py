@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium
@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs.benchmarks import Benchmark, Protocol
 from envs.cores import available_cores
+from envs.custom import CustomBenchmark, CustomProtocol, episode_seed
 from envs.goals import benchmark_goals
-from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Engine, World
+from envs.worlds import GOAL_SIZE, Engine, World
 
 GoalOrder = Literal["random", "sequential"]
 _MAX_HORIZON = 500
@@ -25,41 +26,47 @@ _MAX_HORIZON = 500
 class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.floating], NDArray[Any]]):
     """S seeds x T tasks x W worlds, flattened in this order: N worlds that never influence each other.
 
-    Observations float64 [N, 39] (the goal in the last three numbers), actions [N, 4] (clipped to [-1, 1]),
-    rewards float64 [N]. `terminations` are never set. `truncations` are set at the horizon, and after a
-    fault. A world whose episode ended starts the next one in the same step: `observations` then holds the
-    new episode's first one. Every step's `infos`, arrays over all worlds:
+    Observations float64 [N, O], actions [N, A] (clipped to [-1, 1]), rewards float64 [N]; in Meta-World O is 39, with
+    the goal in the last three numbers, and A is 4. `terminations` are set where a task ends by itself, in Meta-World
+    never. `truncations` are set at the horizon, and after a fault. A world whose episode ended starts the next one in
+    the same step: `observations` then holds the new episode's first one. Every step's `infos`, arrays over all worlds:
 
-    - "success" [N]: whether the step just made solves the task;
-    - "final_obs" [N, 39], where "_final_obs" [N]: the observation that the ended episode closed with;
+    - "success" [N]: whether the step just made solves the task; where nothing says so, NaN;
+    - "final_obs" [N, O], where "_final_obs" [N]: the observation that the ended episode closed with;
     - "invalid" [N]: the world had a fault (its simulation diverged, NaN) and was reset; the transition must not be
       learned from. `faults()` says what happened.
 
     What world w of a task sees depends on nothing but the seed, the task and w.
 
     Args:
-        seeds: one per trained agent; they decide the goals, and which one comes when.
-        engine: the engine's class.
+        seeds: one per trained agent; they decide the goals, and which one comes when, or from which seeds the episodes
+            of environments of the user's start.
+        engine: makes the engine of worlds, protocol and number of workers.
         worlds_per_task: W.
         goal_order: "random" draws a goal at each reset; "sequential" takes goal (k·W + w) mod num_goals at
-            reset k of world w, so that the W worlds of a task go through all goals in order.
-        num_workers: threads that simulate, the calling one among them (default: one per core). The reference engine has
+            reset k of world w, so that the W worlds of a task go through all goals in order. (Episode k·W + w of an
+            environment of the user's then has a seed of its own, whatever W is.)
+        num_workers: threads that simulate, the calling one among them (default: one per core). The other engines have
             a process per world; 0 simulates in this one.
         staggered: world w begins its first episode with w·horizon/W steps as already made, so that the episodes of a
             task end at different times, evenly spread. Later episodes have their full length.
 
     Raises:
         ValueError: a size is not positive, or the horizon is longer than Meta-World's 500 steps.
+
+    Attributes:
+        layout: (S, T, W).
+        keeps_state: whether `load_state_dict` continues episodes; otherwise `reset` is to follow it.
     """
 
     layout: tuple[int, int, int]
 
     def __init__(
         self,
-        benchmark: Benchmark,
-        protocol: Protocol,
+        benchmark: Benchmark | CustomBenchmark,
+        protocol: Protocol | CustomProtocol,
         seeds: Sequence[int],
-        engine: type[Engine],
+        engine: Callable[[Sequence[World], Any, int], Engine],
         worlds_per_task: int = 1,
         goal_order: GoalOrder = "random",
         num_workers: int | None = None,
@@ -69,14 +76,15 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         _check(
             worlds_per_task > 0, f"worlds_per_task is expected to be positive, but it is {worlds_per_task}."
         )
-        _check(
-            0 < protocol.horizon <= _MAX_HORIZON,
-            f"The horizon is expected to be in [1, {_MAX_HORIZON}], but it is {protocol.horizon}.",
-        )
-        _check(
-            0 < protocol.num_goals <= 50,
-            f"num_goals is expected to be in [1, 50], but it is {protocol.num_goals}.",
-        )
+        if isinstance(protocol, Protocol):
+            _check(
+                0 < protocol.horizon <= _MAX_HORIZON,
+                f"The horizon is expected to be in [1, {_MAX_HORIZON}], but it is {protocol.horizon}.",
+            )
+            _check(
+                0 < protocol.num_goals <= 50,
+                f"num_goals is expected to be in [1, 50], but it is {protocol.num_goals}.",
+            )
         _check(
             goal_order in ("random", "sequential"),
             f"goal_order is expected to be 'random' or 'sequential', but it is {goal_order!r}.",
@@ -90,23 +98,24 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self.layout = (len(seeds), len(benchmark.tasks), worlds_per_task)
         self.num_envs = int(np.prod(self.layout))
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
-        self.single_observation_space = Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float64)
-        self.single_action_space = Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-
         self._worlds: list[World] = []
         self._resets = np.zeros(self.num_envs, dtype=np.int64)
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         index = np.tile(np.arange(worlds_per_task), self.num_envs // worlds_per_task)
         self._first_elapsed = index * protocol.horizon // worlds_per_task * staggered
-        self._observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
         self._faults: list[str] = []
         self._started = False
         self._seed(self.initial_seed)
         self._engine = engine(
             self._worlds, protocol, available_cores() if num_workers is None else num_workers
         )
+        self.keeps_state = self._engine.keeps_state
+        observation_size, action_size = self._engine.observation_size, self._engine.action_size
+        self.single_observation_space = Box(-np.inf, np.inf, (observation_size,), np.float64)
+        self.single_action_space = Box(-1.0, 1.0, (action_size,), np.float32)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._observations = np.zeros((self.num_envs, observation_size))
 
     # ---------------------------------------------------------------- episodes
 
@@ -152,30 +161,35 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         """
         _check(self._started, "reset() is expected before the first step().")
         actions = np.asarray(actions, dtype=np.float64)
-        if actions.shape != (self.num_envs, ACTION_SIZE):
+        if actions.shape != self.action_space.shape:
             raise ValueError(
-                f"Actions of shape ({self.num_envs}, {ACTION_SIZE}) are expected, but they have {actions.shape}."
+                f"Actions of shape {self.action_space.shape} are expected, but they have {actions.shape}."
             )
         _check(bool(np.isfinite(actions).all()), "Finite actions are expected, but some are NaN or infinite.")
-        observations, rewards, successes, faults = self._engine.step(actions.clip(-1.0, 1.0))
+        made = self._engine.step(actions.clip(-1.0, 1.0))
         self._elapsed += 1
         invalid = np.zeros(self.num_envs, dtype=np.bool_)
-        invalid[list(faults)] = True
-        self._faults += [f"{self._worlds[i]}: {reason}; the world was reset." for i, reason in faults.items()]
+        invalid[list(made.faults)] = True
+        self._faults += [
+            f"{self._worlds[i]}: {reason}; the world was reset." for i, reason in made.faults.items()
+        ]
+        never = np.zeros(self.num_envs, dtype=np.bool_)
+        terminations = never if made.terminations is None else made.terminations
         truncations = (self._elapsed >= self.protocol.horizon) | invalid
-        final_observations = np.zeros((self.num_envs, OBSERVATION_SIZE))
-        self._observations = observations
-        if truncations.any():
-            final_observations[truncations] = observations[truncations]
-            self._reset(np.flatnonzero(truncations))
+        if made.truncations is not None:
+            truncations |= made.truncations
+        ended = terminations | truncations
+        self._observations = made.observations
+        final_observations = np.where(ended[:, None], made.observations, 0.0)
+        if ended.any():
+            self._reset(np.flatnonzero(ended))
         infos = {
-            "success": successes,
+            "success": made.successes,
             "final_obs": final_observations,
-            "_final_obs": truncations.copy(),
+            "_final_obs": ended,
             "invalid": invalid,
         }
-        terminations = np.zeros(self.num_envs, dtype=np.bool_)
-        return self._observations.copy(), rewards, terminations, truncations, infos
+        return self._observations.copy(), made.rewards, terminations, truncations, infos
 
     def faults(self) -> list[str]:
         """What went wrong since the last call: a sentence for each world that was reset because of it."""
@@ -199,7 +213,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was called, bit for bit.
+        """Goes on where `state_dict` was called, bit for bit; without `keeps_state` with new episodes after a `reset`.
 
         Raises:
             ValueError: the state is that of another number of worlds, or of other tasks.
@@ -214,36 +228,43 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._seed([int(seed) for seed in state["seeds"]])
         self._resets[:] = np.asarray(state["resets"])
         self._elapsed[:] = np.asarray(state["elapsed"])
-        self._started = True
+        self._started = self.keeps_state
 
     # ---------------------------------------------------------------- goals and resets
 
     def _seed(self, seeds: Sequence[int]) -> None:
         """Back to the beginning: the worlds, their goals and no reset so far."""
         self._seeds = tuple(seeds)
-        self._goals = [benchmark_goals(self.benchmark, seed) for seed in seeds]
+        if isinstance(self.benchmark, Benchmark):
+            self._goals = [benchmark_goals(self.benchmark, seed) for seed in seeds]
         self._worlds = [
             World(position, self.benchmark.tasks[t], seeds[s], int(w))
             for position, (s, t, w) in enumerate(np.ndindex(*self.layout))
         ]
         self._resets[:] = 0
 
-    def _goal_index(self, world: World, number: int) -> int:
-        """Which goal reset `number` has: the number is part of the seed, so no generator needs saving."""
-        num_goals, num_worlds = self.protocol.num_goals, self.layout[2]
+    def _start(self, position: int) -> NDArray[np.float64]:
+        """What the next episode of a world begins with, a goal [6] or a seed [1].
+
+        Its number is part of what it is drawn from, so no generator needs saving.
+        """
+        world, number = self._worlds[position], int(self._resets[position])
+        in_order = number * self.layout[2] + world.index
+        numbers = [in_order] if self.goal_order == "sequential" else [world.index, number]
+        if isinstance(self.protocol, CustomProtocol):
+            return np.array([episode_seed(world.seed, world.task, *numbers)], dtype=np.float64)
         if self.goal_order == "sequential":
-            return (number * num_worlds + world.index) % num_goals
-        entropy = [world.seed, zlib.crc32(world.task.encode()), world.index, number]
-        return int(np.random.default_rng(entropy).integers(num_goals))
+            index = in_order % self.protocol.num_goals
+        else:
+            entropy = [world.seed, zlib.crc32(world.task.encode()), *numbers]
+            index = int(np.random.default_rng(entropy).integers(self.protocol.num_goals))
+        s, t, _ = np.unravel_index(position, self.layout)
+        return np.resize(self._goals[s][t][index], GOAL_SIZE)
 
     def _reset(self, positions: NDArray[np.intp]) -> None:
         """Starts new episodes in the worlds at these positions."""
-        goals = np.empty((len(positions), GOAL_SIZE))
-        for goal, position in zip(goals, positions.tolist(), strict=True):
-            s, t, _ = np.unravel_index(position, self.layout)
-            index = self._goal_index(self._worlds[position], int(self._resets[position]))
-            goal[:] = np.resize(self._goals[s][t][index], GOAL_SIZE)
-        self._observations[positions] = self._engine.reset(positions, goals)
+        starts = np.stack([self._start(position) for position in positions.tolist()])
+        self._observations[positions] = self._engine.reset(positions, starts)
         self._elapsed[positions] = np.where(self._resets[positions], 0, self._first_elapsed[positions])
         self._resets[positions] += 1
 

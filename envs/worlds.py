@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from typing import Protocol as Interface
 
 import numpy as np
 from numpy.typing import NDArray
-
-from envs.benchmarks import Protocol
 
 OBSERVATION_SIZE = 39
 ACTION_SIZE = 4
@@ -31,38 +29,55 @@ class World:
 
 
 class Transitions(NamedTuple):
-    """What a step of all N worlds came to: observations [N, 39], rewards [N] and successes [N] (bool).
+    """What a step of all N worlds came to.
 
-    `faults` says for some worlds, by position, what went wrong: they have to be reset, and the transition not to be
-    used.
+    Attributes:
+        observations: [N, O].
+        rewards: [N].
+        successes: bool [N], or float [N] with NaN where nothing is said of success.
+        faults: says for some worlds, by position, what went wrong: they have to be reset, and the transition not to be
+            used.
+        terminations, truncations: bool [N]; None where no episode of the engine ends by itself.
     """
 
     observations: NDArray[np.float64]
     rewards: NDArray[np.float64]
-    successes: NDArray[np.bool_]
+    successes: NDArray[Any]
     faults: Mapping[int, str]
+    terminations: NDArray[np.bool_] | None = None
+    truncations: NDArray[np.bool_] | None = None
 
 
 class Engine(Interface):
-    """Simulates all N worlds."""
+    """Simulates all N worlds.
 
-    def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None: ...
+    Attributes:
+        observation_size, action_size: O and A.
+        keeps_state: whether worlds go on where they were; otherwise `get_state` gives nothing.
+    """
 
-    def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Starts new episodes in n worlds, with things placed as goals [n, 6] say (one of three numbers is padded).
+    observation_size: int
+    action_size: int
+    keeps_state: bool
+
+    def reset(self, positions: NDArray[np.intp], starts: NDArray[np.float64], /) -> NDArray[np.float64]:
+        """Starts new episodes in n worlds.
+
+        Args:
+            starts: how things are placed: goals [n, 6] (one of three numbers is padded); or seeds [n, 1].
 
         Returns:
-            Their first observations [n, 39].
+            Their first observations [n, O].
         """
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
-        """One step of every world, with actions [N, 4] in [-1, 1]. What it returns is not changed later."""
+        """One step of every world, with actions [N, A] in [-1, 1]. What it returns is not changed later."""
 
     def get_state(self) -> NDArray[np.float64]:
         """All that the future of the worlds depends on [N, ...]."""
 
     def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
-        """Takes back what `get_state` gave, and the last observations [N, 39]: the worlds go on bit-equal.
+        """Takes back what `get_state` gave, and the last observations [N, O]: the worlds go on bit-equal.
 
         Raises:
             ValueError: it is of another shape.

@@ -13,11 +13,13 @@ from envs.compiled.step import Seat
 from envs.compiled.threads import Threads
 from envs.compiled.worlds import RECORD, compiled_task
 from envs.divergence import keep_no_log
-from envs.worlds import Transitions, World
+from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 
 
 class CompiledEngine:
     """All worlds (see `envs.worlds.Engine`), stepped by `num_workers` threads, the caller's among them."""
+
+    observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
         keep_no_log()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import envs
 from envs.benchmarks import PROTOCOLS, Protocol
-from envs.worlds import OBSERVATION_SIZE, Transitions, World
+from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 from mtrl.cli import main
 from mtrl.config import TRAINING_PRESETS, TrainingPreset
 
@@ -68,6 +68,8 @@ MODERN: dict[str, object] = {
 
 class FakeEngine:
     """An `envs.worlds.Engine`: points [N, 3] that the actions move, rewarded for being near their goals [N, 3]."""
+
+    observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
         self.points, self.goals = np.zeros((2, len(worlds), 3))

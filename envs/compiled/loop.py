@@ -24,40 +24,39 @@ _PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "yield", "arm64": "yie
 
 # The words, in lines of their own: two lines of a cache, which some processors fetch together.
 LINE = 16
-COUNTER, DONE, BEGUN, ENDED, SLEEPERS, MUTEX, CHANGED, COUNT, ORDER, RECORDS, STEPS = (
-    LINE * i for i in range(11)
-)
-NUM_WORDS = 11 * LINE
-STOP = -1  # as the number of the step begun
+COUNTER, DONE, BEGUN, SLEEPERS, MUTEX, CHANGED, COUNT, RECORDS, STEPS = (LINE * i for i in range(9))
+NUM_WORDS = 9 * LINE
+STOP = 2**62  # as the number of the step begun
 
 
 def write() -> Code:
-    """`run(shared, seats)` makes a step, `serve(shared, seats)` is the life of a thread that helps, and
-    `announce(shared, index, value)` sets a word and wakes who sleeps.
+    """`run(shared, seats)` makes a step, `serve(shared, seats)` is the life of a thread that helps, and `stop(shared)`
+    ends these.
 
     Their arguments are the addresses of the words, and of the thread's seats [tasks, SEAT_SIZE].
     """
     code = Code()
-    announce, wait = _announce(code), _wait(code)
-    work = _work(code, announce)
+    wake, wait = _wake(code), _wait(code)
+    work = _work(code, wake)
+    _run(code, work, wake, wait)
     _serve(code, work, wait)
-    _run(code, announce, work, wait)
+    _stop(code, wake)
     return code
 
 
-def _run(code: Code, announce: ir.Function, work: ir.Function, wait: ir.Function) -> None:
+def _run(code: Code, work: ir.Function, wake: ir.Function, wait: ir.Function) -> None:
     """One step of all worlds, by the thread that wants it and those that help."""
     builder = code.define("run", VOID, [POINTER, POINTER])
     shared, seats = builder.function.args
     floats = builder.alloca(ir.ArrayType(INT, 8))
     builder.call(code.declare("fegetenv", INT32, [POINTER]), [floats])
     builder.call(code.declare("fesetenv", INT32, [INT]), [INT(STANDARD)])
-    step = builder.add(_word(builder, shared, BEGUN), INT(1))
-    _set(builder, shared, DONE, INT(0))
-    _set(builder, shared, COUNTER, INT(0))
-    builder.call(announce, [shared, INT(BEGUN), step])
+    _set(builder, shared, DONE, 0)
+    _set(builder, shared, COUNTER, 0)
+    _add(builder, shared, BEGUN, 1)
+    builder.call(wake, [shared])
     builder.call(work, [shared, seats])
-    builder.call(wait, [shared, INT(ENDED), builder.sub(step, INT(1))])
+    builder.call(wait, [shared, INT(DONE), load(builder, shared, COUNT)])
     builder.call(code.declare("fesetenv", INT32, [INT]), [builder.ptrtoint(floats, INT)])
     builder.ret_void()
 
@@ -76,22 +75,27 @@ def _serve(code: Code, work: ir.Function, wait: ir.Function) -> None:
 
     builder.position_at_end(step)
     builder.call(work, [shared, seats])
-    builder.call(wait, [shared, INT(BEGUN), begun])
+    builder.call(wait, [shared, INT(BEGUN), builder.add(begun, INT(1))])
     builder.branch(look)
 
     builder.position_at_end(end)
     builder.ret_void()
 
 
-def _work(code: Code, announce: ir.Function) -> ir.Function:
-    """Steps worlds until none is left; the one who ends the last one says so."""
+def _stop(code: Code, wake: ir.Function) -> None:
+    builder = code.define("stop", VOID, [POINTER])
+    _set(builder, builder.function.args[0], BEGUN, STOP)
+    builder.call(wake, builder.function.args)
+    builder.ret_void()
+
+
+def _work(code: Code, wake: ir.Function) -> ir.Function:
+    """Steps worlds until none is left; who ends the last one wakes the caller."""
     assert RECORD.fields is not None
-    task_index, cost_index = (RECORD.fields[name][1] // 8 for name in ("task", "cost"))
     builder = code.define("work", VOID, [POINTER, POINTER])
     shared, seats = builder.function.args
-    now = _clock(code, builder)
     count = load(builder, shared, COUNT)
-    order, records, steps = (load(builder, shared, index, POINTER) for index in (ORDER, RECORDS, STEPS))
+    records, steps = (load(builder, shared, index, POINTER) for index in (RECORDS, STEPS))
     take, step, last, end = _blocks(builder, "take", "step", "last", "end")
     builder.branch(take)
 
@@ -100,18 +104,15 @@ def _work(code: Code, announce: ir.Function) -> ir.Function:
     builder.cbranch(builder.icmp_signed("<", number, count), step, end)
 
     builder.position_at_end(step)
-    began = now()
-    offset = builder.mul(load(builder, order, number), INT(RECORD.itemsize))
-    record = builder.gep(records, [offset], source_etype=BYTE)
-    task = load(builder, record, task_index)
+    record = builder.gep(records, [builder.mul(number, INT(RECORD.itemsize))], source_etype=BYTE)
+    task = load(builder, record, RECORD.fields["task"][1] // 8)
     seat = field(builder, seats, builder.mul(task, INT(SEAT_SIZE)))
     builder.call(function_at(builder, steps, task, [POINTER, POINTER]), [seat, record])
-    builder.store(builder.sub(now(), began), field(builder, record, cost_index))
     done = builder.add(_add(builder, shared, DONE, 1), INT(1))
     builder.cbranch(builder.icmp_signed("==", done, count), last, take)
 
     builder.position_at_end(last)
-    builder.call(announce, [shared, INT(ENDED), _word(builder, shared, BEGUN)])
+    builder.call(wake, [shared])
     builder.branch(end)
 
     builder.position_at_end(end)
@@ -120,9 +121,9 @@ def _work(code: Code, announce: ir.Function) -> ir.Function:
 
 
 def _wait(code: Code) -> ir.Function:
-    """`wait(shared, index, old)` returns when a word is not any more what it was."""
+    """`wait(shared, index, value)` returns when a word has reached a value."""
     builder = code.define("wait", VOID, [POINTER, INT, INT])
-    shared, index, old = builder.function.args
+    shared, index, value = builder.function.args
     now = _clock(code, builder)
     mutex, changed = field(builder, shared, MUTEX), field(builder, shared, CHANGED)
     spin, look, pause, rest, sleep, check, doze, wake, end = _blocks(
@@ -136,8 +137,7 @@ def _wait(code: Code) -> ir.Function:
 
     builder.position_at_end(look)
     looks = builder.phi(INT)
-    same = builder.icmp_signed("==", _word(builder, shared, index), old)
-    builder.cbranch(same, pause, end)
+    builder.cbranch(builder.icmp_signed("<", _word(builder, shared, index), value), pause, end)
 
     builder.position_at_end(pause)
     builder.asm(ir.FunctionType(VOID, []), _PAUSE.get(platform.machine(), "nop"), "", [], True)
@@ -156,8 +156,7 @@ def _wait(code: Code) -> ir.Function:
     builder.branch(check)
 
     builder.position_at_end(check)
-    same = builder.icmp_signed("==", _word(builder, shared, index), old)
-    builder.cbranch(same, doze, wake)
+    builder.cbranch(builder.icmp_signed("<", _word(builder, shared, index), value), doze, wake)
 
     builder.position_at_end(doze)
     _pthread(code, builder, "cond_wait", changed, mutex)
@@ -173,12 +172,11 @@ def _wait(code: Code) -> ir.Function:
     return builder.function
 
 
-def _announce(code: Code) -> ir.Function:
-    """Sets a word, and then looks for sleepers; those say that they sleep, and then look at the word."""
-    builder = code.define("announce", VOID, [POINTER, INT, INT])
-    shared, index, value = builder.function.args
+def _wake(code: Code) -> ir.Function:
+    """Called when a word was changed: who sleeps said so before looking at the word."""
+    builder = code.define("wake", VOID, [POINTER])
+    (shared,) = builder.function.args
     mutex, changed = field(builder, shared, MUTEX), field(builder, shared, CHANGED)
-    _set(builder, shared, index, value)
     with builder.if_then(builder.icmp_signed(">", _word(builder, shared, SLEEPERS), INT(0))):
         _pthread(code, builder, "mutex_lock", mutex)
         _pthread(code, builder, "cond_broadcast", changed)
@@ -198,8 +196,8 @@ def _word(builder: ir.IRBuilder, shared: ir.Value, index: int | ir.Value) -> ir.
     return builder.load_atomic(field(builder, shared, index), "seq_cst", 8, typ=INT)
 
 
-def _set(builder: ir.IRBuilder, shared: ir.Value, index: int | ir.Value, value: ir.Value) -> None:
-    builder.atomic_rmw("xchg", field(builder, shared, index), value, "seq_cst")
+def _set(builder: ir.IRBuilder, shared: ir.Value, index: int, value: int) -> None:
+    builder.atomic_rmw("xchg", field(builder, shared, index), INT(value), "seq_cst")
 
 
 def _add(builder: ir.IRBuilder, shared: ir.Value, index: int, value: int) -> ir.Value:

@@ -24,12 +24,12 @@ _BUILDERS = {
     "multiply": "fmul",
     "divide": "fdiv",
     "negative": "fneg",
-    "and": "and_",
-    "or": "or_",
-    "not": "not_",
+    "bitwise_and": "and_",
+    "bitwise_or": "or_",
+    "invert": "not_",
     "where": "select",
 }
-_INTRINSICS = {"abs": "llvm.fabs", "sqrt": "llvm.sqrt"}
+_INTRINSICS = {"absolute": "llvm.fabs", "sqrt": "llvm.sqrt"}
 
 Function = Callable[[Mapping[str, Traced]], Mapping[str, Traced]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, vector, zeros
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.task import Task
 
 FRAME_SIZE, OBJECTS_SIZE = 18, 14
@@ -20,7 +20,7 @@ def fingertips(readings: Arrays) -> Array:
 def opening(readings: Arrays) -> Array:
     """How far the gripper is open, in [0, 1], [n]."""
     distance = norm(readings["right_claw"] - readings["left_claw"])
-    return namespace(distance).minimum(distance / 0.1, 1.0)
+    return np.minimum(distance / 0.1, 1.0)
 
 
 def complete(readings: Arrays, task: Task) -> dict[str, Array]:
@@ -29,22 +29,20 @@ def complete(readings: Arrays, task: Task) -> dict[str, Array]:
     objects = task.observe(completed)
     missing = OBJECTS_SIZE - objects.shape[1]
     if missing:
-        objects = namespace(objects).concat([objects, zeros(objects, missing)], axis=1)
+        objects = np.concat([objects, np.zeros((len(objects), missing))], axis=1)
     completed["objects"] = objects
     return completed
 
 
 def frame(readings: Arrays) -> Array:
     """One frame [n, 18]: hand, opening of the gripper, position and quaternion of up to two objects."""
-    xp = namespace(readings["hand"])
-    return xp.concat([readings["hand"], readings["gripper"][:, None], readings["objects"]], axis=1)
+    return np.concat([readings["hand"], readings["gripper"][:, None], readings["objects"]], axis=1)
 
 
 def observed_hand(readings: Arrays) -> Array:
     """Where observations show the hand, [n, 3]: within bounds, which it may overshoot."""
     hand = readings["hand"]
-    xp = namespace(hand)
-    return xp.minimum(xp.maximum(hand, vector(hand, *_HAND_LOW)), vector(hand, *_HAND_HIGH))
+    return np.minimum(np.maximum(hand, np.array(_HAND_LOW)), np.array(_HAND_HIGH))
 
 
 def clip_bounds(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,9 @@ import operator
 from collections.abc import Callable
 from functools import reduce
 
-from envs.compiled.arrays import Array, Arrays, namespace, vector
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays
 from envs.compiled.observation import clip_bounds, complete, frame
 from envs.compiled.simulation import locate
 from envs.compiled.task import Task
@@ -27,22 +29,21 @@ def outcome_of(task: Task, reward_version: str) -> Callable[[Arrays], dict[str, 
 
     def outcome(inputs: Arrays) -> dict[str, Array]:
         sensors, actions = inputs["sensors"], inputs["actions"]
-        xp = namespace(sensors)
         readings = complete({name: sensors[:, column] for name, column in columns.items()}, task)
         changed = {} if task.remember is None else task.remember(readings, actions, inputs)
         rewards, successes = reward(readings, actions, {**inputs, **changed})
         frames = frame(readings)
-        observations = xp.concat([frames, inputs["frames"], inputs["target"]], axis=1)
-        observations = xp.maximum(observations, vector(observations, *low))
-        observations = xp.minimum(observations, vector(observations, *high))
+        observations = np.concat([frames, inputs["frames"], inputs["target"]], axis=1)
+        observations = np.maximum(observations, np.array(low))
+        observations = np.minimum(observations, np.array(high))
         # One NaN or infinite number makes the sum one, and NaN of its difference from itself.
         total = reduce(operator.add, (observations[:, i] for i in range(observations.shape[1])), rewards)
         diverged = sensors[:, 0] <= inputs["times"]
         invalid = diverged | (total - total != 0)
         return {
             "frames": frames,
-            "observations": xp.where(invalid[:, None], inputs["observations"], observations),
-            "rewards": xp.where(invalid, vector(rewards, 0.0), rewards),
+            "observations": np.where(invalid[:, None], inputs["observations"], observations),
+            "rewards": np.where(invalid, 0.0, rewards),
             "successes": successes & ~invalid,
             "diverged": diverged,
             "invalid": invalid,

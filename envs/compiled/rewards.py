@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, positive
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, positive
 
 _VALUE_AT_MARGIN = 0.1
 _PAD_MARGIN = 0.05
@@ -28,28 +30,26 @@ def tolerance(
 
     Where the margin is 0, the value outside is 0.
     """
-    xp = namespace(x)
     lower, upper = bounds
-    outside = x - xp.minimum(xp.maximum(x, lower), upper)
+    outside = x - np.minimum(np.maximum(x, lower), upper)
     width = _GAUSSIAN if sigmoid == "gaussian" else _LONG_TAIL
     if isinstance(margin, (int, float)):
         scaled = outside * (width / max(margin, _TINY))
     else:
-        scaled = outside * width / xp.maximum(margin, _TINY)
+        scaled = outside * width / np.maximum(margin, _TINY)
     square = scaled * scaled
-    return xp.exp(-square) if sigmoid == "gaussian" else 1 / (square + 1)
+    return np.exp(-square) if sigmoid == "gaussian" else 1 / (square + 1)
 
 
 def hamacher(a: Array, b: Array) -> Array:
     """The Hamacher product ab / (a + b - ab) of two numbers in [0, 1]: high only if both are high; 0 for (0, 0)."""
     product = a * b
-    return product / namespace(a).maximum(a + b - product, _TINY)
+    return product / np.maximum(a + b - product, _TINY)
 
 
 def effort(action: Array, desired: float = 1.0) -> Array:
     """How firmly the gripper is being closed, relative to the desired effort, in [0, 1]."""
-    xp = namespace(action)
-    return xp.minimum(xp.maximum(action[:, 3], 0.0), desired) / desired
+    return np.minimum(np.maximum(action[:, 3], 0.0), desired) / desired
 
 
 def caging(
@@ -76,21 +76,20 @@ def caging(
         density: "high" adds the enclosing itself, "medium" adds how near the fingers' centre is to the object
             (within `reach_radius`).
     """
-    xp = namespace(position)
-    pads = xp.concat([readings["left_pad"][:, 1:2], readings["right_pad"][:, 1:2]], axis=1)  # both along y
+    pads = np.concat([readings["left_pad"][:, 1:2], readings["right_pad"][:, 1:2]], axis=1)  # both along y
     sides = tolerance(
-        xp.abs(pads - position[:, 1:2]),
+        np.abs(pads - position[:, 1:2]),
         (object_radius, pad_success_threshold),
-        xp.abs(xp.abs(pads - initial_position[:, 1:2]) - pad_success_threshold),
+        np.abs(np.abs(pads - initial_position[:, 1:2]) - pad_success_threshold),
     )
     enclosing = hamacher(sides[:, 0], sides[:, 1])
     caged = hamacher(enclosing, _across(readings, state, position, initial_position, xz_threshold))
-    gripping = xp.where(caged > 0.97, effort(action, desired_effort), 0.0)
+    gripping = np.where(caged > 0.97, effort(action, desired_effort), 0.0)
     reward = hamacher(caged, gripping)
     if density == "high":
         return (reward + caged) / 2
     if density == "medium":
-        margin = xp.abs(norm(initial_position - state["tcp_start"]) - reach_radius)
+        margin = np.abs(norm(initial_position - state["tcp_start"]) - reach_radius)
         reach = tolerance(norm(position - readings["tcp"]), (0.0, reach_radius), margin)
         return (reward + reach) / 2
     return reward
@@ -111,10 +110,9 @@ def caging_by_effort(
     Args:
         position, initial_position, object_radius: as for `caging`.
     """
-    xp = namespace(position)
     sides = _both_sides(readings, position, (object_radius, _PAD_MARGIN))
     caged = hamacher(sides, _across(readings, state, position, initial_position, 0.005))
-    gripping = xp.where(caged > 0.97, effort(action), 0.0)
+    gripping = np.where(caged > 0.97, effort(action), 0.0)
     return (hamacher(caged, gripping) + caged) / 2
 
 
@@ -135,11 +133,10 @@ def caging_by_pads(
         position, initial_position, object_radius, xz_threshold: as for `caging`.
         grip_margin: how far from the object's surface a pad may be to grip it.
     """
-    xp = namespace(position)
     sides = _both_sides(readings, position, (object_radius, _PAD_MARGIN))
     caged = hamacher(sides, _across(readings, state, position, initial_position, xz_threshold))
     gripped = _both_sides(readings, position, (object_radius, object_radius + grip_margin))
-    return (caged + xp.where(caged > 0.95, gripped, 0.0)) / 2
+    return (caged + np.where(caged > 0.95, gripped, 0.0)) / 2
 
 
 def _both_sides(readings: Arrays, position: Array, bounds: tuple[float, float]) -> Array:
@@ -148,10 +145,9 @@ def _both_sides(readings: Arrays, position: Array, bounds: tuple[float, float]) 
     The margin would come from where the pads were at the reset; as Meta-World keeps a view of where they
     are, it comes from that.
     """
-    xp = namespace(position)
     along = position[:, 1:2]
-    both = xp.concat([along - readings["right_pad"][:, 1:2], readings["left_pad"][:, 1:2] - along], axis=1)
-    sides = tolerance(both, bounds, xp.abs(xp.abs(both) - _PAD_MARGIN))
+    both = np.concat([along - readings["right_pad"][:, 1:2], readings["left_pad"][:, 1:2] - along], axis=1)
+    sides = tolerance(both, bounds, np.abs(np.abs(both) - _PAD_MARGIN))
     return hamacher(sides[:, 0], sides[:, 1])
 
 
@@ -170,30 +166,26 @@ def prism(point: Array, zero: Array, one: Array) -> Array:
     Args:
         point, zero, one: [n, 3].
     """
-    xp = namespace(point)
-    inside = xp.all(((zero <= point) & (point <= one)) | ((one <= point) & (point <= zero)), axis=-1)
+    inside = np.all(((zero <= point) & (point <= one)) | ((one <= point) & (point <= zero)), axis=-1)
     relative = (point - zero) / (one - zero)
-    return xp.where(inside, relative[:, 0] * relative[:, 1] * relative[:, 2], 1.0)
+    return np.where(inside, relative[:, 0] * relative[:, 1] * relative[:, 2], 1.0)
 
 
 def xz_norm(vectors: Array) -> Array:
     """Length of vectors [n, 3] in the xz plane."""
-    xp = namespace(vectors)
-    return xp.sqrt(vectors[:, 0] ** 2 + vectors[:, 2] ** 2)
+    return np.sqrt(vectors[:, 0] ** 2 + vectors[:, 2] ** 2)
 
 
 def progress_v1(max_distance: Array | float, distance: Array) -> Array:
     """The first version's reward for bringing something to its goal: linear, with two peaks at the goal."""
-    xp = namespace(distance)
     square = distance**2
-    return 1000 * (max_distance - distance) + 1000 * (xp.exp(-square / 0.01) + xp.exp(-square / 0.001))
+    return 1000 * (max_distance - distance) + 1000 * (np.exp(-square / 0.01) + np.exp(-square / 0.001))
 
 
 def reach_and_move_v1(reach_distance: Array, max_distance: Array | float, distance: Array) -> Array:
     """The first version's reward for most of what is pushed or pulled: progress counts while the fingers are
     within 5 cm."""
-    xp = namespace(distance)
-    moved = xp.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
+    moved = np.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
     return moved - reach_distance
 
 
@@ -216,12 +208,11 @@ def approach_v1(
         near: at which distance to close the gripper.
         height_weight: what the difference to that height weighs.
     """
-    xp = namespace(position)
     offset = position - readings["tcp"]
     distance, across = norm(offset), norm(offset[:, :2])
-    too_far = across + height_weight * xp.abs(readings["tcp"][:, 2] - height)
-    closing = xp.where(distance < near, positive(action[:, 3]) / 50, 0.0)
-    return closing - xp.where((across < radius) | (distance < near), distance, too_far)
+    too_far = across + height_weight * np.abs(readings["tcp"][:, 2] - height)
+    closing = np.where(distance < near, positive(action[:, 3]) / 50, 0.0)
+    return closing - np.where((across < radius) | (distance < near), distance, too_far)
 
 
 def lift_v1(
@@ -233,10 +224,9 @@ def lift_v1(
         height, start, target: the object's height, that at the reset, and the one to lift it to.
         reach_distance, place_distance: from the object to the fingers, and to its goal.
     """
-    xp = namespace(height)
     off_table = height > start + 0.005
     dropped = (height < start + 0.005) & (place_distance > 0.02) & (reach_distance > 0.02)
     lifted = (height >= target - 0.01) & ~dropped
     within_reach = reach_distance < 0.1
-    rising = xp.where(within_reach & off_table, xp.minimum(target, height), 0.0)
-    return 100 * xp.where(lifted, target, rising), lifted & within_reach
+    rising = np.where(within_reach & off_table, np.minimum(target, height), 0.0)
+    return 100 * np.where(lifted, target, rising), lifted & within_reach

@@ -18,7 +18,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.compiled.arrays import Array, namespace, vector
+from envs.compiled.arrays import Array
 from envs.compiled.task import Reading, Task
 
 FRAME_SKIP = 5
@@ -70,13 +70,12 @@ def locate(readings: Mapping[str, Reading]) -> Columns:
 
 def aim(hands: Array, actions: Array, low: Array, high: Array) -> Array:
     """The hands' targets [n, 3] moved by the actions [n, 4], within a box."""
-    xp = namespace(hands)
-    return xp.minimum(xp.maximum(hands + actions[:, :3] * ACTION_SCALE, low), high)
+    return np.minimum(np.maximum(hands + actions[:, :3] * ACTION_SCALE, low), high)
 
 
 def squeeze(actions: Array) -> Array:
     """The controls of both fingers [n, 2]."""
-    return actions[:, 3:] * vector(actions, 1.0, -1.0)
+    return actions[:, 3:] * np.array([1.0, -1.0])
 
 
 def _assets() -> Path:

@@ -1,7 +1,7 @@
 """Programs of scalar operations, recorded from functions of arrays.
 
 A function that runs on NumPy's arrays [n, ...] also runs on the arrays of this module, which stand for one world,
-[1, ...]: their elements are numbers of operations in a `Program`, and to compute with them is to append to it. What
+[1, ...]: their elements are numbers of operations in a `Program`, and NumPy's functions of them append to it. What
 comes of it is a straight line of scalar operations that does for one world what the function does for n.
 """
 
@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import ArrayLike, NDArray
 
-_FUNCTIONS = ("abs", "sqrt", "exp", "log", "sin", "cos")
+_FUNCTIONS = ("absolute", "sqrt", "exp", "log", "sin", "cos")
 _ARITHMETIC = ("add", "subtract", "multiply", "divide", "negative", *_FUNCTIONS)
-_LOGIC = ("and", "or", "not")
+_COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+_LOGIC = ("bitwise_and", "bitwise_or", "invert")
 _FLOAT, _BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 
 
@@ -61,8 +63,10 @@ class Program:
         """An operation of each element, with broadcasting.
 
         Raises:
-            TypeError: the operation does not exist for numbers (or for booleans).
+            TypeError: there is no such operation, or not for numbers (or for booleans).
         """
+        if name not in (*_ARITHMETIC, *_COMPARISONS, *_LOGIC, "where"):
+            raise TypeError(f"A task's function cannot use `{name}`: it cannot be traced.")
         arrays = np.broadcast_arrays(*(self.trace(operand).numbers for operand in operands))
         dtype = _FLOAT if name in _ARITHMETIC else _BOOL
         numbers = []
@@ -87,36 +91,35 @@ class Program:
         return Traced(self, np.array(numbers, dtype=np.intp).reshape(constants.shape))
 
 
-def _operator(name: str, reflected: bool = False) -> Callable[..., Traced]:
-    def apply(self: Traced, *others: Traced | ArrayLike) -> Traced:
-        operands = (*others, self) if reflected else (self, *others)
-        return self.program.apply(name, *operands)
-
-    return apply
-
-
-class Traced:
+class Traced(NDArrayOperatorsMixin):
     """An array [1, ...] whose elements are the results of operations (their numbers)."""
-
-    __array_ufunc__ = None  # NumPy's arrays and numbers leave operators to this class
 
     def __init__(self, program: Program, numbers: NDArray[np.intp]) -> None:
         self.program, self.numbers = program, numbers
 
-    __add__, __radd__ = _operator("add"), _operator("add", reflected=True)
-    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", reflected=True)
-    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", reflected=True)
-    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", reflected=True)
-    __neg__, __abs__ = _operator("negative"), _operator("abs")
-    __lt__, __le__ = _operator("less"), _operator("less_equal")
-    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
-    __eq__, __ne__ = _operator("equal"), _operator("not_equal")  # type: ignore[assignment]
-    __and__, __or__, __invert__ = _operator("and"), _operator("or"), _operator("not")
+    def __array_ufunc__(self, function: np.ufunc, method: str, *operands: Any, **options: Any) -> Traced:
+        apply, name = self.program.apply, function.__name__
+        if method != "__call__" or options:
+            raise TypeError(f"A task's function cannot use options of `{name}`: they cannot be traced.")
+        if function in (np.maximum, np.minimum):  # NaN where either is
+            a, b = self.program.trace(operands[0]), operands[1]
+            return apply("where", (a >= b if function is np.maximum else a <= b) | (a != a), a, b)
+        if function is np.power:
+            if operands[1] != 2:
+                raise TypeError(f"A task's function can square, but it cannot take the power {operands[1]}.")
+            return apply("multiply", operands[0], operands[0])
+        return apply(name, *operands)
 
-    def __pow__(self, exponent: float) -> Traced:
-        if exponent != 2:
-            raise TypeError(f"A task's function can square, but it cannot take the power {exponent}.")
-        return self * self
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, arguments: Any, options: Any
+    ) -> Traced:
+        if function in (np.concatenate, np.stack):
+            numbers = [self.program.trace(part).numbers for part in arguments[0]]
+            return Traced(self.program, function(numbers, *arguments[1:], **options))
+        if function in (np.all, np.any):
+            parts = (Traced(self.program, part) for part in np.moveaxis(self.numbers, options["axis"], 0))
+            return reduce(operator.and_ if function is np.all else operator.or_, parts)
+        return self.program.apply(function.__name__, *arguments)
 
     def __getitem__(self, index: Any) -> Traced:
         return Traced(self.program, np.asarray(self.numbers[index]))
@@ -134,61 +137,6 @@ class Traced:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.program.operations[self.numbers.flat[0]].dtype
-
-    @property
-    def device(self) -> str:
-        return "cpu"
-
-    def __array_namespace__(self, api_version: str | None = None) -> Namespace:
-        return Namespace(self.program)
-
-
-class Namespace:
-    """The functions of the array API that tasks may use."""
-
-    __name__ = __name__  # as modules have it
-    bool, float64 = _BOOL, _FLOAT
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-
-    def __getattr__(self, name: str) -> Any:
-        if name in (*_FUNCTIONS, "where"):
-            return lambda *operands: self._program.apply(name, *operands)
-        raise AttributeError(f"A task's function cannot use `{name}`: it cannot be traced.")
-
-    def maximum(self, a: Traced | ArrayLike, b: Traced | ArrayLike) -> Traced:
-        a = self._program.trace(a)
-        return self._program.apply("where", (a >= b) | (a != a), a, b)  # NaN where either is
-
-    def minimum(self, a: Traced | ArrayLike, b: Traced | ArrayLike) -> Traced:
-        a = self._program.trace(a)
-        return self._program.apply("where", (a <= b) | (a != a), a, b)
-
-    def all(self, values: Traced, axis: int) -> Traced:
-        return reduce(operator.and_, _along(values, axis))
-
-    def any(self, values: Traced, axis: int) -> Traced:
-        return reduce(operator.or_, _along(values, axis))
-
-    def concat(self, arrays: Sequence[Traced], axis: int = 0) -> Traced:
-        return Traced(self._program, np.concatenate([array.numbers for array in arrays], axis=axis))
-
-    def stack(self, arrays: Sequence[Traced], axis: int = 0) -> Traced:
-        return Traced(self._program, np.stack([array.numbers for array in arrays], axis=axis))
-
-    def asarray(self, values: ArrayLike, dtype: np.dtype[Any] = _FLOAT, device: str = "cpu") -> Traced:
-        return self._program.trace(np.asarray(values, dtype))
-
-    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any] = _FLOAT, device: str = "cpu") -> Traced:
-        return self._program.trace(np.zeros(shape, dtype))
-
-    def zeros_like(self, values: Traced, dtype: np.dtype[Any] | None = None) -> Traced:
-        return self.zeros(values.shape, values.dtype if dtype is None else dtype)
-
-
-def _along(values: Traced, axis: int) -> list[Traced]:
-    return [Traced(values.program, part) for part in np.moveaxis(values.numbers, axis, 0)]
 
 
 def trace(

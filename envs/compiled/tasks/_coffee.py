@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import body, geom_axes
@@ -36,9 +36,8 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     mug, target, start = readings["mug"], state["target"], state["object_start"]
-    scale = vector(mug, *SCALE)
+    scale = np.array(SCALE)
     scaled_distance = norm((mug - target) * scale)
     in_place = tolerance(scaled_distance, (0.0, TARGET_RADIUS), norm((start - target) * scale))
     caged = caging(
@@ -55,5 +54,5 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         desired_effort=0.7,
     )
     held = (norm(mug - readings["tcp"]) < GRASP_RADIUS) & (readings["gripper"] > 0)
-    reward = hamacher(caged, in_place) + xp.where(held, 1.0 + 5.0 * in_place, 0.0)
-    return xp.where(scaled_distance < TARGET_RADIUS, 10.0, reward), norm(mug - target) <= SUCCESS_RADIUS
+    reward = hamacher(caged, in_place) + np.where(held, 1.0 + 5.0 * in_place, 0.0)
+    return np.where(scaled_distance < TARGET_RADIUS, 10.0, reward), norm(mug - target) <= SUCCESS_RADIUS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import reach_and_move_v1, tolerance
 
 MODEL = "sawyer_faucet.xml"
@@ -15,9 +17,7 @@ REACH_RADIUS = 0.01
 
 
 def observe(readings: Arrays) -> Array:
-    return pose(
-        readings["handle"] + vector(readings["handle"], 0.0, 0.0, -0.01), readings["faucet_quaternion"]
-    )
+    return pose(readings["handle"] + np.array([0.0, 0.0, -0.01]), readings["faucet_quaternion"])
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -33,15 +33,14 @@ def reward_at(handle: Array, readings: Arrays, state: Arrays) -> tuple[Array, Ar
 
     It was at the foot of the faucet at the reset, as far as Meta-World's margins are concerned.
     """
-    xp = namespace(handle)
     target, faucet = state["target"], state["faucet"]
     distance = norm(handle - target)
-    in_place = tolerance(distance, (0.0, TARGET_RADIUS), xp.abs(norm(faucet - target) - TARGET_RADIUS))
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(faucet - target) - TARGET_RADIUS))
     reach = tolerance(
         norm(handle - readings["tcp"]),
         (0.0, REACH_RADIUS),
-        xp.abs(norm(faucet - state["tcp_start"]) - REACH_RADIUS),
+        np.abs(norm(faucet - state["tcp_start"]) - REACH_RADIUS),
         "gaussian",
     )
     success = distance <= TARGET_RADIUS
-    return xp.where(success, 10.0, 4 * reach + 6 * in_place), success
+    return np.where(success, 10.0, 4 * reach + 6 * in_place), success

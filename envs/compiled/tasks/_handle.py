@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import caging, hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 
@@ -24,7 +26,7 @@ def observe(readings: Arrays) -> Array:
 def reward_v1(readings: Arrays, state: Arrays, radius: float) -> tuple[Array, Array]:
     """The first version's reward: reached is what the left finger is near to."""
     handle = readings["handle"]
-    distance = namespace(handle).abs(handle[:, 2] - state["target"][:, 2])
+    distance = np.abs(handle[:, 2] - state["target"][:, 2])
     reach_distance = norm(handle - readings["left_finger"])
     return reach_and_move_v1(reach_distance, state["max_distance"], distance), distance <= radius
 
@@ -47,7 +49,6 @@ def pulling(
         lifted: whether it is off its lower end.
         object_radius, pad_success_threshold: as for `caging`.
     """
-    xp = namespace(action)
     handle = readings["handle"]
     in_place = tolerance(distance, (0.0, PULL_RADIUS), initial_distance)
     caged = caging(
@@ -62,5 +63,5 @@ def pulling(
         density="high",
     )
     held = (norm(handle - readings["tcp"]) < 0.035) & (readings["gripper"] > 0) & lifted
-    reward = hamacher(caged, in_place) + xp.where(held, 1.0 + 5.0 * in_place, 0.0)
-    return xp.where(distance < PULL_RADIUS, 10.0, reward)
+    reward = hamacher(caged, in_place) + np.where(held, 1.0 + 5.0 * in_place, 0.0)
+    return np.where(distance < PULL_RADIUS, 10.0, reward)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import geom, geom_axes
@@ -33,12 +33,11 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     plate, tcp = readings["plate"], readings["tcp"]
     target, start = state["target"], state["object_start"]
     distance, reach_distance = norm(plate - target), norm(tcp - plate)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target) - TARGET_RADIUS)
     reach = tolerance(reach_distance, (0.0, TARGET_RADIUS), norm(state["tcp_start"] - start) - TARGET_RADIUS)
     on_plate = (tcp[:, 2] <= 0.03) & (reach_distance < 0.07)
-    reward = xp.where(on_plate, 2.0 + 7.0 * in_place, 1.5 * reach)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
+    reward = np.where(on_plate, 2.0 + 7.0 * in_place, 1.5 * reach)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS

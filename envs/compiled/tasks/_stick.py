@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, lift_v1, progress_v1
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import body, body_axes, site
@@ -41,7 +41,7 @@ def stick_start(goal: Array) -> Array:
 def poses(readings: Arrays, handle: Array) -> Array:
     """The pose of the stick, and the place of the thermos."""
     stick = pose(readings["stick"], quaternion(readings["stick_axes"]))
-    return namespace(handle).concat([stick, pose(handle)], axis=1)
+    return np.concat([stick, pose(handle)], axis=1)
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays, near_goal: tuple[float, float]) -> Array:
@@ -53,7 +53,6 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays, near_goal: tuple[f
     Args:
         near_goal: the squares of the widths of the two peaks at the thermos' goal.
     """
-    xp = namespace(action)
     stick, target, start = readings["stick"], state["target"], state["object_start"]
     start_height = state["object_height"]
     height = start_height + LIFT
@@ -64,7 +63,7 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays, near_goal: tuple[f
     max_stick_distance = norm(at_height(state["thermos_start"], height) - start) + height
     max_distance = norm(state["thermos_start"][:, :2] - target[:, :2])
     square = distance**2
-    peaks = xp.exp(-square / near_goal[0]) + xp.exp(-square / near_goal[1])
-    moved = xp.where(stick_distance < 0.05, 1000 * (max_distance - distance) + 2000 * peaks, 0.0)
-    moved = xp.where(lifted, positive(progress_v1(max_stick_distance, stick_distance) + moved), 0.0)
+    peaks = np.exp(-square / near_goal[0]) + np.exp(-square / near_goal[1])
+    moved = np.where(stick_distance < 0.05, 1000 * (max_distance - distance) + 2000 * peaks, 0.0)
+    moved = np.where(lifted, positive(progress_v1(max_stick_distance, stick_distance) + moved), 0.0)
     return approach_v1(readings, action, stick, 0.0, radius=math.inf) + lift + moved

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, positive
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import caging_by_pads, hamacher, progress_v1, tolerance
 
 TARGET_RADIUS = 0.05
@@ -11,13 +13,12 @@ OBJECT_RADIUS = 0.02
 
 def sweep_v1(readings: Arrays, state: Arrays, fallen: Array) -> tuple[Array, Array]:
     """Reward and success of the first version: a block that has fallen [n] counts as swept, wherever it fell."""
-    xp = namespace(fallen)
     block, target, start = readings["block"], state["target"], state["object_start"]
     reach_distance = norm(block - readings["tcp"])
-    distance = xp.where(fallen, 0.0, norm(block[:, :2] - target[:, :2]))
+    distance = np.where(fallen, 0.0, norm(block[:, :2] - target[:, :2]))
     progress = positive(progress_v1(norm(start[:, :2] - target[:, :2]), distance))
-    swept = xp.where(reach_distance < 0.05, progress, 0.0)
-    return swept - xp.where(fallen, 0.0, reach_distance), distance <= TARGET_RADIUS
+    swept = np.where(reach_distance < 0.05, progress, 0.0)
+    return swept - np.where(fallen, 0.0, reach_distance), distance <= TARGET_RADIUS
 
 
 def sweep_v2(
@@ -29,7 +30,6 @@ def sweep_v2(
         target: where the block is to go, [n, 3].
         grip_margin, xz_threshold: as for `caging_by_pads`.
     """
-    xp = namespace(target)
     block, start = readings["block"], state["object_start"]
     distance = norm(block - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -43,4 +43,4 @@ def sweep_v2(
         xz_threshold=xz_threshold,
     )
     reward = 2 * caged + 6 * hamacher(caged, in_place)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS

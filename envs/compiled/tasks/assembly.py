@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, positive, vector
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import approach_v1, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task
@@ -28,7 +28,6 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     grasp, wrench, target = readings["wrench"], readings["wrench_body"], state["target"]
     start_height = state["object_height"]
     height = start_height + LIFT
@@ -37,37 +36,36 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         readings, action, grasp, state["tcp_start"][:, 2], radius=0.04, near=0.04, height_weight=1.0
     )
 
-    on_peg = xp.all(xp.abs(wrench[:, :2] - target[:, :2]) < 0.03, axis=1)
+    on_peg = np.all(np.abs(wrench[:, :2] - target[:, :2]) < 0.03, axis=1)
     lifted = (wrench[:, 2] >= height - 0.01) & (reach_distance < 0.03)
     rising = (reach_distance < 0.04) & (wrench[:, 2] > start_height + 0.005)
-    lift = xp.where(rising, xp.minimum(height, wrench[:, 2]), 0.0)
-    lift = 100 * xp.where(on_peg | lifted, height, lift)
+    lift = np.where(rising, np.minimum(height, wrench[:, 2]), 0.0)
+    lift = 100 * np.where(on_peg | lifted, height, lift)
 
     distance = norm(wrench[:, :2] - target[:, :2])
-    left = xp.abs(wrench[:, 2] - start_height)
+    left = np.abs(wrench[:, 2] - start_height)
     max_distance = norm(at_height(state["object_start"], height) - target) + height
     place = progress_v1(max_distance, distance)
     square = left**2
-    down = 2000 * (height - left) + 2000 * (xp.exp(-square / 0.003) + xp.exp(-square / 0.0003))
-    place = xp.where(on_peg | lifted, positive(place + xp.where(on_peg, down, 0.0)), 0.0)
+    down = 2000 * (height - left) + 2000 * (np.exp(-square / 0.003) + np.exp(-square / 0.0003))
+    place = np.where(on_peg | lifted, positive(place + np.where(on_peg, down, 0.0)), 0.0)
     return approach + lift + place, on_peg & (left <= 0.04)
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     nut, target = readings["nut"], state["target"]
     radius = norm(target[:, :2] - nut[:, :2])
     success = (radius < 0.02) & (target[:, 2] > nut[:, 2])
     # The nut is to come down a funnel over the peg, which is wider once the nut is on it.
-    bottom = xp.where(success, vector(nut, 0.02), vector(nut, 0.01))
+    bottom = np.where(success, np.array([0.02]), np.array([0.01]))
     over_peg = at_height(target, funnel(radius, bottom, 0.02, 0.2))
-    error = norm((over_peg - nut) * vector(nut, 1.0, 1.0, 3.0))
+    error = norm((over_peg - nut) * np.array([1.0, 1.0, 3.0]))
     lifted = (nut[:, 2] > 0.02) | (radius < bottom)
     placed = 0.9 * tolerance(error, (0.0, 0.02), 0.4)
-    placed = xp.where(lifted, placed + 0.1, placed)
+    placed = np.where(lifted, placed + 0.1, placed)
     caged = caging_of_handle(readings, action, state, "medium")
     reward = (2.0 * caged + 6.0 * placed) * flatness(readings)
-    return xp.where(success, 10.0, reward), success
+    return np.where(success, 10.0, reward), success
 
 
 TASK = Task(

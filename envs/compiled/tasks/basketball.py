@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -42,9 +42,8 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     ball, target, start = readings["ball"], state["above_hoop"], state["object_start"]
-    scale = vector(ball, 1.0, 1.0, 2.0)
+    scale = np.array([1.0, 1.0, 2.0])
     distance = norm((ball - target) * scale)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm((start - target) * scale))
     caged = caging(
@@ -60,8 +59,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     near = (norm(ball - readings["tcp"]) < 0.035) & (readings["gripper"] > 0)
     held = near & (ball[:, 2] - 0.01 > start[:, 2])
-    reward = hamacher(xp.where(held, 1.0, caged), in_place) + xp.where(held, 1.0 + 5.0 * in_place, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+    reward = hamacher(np.where(held, 1.0, caged), in_place) + np.where(held, 1.0 + 5.0 * in_place, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import approach_v1, caging, hamacher, lift_v1, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
@@ -32,32 +32,30 @@ def remember(readings: Arrays, action: Array, state: Arrays) -> dict[str, Array]
     """The distance after the first step of the episode, which Meta-World takes for the initial one."""
     first = state["first_distance"]
     distance = norm(readings["cube"] - state["target"])
-    return {"first_distance": namespace(first).where(first < 0, distance, first)}
+    return {"first_distance": np.where(first < 0, distance, first)}
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     cube, target, start = readings["cube"], state["target"], state["object_start"]
     height = start[:, 2] + LIFT
     distance = norm(cube[:, :2] - target[:, :2])
     lifted, carried = lift_v1(cube[:, 2], start[:, 2], height, norm(cube - readings["tcp"]), distance)
     progress = positive(progress_v1(norm(start[:, :2] - target[:, :2]) + height, distance))
-    over_bin = xp.all(xp.abs(cube[:, :2] - target[:, :2]) < 0.05, axis=1)
+    over_bin = np.all(np.abs(cube[:, :2] - target[:, :2]) < 0.05, axis=1)
     let_go = progress - 200 * action[:, 3]
     approach = approach_v1(readings, action, cube, state["tcp_start"][:, 2], radius=0.06, height_weight=1.0)
-    reward = approach + lifted + xp.where(carried, xp.where(over_bin, let_go, progress), 0.0)
+    reward = approach + lifted + np.where(carried, np.where(over_bin, let_go, progress), 0.0)
     in_bin = over_bin & (cube[:, 2] < start[:, 2] + 0.05)
-    return xp.where(in_bin, let_go, reward), distance <= TARGET_RADIUS
+    return np.where(in_bin, let_go, reward), distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     cube, target, start = readings["cube"], state["target"], state["object_start"]
     hand = observed_hand(readings)
     distance = norm(cube - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), state["first_distance"])
     # The hand is to keep above the edges of the bins, and to come down only over either.
-    floor = xp.minimum(
+    floor = np.minimum(
         funnel(norm(hand[:, :2] - start[:, :2]), 0.03, 0.02, 0.2),
         funnel(norm(hand[:, :2] - target[:, :2]), 0.03, 0.02, 0.2),
     )
@@ -76,8 +74,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     grasped = (norm(cube - hand) < 0.04) & (readings["gripper"] >= 0.43)
     lifted = grasped & (cube[:, 2] - 0.02 > start[:, 2])
-    reward = hamacher(caged, in_place) + xp.where(lifted, 1.0 + 5.0 * hamacher(above, in_place), 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+    reward = hamacher(caged, in_place) + np.where(lifted, 1.0 + 5.0 * hamacher(above, in_place), 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
 
 
 TASK = Task(

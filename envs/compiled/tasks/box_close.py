@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, tolerance
 from envs.compiled.simulation import FRAME_SKIP, Simulation
@@ -41,19 +41,18 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     lid, target, hand = readings["lid"], state["target"], observed_hand(readings)
-    handle = lid + vector(lid, 0.0, 0.0, 0.02)
+    handle = lid + np.array([0.0, 0.0, 0.02])
     # The hand is to come to the handle from above, and to be firm there.
     floor = funnel(norm(hand[:, :2] - handle[:, :2]), 0.02, 0.04, 0.4)
     above = tolerance(positive(floor - hand[:, 2]), (0.0, 0.01), floor / 2.0)
     at_handle = tolerance(norm(hand - handle), (0.0, 0.02), 0.5)
     grasped = hamacher((action[:, 3] + 1.0) / 2.0, hamacher(above, at_handle))
-    error = norm((target - handle) * vector(lid, 1.0, 1.0, 3.0))
+    error = norm((target - handle) * np.array([1.0, 1.0, 3.0]))
     placed = 0.8 * tolerance(error, (0.0, 0.05), 0.25)
-    placed = xp.where(handle[:, 2] > 0.04, placed + 0.2, placed)
+    placed = np.where(handle[:, 2] > 0.04, placed + 0.2, placed)
     success = norm(lid - target) < SUCCESS_RADIUS
-    reward = xp.where(success, 10.0, 2.0 * grasped + 8.0 * placed)
+    reward = np.where(success, 10.0, 2.0 * grasped + 8.0 * placed)
     return reward * alignment(readings["lid_quaternion"], UPRIGHT, 0.2), success
 
 

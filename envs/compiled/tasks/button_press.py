@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -23,25 +23,24 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def observe(readings: Arrays) -> Array:
     button = readings["button"]
-    return pose(button + vector(button, 0.0, -0.193, 0.0), readings["button_quaternion"])
+    return pose(button + np.array([0.0, -0.193, 0.0]), readings["button_quaternion"])
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     button = readings["objects"][:, :3]
-    distance = namespace(action).abs(button[:, 1] - state["target"][:, 1])
+    distance = np.abs(button[:, 1] - state["target"][:, 1])
     # The left finger alone has to reach the button.
     reward = reach_and_move_v1(norm(button - readings["left_finger"]), state["max_distance"], distance)
     return reward, distance <= SUCCESS_DISTANCE
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     button = readings["objects"][:, :3]
     reach_distance = norm(button - readings["tcp"])
-    distance = xp.abs(state["target"][:, 1] - button[:, 1])
+    distance = np.abs(state["target"][:, 1] - button[:, 1])
     near = tolerance(reach_distance, (0.0, 0.05), norm(button - state["tcp_start"]))
     pressed = tolerance(distance, (0.0, 0.005), state["max_distance"])
-    reward = 2 * hamacher(readings["gripper"], near) + xp.where(reach_distance <= 0.05, 8 * pressed, 0.0)
+    reward = 2 * hamacher(readings["gripper"], near) + np.where(reach_distance <= 0.05, 8 * pressed, 0.0)
     return reward, distance <= SUCCESS_DISTANCE
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -23,12 +23,12 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def observe(readings: Arrays) -> Array:
     button = readings["button"]
-    return pose(button + vector(button, 0.0, 0.0, 0.193), readings["button_quaternion"])
+    return pose(button + np.array([0.0, 0.0, 0.193]), readings["button_quaternion"])
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     button = readings["objects"][:, :3]
-    distance = namespace(action).abs(button[:, 2] - state["target"][:, 2])
+    distance = np.abs(button[:, 2] - state["target"][:, 2])
     reward = reach_and_move_v1(norm(button - readings["tcp"]), state["max_distance"], distance)
     return reward, distance <= SUCCESS_DISTANCE
 
@@ -39,13 +39,12 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 def press(readings: Arrays, state: Arrays, gripper: Array) -> tuple[Array, Array]:
     """Reward and success of both tasks with such a button, which differ in what the gripper should be."""
-    xp = namespace(gripper)
     button = readings["objects"][:, :3]
     reach_distance = norm(button - readings["tcp"])
-    distance = xp.abs(state["target"][:, 2] - button[:, 2])
+    distance = np.abs(state["target"][:, 2] - button[:, 2])
     near = tolerance(reach_distance, (0.0, 0.01), norm(button - state["tcp_start"]))
     pressed = tolerance(distance, (0.0, 0.005), state["max_distance"])
-    reward = 5 * hamacher(gripper, near) + xp.where(reach_distance <= 0.03, 5 * pressed, 0.0)
+    reward = 5 * hamacher(gripper, near) + np.where(reach_distance <= 0.03, 5 * pressed, 0.0)
     return reward, distance <= SUCCESS_DISTANCE
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -26,22 +26,21 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     button = readings["objects"][:, :3]
-    distance = namespace(action).abs(button[:, 1] - state["target"][:, 1])
+    distance = np.abs(button[:, 1] - state["target"][:, 1])
     reward = reach_and_move_v1(norm(button - readings["left_finger"]), state["max_distance"], distance)
     return reward, distance <= SUCCESS_DISTANCE
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     button, gripper = readings["objects"][:, :3], readings["gripper"]
     reach_distance = norm(button - readings["tcp"])
-    distance = xp.abs(state["target"][:, 1] - button[:, 1])
+    distance = np.abs(state["target"][:, 1] - button[:, 1])
     near = tolerance(reach_distance, (0.0, 0.01), norm(button - state["tcp_start"]))
     pressed = tolerance(distance, (0.0, 0.005), state["margin"])
     # The gripper is to be closed on the way to the button, and open at it.
     reaching = 2 * hamacher((1 - gripper) / 2, near)
     pressing = 2 + 2 * (1 + gripper) + 4 * pressed**2
-    return xp.where(reach_distance > 0.07, reaching, pressing), distance <= SUCCESS_DISTANCE
+    return np.where(reach_distance > 0.07, reaching, pressing), distance <= SUCCESS_DISTANCE
 
 
 TASK = Task(

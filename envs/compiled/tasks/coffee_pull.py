@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, positive
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import progress_v1
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task
@@ -17,15 +19,14 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     mug, target = readings["mug"], state["target"]
     reach_distance = norm(readings["tcp"] - mug)
     distance = norm(mug[:, :2] - target[:, :2])
     max_distance = norm(state["object_start"][:, :2] - target[:, :2])
-    pulled = xp.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
+    pulled = np.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
     # Not a distance from anything: the length of this vector. It is never below 0.05, where Meta-World would
     # give more, as the fingers' centre starts higher than that.
-    above_mug = norm(xp.concat([mug[:, :2], state["tcp_start"][:, 2:]], axis=1))
+    above_mug = norm(np.concat([mug[:, :2], state["tcp_start"][:, 2:]], axis=1))
     return pulled - above_mug, norm(mug - target) <= _coffee.SUCCESS_RADIUS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import effort, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion, joint
@@ -19,9 +19,8 @@ REACH_RADIUS = 0.005
 
 def knob(dial: Array, angle: Array) -> Array:
     """Where the knob is, [..., 3], on a dial with its centre there [..., 3], turned by an angle [...]."""
-    xp = namespace(dial)
-    x, y = dial[..., 0] + RADIUS * xp.sin(angle), dial[..., 1] - RADIUS * xp.cos(angle)
-    return xp.stack([x, y, dial[..., 2]], axis=-1)
+    x, y = dial[..., 0] + RADIUS * np.sin(angle), dial[..., 1] - RADIUS * np.cos(angle)
+    return np.stack([x, y, dial[..., 2]], axis=-1)
 
 
 def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
@@ -39,26 +38,24 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target = readings["objects"][:, :3], state["target"]
     reach_distance = norm(handle - readings["tcp"])
-    distance = xp.abs(handle[:, 1] - target[:, 1])
-    max_distance = xp.abs(target[:, 1] - state["dial"][:, 1])
+    distance = np.abs(handle[:, 1] - target[:, 1])
+    max_distance = np.abs(target[:, 1] - state["dial"][:, 1])
     # As `progress_v1`, with narrower peaks.
-    peaks = xp.exp(-(distance**2) / 0.001) + xp.exp(-(distance**2) / 0.0001)
-    turned = xp.where(reach_distance < 0.05, positive(1000 * (max_distance - distance + peaks)), 0.0)
+    peaks = np.exp(-(distance**2) / 0.001) + np.exp(-(distance**2) / 0.0001)
+    turned = np.where(reach_distance < 0.05, positive(1000 * (max_distance - distance + peaks)), 0.0)
     return turned - reach_distance, distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target, start = readings["objects"][:, :3], state["target"], state["push_start"]
     distance = norm(handle - target)
-    in_place = tolerance(distance, (0.0, TARGET_RADIUS), xp.abs(norm(start - target) - TARGET_RADIUS))
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(start - target) - TARGET_RADIUS))
     reach = tolerance(
-        norm(handle + vector(handle, *PUSH_OFFSET) - readings["tcp"]),
+        norm(handle + np.array(PUSH_OFFSET) - readings["tcp"]),
         (0.0, REACH_RADIUS),
-        xp.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
+        np.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
         "gaussian",
     )
     reward = 10 * hamacher(hamacher(reach, effort(action)), in_place)

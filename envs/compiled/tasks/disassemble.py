@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, positive, vector
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import approach_v1, lift_v1, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task
@@ -31,7 +31,6 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     wrench, target = readings["wrench"], state["target"]
     start_height = state["object_height"]
     height = start_height + LIFT
@@ -40,23 +39,22 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     lift, lifted = lift_v1(wrench[:, 2], start_height, height, reach_distance, distance)
     max_distance = norm(at_height(state["object_start"], height) - target) + height
     progress = positive(progress_v1(max_distance, distance))
-    place = xp.where(lifted & (reach_distance < 0.03), progress, 0.0)
+    place = np.where(lifted & (reach_distance < 0.03), progress, 0.0)
     # Once the wrench is away from the peg, the hand may be anywhere.
-    away = xp.any(xp.abs(readings["wrench_body"][:, :2] - state["peg"][:, :2]) > 0.05, axis=1)
-    held = approach + xp.where(reach_distance < 0.04, lift, 0.0)
-    return xp.where(away, 100 * height, held) + place, wrench[:, 2] > target[:, 2]
+    away = np.any(np.abs(readings["wrench_body"][:, :2] - state["peg"][:, :2]) > 0.05, axis=1)
+    held = approach + np.where(reach_distance < 0.04, lift, 0.0)
+    return np.where(away, 100 * height, held) + place, wrench[:, 2] > target[:, 2]
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     nut, target = readings["nut"], state["target"]
-    error = norm(target + vector(nut, 0.0, 0.0, 0.1) - nut)
+    error = norm(target + np.array([0.0, 0.0, 0.1]) - nut)
     placed = 0.9 * tolerance(error, (0.0, 0.02), 0.2)
-    placed = xp.where(nut[:, 2] > 0.02, placed + 0.1, placed)
+    placed = np.where(nut[:, 2] > 0.02, placed + 0.1, placed)
     caged = caging_of_handle(readings, action, state, "high")
     success = readings["wrench"][:, 2] > target[:, 2]
     reward = (2.0 * caged + 6.0 * placed) * flatness(readings)
-    return xp.where(success, 10.0, reward), success
+    return np.where(success, 10.0, reward), success
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, vector
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, geom, geom_axes
@@ -34,18 +34,17 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target = readings["handle"], state["target"]
     distance = norm(handle - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(state["object_start"] - target), "gaussian")
     hand_in_place = tolerance(
         norm(readings["tcp"] - target),
         (0.0, TARGET_RADIUS / 4),
-        norm(vector(handle, *HAND_START.tolist()) - handle) + 0.1,
+        norm(np.array(HAND_START.tolist()) - handle) + 0.1,
         "gaussian",
     )
     reward = 3 * hand_in_place + 6 * in_place
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_DISTANCE
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_DISTANCE
 
 
 TASK = Task(

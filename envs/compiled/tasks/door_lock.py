@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import FRAME_SKIP, Simulation
 from envs.compiled.task import Task, body_quaternion, site
@@ -36,9 +36,9 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     lock = readings["lock"]
     # The margin, meant to be where the left pad was at the reset, is a view of where it is now.
-    reach_distance = norm((lock - readings["left_pad"]) * vector(lock, 0.25, 1.0, 0.5))
+    reach_distance = norm((lock - readings["left_pad"]) * np.array([0.25, 1.0, 0.5]))
     near = tolerance(reach_distance, (0.0, 0.01), reach_distance)
-    distance = namespace(action).abs(state["target"][:, 2] - lock[:, 2])
+    distance = np.abs(state["target"][:, 2] - lock[:, 2])
     locked = tolerance(distance, (0.0, 0.005), LOCK_LENGTH)
     return 2 * hamacher(readings["gripper"], near) + 8 * locked, distance <= SUCCESS_DISTANCE
 

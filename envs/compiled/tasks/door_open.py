@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
@@ -36,30 +36,29 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle = readings["handle"]
     hand = observed_hand(readings)
 
     # Around the handle the hand has to keep above a funnel, so that it does not run into the handle.
-    radius = norm(hand[:, :2] - handle[:, :2] - vector(handle, -0.05, 0.0))
-    outside = xp.where(radius > FUNNEL_RADIUS, radius - FUNNEL_RADIUS, 1.0)
-    floor = xp.where(radius > FUNNEL_RADIUS, 0.04 * xp.log(outside) + 0.4, 0.0)
+    radius = norm(hand[:, :2] - handle[:, :2] - np.array([-0.05, 0.0]))
+    outside = np.where(radius > FUNNEL_RADIUS, radius - FUNNEL_RADIUS, 1.0)
+    floor = np.where(radius > FUNNEL_RADIUS, 0.04 * np.log(outside) + 0.4, 0.0)
     above = tolerance(floor - hand[:, 2], (0.0, 0.01), floor / 2.0)
-    above = xp.where(hand[:, 2] >= floor, 1.0, above)
-    near = tolerance(norm(hand - handle - vector(handle, 0.0, 0.03, -0.01)), (0.0, FUNNEL_RADIUS / 2), 0.5)
+    above = np.where(hand[:, 2] >= floor, 1.0, above)
+    near = tolerance(norm(hand - handle - np.array([0.0, 0.03, -0.01])), (0.0, FUNNEL_RADIUS / 2), 0.5)
     effort = (action[:, 3] + 1.0) / 2.0
 
     angle = readings["angle"]
     opened = 0.8 * tolerance(angle + 2 / 3 * math.pi, (0.0, 0.5), math.pi / 3)
-    opened = xp.where(angle < -math.pi / 90, opened + 0.2, opened)
+    opened = np.where(angle < -math.pi / 90, opened + 0.2, opened)
 
     success = _success(handle, state["target"])
     reward = 2 * hamacher(hamacher(above, near), effort) + 8 * opened
-    return xp.where(success, 10.0, reward), success
+    return np.where(success, 10.0, reward), success
 
 
 def _success(handle: Array, target: Array) -> Array:
-    return namespace(handle).abs(handle[:, 0] - target[:, 0]) <= SUCCESS_DISTANCE
+    return np.abs(handle[:, 0] - target[:, 0]) <= SUCCESS_DISTANCE
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, vector
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import tolerance
 from envs.compiled.simulation import Simulation
@@ -24,15 +24,15 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     lock = readings["lock"]
-    scale = vector(lock, 0.25, 1.0, 0.5)
-    shoulder = vector(lock, 0.0, 0.055, 0.07)  # seen from the hand
+    scale = np.array([0.25, 1.0, 0.5])
+    shoulder = np.array([0.0, 0.055, 0.07])  # seen from the hand
     # The margin, meant to be where the lock was at the reset, is a view of where it is now.
     near = tolerance(
         norm((observed_hand(readings) + shoulder - lock) * scale),
         (0.0, 0.02),
         norm((state["tcp_start"] + shoulder - readings["link"]) * scale),
     )
-    distance = namespace(action).abs(state["target"][:, 0] - lock[:, 0])
+    distance = np.abs(state["target"][:, 0] - lock[:, 0])
     unlocked = tolerance(distance, (0.0, 0.005), LOCK_LENGTH)
     return 2 * near + 8 * unlocked, distance <= SUCCESS_DISTANCE
 

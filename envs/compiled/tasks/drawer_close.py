@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import effort, hamacher, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body
@@ -27,32 +27,30 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 
 def observe(readings: Arrays) -> Array:
-    return pose(readings["drawer"] + vector(readings["drawer"], *HANDLE))
+    return pose(readings["drawer"] + np.array(HANDLE))
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle = readings["objects"][:, :3]
     reach_distance = norm(handle - readings["tcp"])
-    distance = xp.abs(handle[:, 1] - state["target"][:, 1])
-    pushed = xp.where(reach_distance < 0.05, positive(progress_v1(LENGTH, distance)), 0.0)
+    distance = np.abs(handle[:, 1] - state["target"][:, 1])
+    pushed = np.where(reach_distance < 0.05, positive(progress_v1(LENGTH, distance)), 0.0)
     return pushed - reach_distance, distance <= TARGET_RADIUS + 0.015
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target, start = readings["objects"][:, :3], state["target"], state["object_start"]
     distance = norm(handle - target)
-    in_place = tolerance(distance, (0.0, TARGET_RADIUS), xp.abs(norm(start - target) - TARGET_RADIUS))
+    in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(start - target) - TARGET_RADIUS))
     reach = tolerance(
         norm(handle - readings["tcp"]),
         (0.0, REACH_RADIUS),
-        xp.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
+        np.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
         "gaussian",
     )
     success = distance <= TARGET_RADIUS + 0.015
     reward = hamacher(hamacher(reach, effort(action)), in_place)
-    return 10 * xp.where(success, 1.0, reward), success
+    return 10 * np.where(success, 1.0, reward), success
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
@@ -24,12 +24,12 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def observe(readings: Arrays) -> Array:
     drawer = readings["drawer"]
-    return pose(drawer + vector(drawer, 0.0, -0.16, 0.0), readings["drawer_quaternion"])
+    return pose(drawer + np.array([0.0, -0.16, 0.0]), readings["drawer_quaternion"])
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     handle = readings["objects"][:, :3]
-    distance = namespace(action).abs(handle[:, 1] - state["target"][:, 1])
+    distance = np.abs(handle[:, 1] - state["target"][:, 1])
     reward = reach_and_move_v1(norm(handle - readings["tcp"]), LENGTH, distance)
     return reward, distance <= SUCCESS_DISTANCE
 
@@ -38,8 +38,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     handle, target = readings["objects"][:, :3], state["target"]
     distance = norm(handle - target)
     opened = tolerance(distance, (0.0, 0.02), LENGTH)
-    scale = vector(target, 3.0, 3.0, 1.0)
-    start = target + vector(target, 0.0, LENGTH, 0.0)
+    scale = np.array([3.0, 3.0, 1.0])
+    start = target + np.array([0.0, LENGTH, 0.0])
     near = tolerance(
         norm((handle - observed_hand(readings)) * scale),
         (0.0, 0.01),

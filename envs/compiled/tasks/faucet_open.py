@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, vector
+from envs.compiled.arrays import Array, Arrays
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body_quaternion, site
 from envs.compiled.tasks import _faucet
@@ -20,7 +20,7 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     handle = readings["objects"][:, :3]
-    return _faucet.reward_at(handle + vector(handle, -0.04, 0.0, 0.03), readings, state)
+    return _faucet.reward_at(handle + np.array([-0.04, 0.0, 0.03]), readings, state)
 
 
 TASK = Task(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, vector
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import approach_v1, caging, lift_v1, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
@@ -29,32 +31,30 @@ def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
 def observe(readings: Arrays) -> Array:
     hammer = pose(readings["hammer"], readings["hammer_quaternion"])
     nail = pose(readings["nail"], readings["nail_quaternion"])
-    return namespace(hammer).concat([hammer, nail], axis=1)
+    return np.concat([hammer, nail], axis=1)
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     hammer, target, start = readings["hammer"], state["target"], state["object_start"]
     start_height = state["object_height"]
     height = start_height + LIFT
     # The nail's head is a site of the box: it stays when the nail moves.
     nail_head = readings["nail_head"]
     distance = norm(nail_head - readings["hammer_head"])
-    nail_distance = xp.abs(nail_head[:, 1] - target[:, 1])
+    nail_distance = np.abs(nail_head[:, 1] - target[:, 1])
     reach_distance = norm(hammer - readings["tcp"])
     lift, lifted = lift_v1(hammer[:, 2], start_height, height, reach_distance, distance)
-    max_distance = norm(at_height(start, height) - start) + height + xp.abs(start[:, 1] - target[:, 1])
-    hit = xp.where(lifted, positive(progress_v1(max_distance, distance + nail_distance)), 0.0)
+    max_distance = norm(at_height(start, height) - start) + height + np.abs(start[:, 1] - target[:, 1])
+    hit = np.where(lifted, positive(progress_v1(max_distance, distance + nail_distance)), 0.0)
     approach = approach_v1(readings, action, hammer, 0.0, radius=math.inf)
     return approach + lift + hit, readings["nail_joint"] > NAIL_DEPTH
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     hammer = readings["hammer"]
-    head = hammer + vector(hammer, *HEAD)
+    head = hammer + np.array(HEAD)
     placed = 0.9 * tolerance(norm(state["target"] - head), (0.0, 0.02), 0.2)
-    placed = xp.where(head[:, 2] > 0.02, placed + 0.1, placed)
+    placed = np.where(head[:, 2] > 0.02, placed + 0.1, placed)
     caged = caging(
         readings,
         state,
@@ -68,7 +68,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     reward = (2.0 * caged + 6.0 * placed) * alignment(readings["hammer_quaternion"], LYING, 0.4)
     success = readings["nail_joint"] > NAIL_DEPTH
-    return xp.where(success & (reward > 5.0), 10.0, reward), success
+    return np.where(success & (reward > 5.0), 10.0, reward), success
 
 
 TASK = Task(

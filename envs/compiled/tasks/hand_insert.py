@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import caging, hamacher, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -27,17 +27,15 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     offset, target = readings["tcp"] - state["target"], state["target"]
-    across, height = norm(offset[:, :2]), xp.abs(offset[:, 2])
-    progress = positive(progress_v1(xp.abs(float(HAND_START[2]) - target[:, 2]), height))
+    across, height = norm(offset[:, :2]), np.abs(offset[:, 2])
+    progress = positive(progress_v1(np.abs(float(HAND_START[2]) - target[:, 2]), height))
     # Success is measured by where the block was at the reset, so there is none.
     success = norm(state["object_start"] - target) <= TARGET_RADIUS
-    return xp.where(across < 0.05, progress, 0.0) - across, success
+    return np.where(across < 0.05, progress, 0.0) - across, success
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     block, target, start = readings["block"], state["target"], state["object_start"]
     distance = norm(block - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -53,8 +51,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         density="high",
     )
     held = (norm(block - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
-    reward = hamacher(caged, in_place) + xp.where(held, 1.0 + 7.0 * in_place, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+    reward = hamacher(caged, in_place) + np.where(held, 1.0 + 7.0 * in_place, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
 
 
 TASK = Task(

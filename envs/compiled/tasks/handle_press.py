@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, site
@@ -25,19 +27,18 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target, start = readings["handle"], state["target"], state["object_start"]
-    distance = xp.abs(handle[:, 2] - target[:, 2])
+    distance = np.abs(handle[:, 2] - target[:, 2])
     in_place = tolerance(
-        distance, (0.0, TARGET_RADIUS), xp.abs(xp.abs(start[:, 2] - target[:, 2]) - TARGET_RADIUS)
+        distance, (0.0, TARGET_RADIUS), np.abs(np.abs(start[:, 2] - target[:, 2]) - TARGET_RADIUS)
     )
     reach = tolerance(
         norm(handle - readings["tcp"]),
         (0.0, HANDLE_RADIUS),
-        xp.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
+        np.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
     )
     success = distance <= TARGET_RADIUS
-    return 10 * xp.where(success, 1.0, hamacher(reach, in_place)), success
+    return 10 * np.where(success, 1.0, hamacher(reach, in_place)), success
 
 
 TASK = Task(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _handle
@@ -26,15 +28,14 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target, start = readings["handle"], state["target"], state["object_start"]
-    distance = xp.abs(target[:, 2] - handle[:, 2])
+    distance = np.abs(target[:, 2] - handle[:, 2])
     reward = _handle.pulling(
         readings,
         action,
         state,
         distance=distance,
-        initial_distance=xp.abs(target[:, 2] - start[:, 2]),
+        initial_distance=np.abs(target[:, 2] - start[:, 2]),
         lifted=handle[:, 1] - 0.01 > start[:, 2],  # Meta-World compares y with z: nearly always true
         object_radius=0.022,
         pad_success_threshold=0.05,

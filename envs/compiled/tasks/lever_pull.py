@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
@@ -43,7 +43,7 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     lever, target, start = readings["lever"], state["target"], state["object_start"]
-    scale, shoulder = vector(lever, *SCALE), vector(lever, *SHOULDER)
+    scale, shoulder = np.array(SCALE), np.array(SHOULDER)
     # The hand as observed, so clipped; the margin has the fingers' centre instead.
     ready_to_lift = tolerance(
         norm((observed_hand(readings) + shoulder - lever) * scale),
@@ -51,7 +51,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         norm((state["tcp_start"] + shoulder - start) * scale),
     )
     in_place = tolerance(norm(lever - target), (0.0, 0.04), norm(start - target))
-    error = namespace(action).abs(-readings["angle"] - math.pi / 2)
+    error = np.abs(-readings["angle"] - math.pi / 2)
     return 10 * hamacher(ready_to_lift, in_place), error <= SUCCESS_ANGLE
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, caging, hamacher, lift_v1, prism, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, site, site_axes
@@ -28,24 +28,22 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     peg, target, start = readings["grasp"], state["target"], state["object_start"]
     distance, head_distance = norm(peg - target), norm(readings["head"] - target)
     height = start[:, 2] + LIFT
     lifted, carried = lift_v1(peg[:, 2], start[:, 2], height, norm(peg - readings["tcp"]), distance)
-    max_distance = norm(xp.concat([start[:, :2], height[:, None]], axis=1) - target) + height
-    progress = progress_v1(max_distance, xp.where(head_distance <= 0.05, distance, head_distance))
-    placed = xp.where(carried, positive(progress), 0.0)
+    max_distance = norm(np.concat([start[:, :2], height[:, None]], axis=1) - target) + height
+    progress = progress_v1(max_distance, np.where(head_distance <= 0.05, distance, head_distance))
+    placed = np.where(carried, positive(progress), 0.0)
     approach = approach_v1(readings, action, peg, state["tcp_start"][:, 2], height_weight=1.0)
     # Success is measured by where the peg is grasped, not by its head.
     return approach + lifted + placed, distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     peg, head = readings["grasp"], readings["head"]
     target, start = state["target"], state["object_start"]
-    scale = vector(target, 1.0, 2.0, 2.0)
+    scale = np.array([1.0, 2.0, 2.0])
     distance = norm((head - target) * scale)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm((state["head_start"] - target) * scale))
     # Below and above the hole, the head is to keep away from the box.
@@ -65,10 +63,10 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     near = (norm(peg - readings["tcp"]) < 0.08) & (readings["gripper"] > 0)
     held = near & (peg[:, 2] - 0.01 > start[:, 2])
-    reward = hamacher(xp.where(held, 1.0, caged), in_place)
-    reward = xp.where(held, reward + 1.0 + 5 * in_place, reward)
+    reward = hamacher(np.where(held, 1.0, caged), in_place)
+    reward = np.where(held, reward + 1.0 + 5 * in_place, reward)
     success = distance <= TARGET_RADIUS
-    return xp.where(success, 10.0, reward), success
+    return np.where(success, 10.0, reward), success
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import approach_v1, caging, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body_quaternion, site
@@ -30,16 +30,14 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     plug, target = readings["plug"], state["target"]
     distance = norm(plug[:, :2] - target[:, :2])
     progress = positive(progress_v1(norm(target - state["object_start"]), distance))
-    placed = xp.where(norm(plug - readings["tcp"]) < 0.05, progress, 0.0)
+    placed = np.where(norm(plug - readings["tcp"]) < 0.05, progress, 0.0)
     return approach_v1(readings, action, plug, HAND_START[2]) + placed, distance <= SUCCESS_DISTANCE
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     plug, target, start = readings["plug"], state["target"], state["object_start"]
     distance = norm(plug - target)
     caged = caging(
@@ -57,8 +55,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
     pulled = (readings["gripper"] > 0.5) & (plug[:, 0] - start[:, 0] > 0.015)
     held = pulled & (norm(plug - readings["tcp"]) < 0.035)
-    reward = 2 * caged + xp.where(held, 1 + 5 * in_place, 0.0)
-    return xp.where(distance <= TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_DISTANCE
+    reward = 2 * caged + np.where(held, 1 + 5 * in_place, 0.0)
+    return np.where(distance <= TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_DISTANCE
 
 
 TASK = Task(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_quaternion
@@ -32,7 +34,6 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start, tcp = readings["puck"], state["target"], state["object_start"], readings["tcp"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, IN_PLACE_RADIUS), norm(start - target))
@@ -53,8 +54,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     grasped = (norm(puck - tcp) < 0.04) & (readings["gripper"] >= 0.33)
     lifted = grasped & (puck[:, 2] - 0.02 > start[:, 2])
-    reward = hamacher(caged, in_place) + xp.where(lifted, 1.0 + 5.0 * hamacher(in_place, above), 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
+    reward = hamacher(caged, in_place) + np.where(lifted, 1.0 + 5.0 * hamacher(in_place, above), 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
 
 
 TASK = Task(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, caging_by_effort, hamacher, lift_v1, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, geom_axes
@@ -23,19 +25,17 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     height = start[:, 2] + LIFT
     lifted, carried = lift_v1(puck[:, 2], start[:, 2], height, norm(puck - readings["tcp"]), distance)
-    max_distance = norm(xp.concat([start[:, :2], height[:, None]], axis=1) - target) + height
-    placed = xp.where(carried, positive(progress_v1(max_distance, distance)), 0.0)
+    max_distance = norm(np.concat([start[:, :2], height[:, None]], axis=1) - target) + height
+    placed = np.where(carried, positive(progress_v1(max_distance, distance)), 0.0)
     approach = approach_v1(readings, action, puck, state["tcp_start"][:, 2])
     return approach + lifted + placed, distance <= 0.07
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -43,8 +43,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     reward = hamacher(caged, in_place)
     near = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     held = near & (puck[:, 2] - 0.01 > start[:, 2])
-    reward = xp.where(held, reward + 1.0 + 5.0 * in_place, reward)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
+    reward = np.where(held, reward + 1.0 + 5.0 * in_place, reward)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
 
 
 TASK = Task(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, vector
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.task import Task, geom, geom_axes
 from envs.compiled.tasks.pick_place import TARGET_RADIUS, observe, reset, reward_v1
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     # A point above the wall, where the goal is along x.
-    above = vector(target, 0.0, 0.77, 0.25) + target * vector(target, 1.0, 0.0, 0.0)
-    scale = vector(target, 1.0, 1.0, 3.0)
+    above = np.array([0.0, 0.77, 0.25]) + target * np.array([1.0, 0.0, 0.0])
+    scale = np.array([1.0, 1.0, 3.0])
     distance = norm(puck - target)
     over_wall = tolerance(norm((puck - above) * scale), (0.0, TARGET_RADIUS), norm((start - above) * scale))
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -29,9 +30,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     near = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     held = near & (puck[:, 2] - 0.015 > start[:, 2])
-    carrying = xp.where(puck[:, 1] > 0.75, 4.0 + 3.0 * in_place, 4.0 * over_wall)
-    reward = hamacher(caged, over_wall) + xp.where(held, 1.0 + carrying, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
+    carrying = np.where(puck[:, 1] > 0.75, 4.0 + 3.0 * in_place, 4.0 * over_wall)
+    reward = hamacher(caged, over_wall) + np.where(held, 1.0 + carrying, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
 
 
 TASK = Task(

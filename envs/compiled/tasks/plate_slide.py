@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task
@@ -26,7 +28,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         norm(readings["tcp"] - plate), (0.0, _plate.TARGET_RADIUS), norm(state["tcp_start"] - start)
     )
     reward = 8 * hamacher(reach, in_place)
-    reward = namespace(action).where(distance < _plate.TARGET_RADIUS, 10.0, reward)
+    reward = np.where(distance < _plate.TARGET_RADIUS, 10.0, reward)
     return reward, distance <= _plate.SUCCESS_RADIUS
 
 

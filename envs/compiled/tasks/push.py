@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, geom_axes
@@ -27,17 +27,15 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target = readings["puck"], state["target"]
     reach_distance = norm(readings["tcp"] - puck)
     distance = norm(puck[:, :2] - target[:, :2])
     max_distance = norm(state["object_start"][:, :2] - target[:, :2])
-    pushed = xp.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
+    pushed = np.where(reach_distance < 0.05, positive(progress_v1(max_distance, distance)), 0.0)
     return pushed - reach_distance, distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -54,8 +52,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     reward = 2 * caged
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
-    reward = xp.where(held, 2 * reward + 1.0 + 5.0 * in_place, reward)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
+    reward = np.where(held, 2 * reward + 1.0 + 5.0 * in_place, reward)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS
 
 
 TASK = Task(

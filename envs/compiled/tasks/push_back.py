@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging_by_pads, hamacher, tolerance
 from envs.compiled.tasks.push_wall import SUCCESS_RADIUS, TARGET_RADIUS
 from envs.compiled.tasks.push_wall import TASK as PUSH_WALL
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance, initial_distance = norm(puck - target), norm(start - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), initial_distance)
@@ -29,8 +28,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     opening = readings["gripper"]
     held = (norm(puck - readings["tcp"]) < 0.01) & (opening > 0) & (opening < 0.55)
     moved = held & (initial_distance - distance > 0.01)
-    reward = hamacher(caged, in_place) + xp.where(moved, 1.0 + 5.0 * in_place, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
+    reward = hamacher(caged, in_place) + np.where(moved, 1.0 + 5.0 * in_place, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
 
 
 TASK = replace(

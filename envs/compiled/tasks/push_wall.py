@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import caging, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, geom, geom_axes
@@ -39,11 +39,10 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
-    midpoint = vector(puck, *BESIDE_WALL) + vector(puck, 0.0, 0.0, 1.0) * puck
-    scale = vector(puck, *SCALE)
+    midpoint = np.array(BESIDE_WALL) + np.array([0.0, 0.0, 1.0]) * puck
+    scale = np.array(SCALE)
     at_midpoint = tolerance(
         norm((puck - midpoint) * scale), (0.0, TARGET_RADIUS), norm((start - midpoint) * scale)
     )
@@ -60,9 +59,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         density="high",
     )
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
-    pushing = xp.where(puck[:, 1] > WALL_PASSED, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
-    reward = 2 * caged + xp.where(held, 1.0 + pushing, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
+    pushing = np.where(puck[:, 1] > WALL_PASSED, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
+    reward = 2 * caged + np.where(held, 1.0 + pushing, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
 
 
 TASK = Task(

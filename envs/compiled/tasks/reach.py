@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion, vector
+import numpy as np
+
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, geom_axes
@@ -31,7 +33,7 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     target = state["target"]
     distance = norm(readings["tcp"] - target)
-    margin = norm(vector(target, *HAND_START) - target)
+    margin = norm(np.array(HAND_START) - target)
     return 10 * tolerance(distance, (0.0, 0.05), margin), distance <= 0.05
 
 

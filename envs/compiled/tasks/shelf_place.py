@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, geom_axes
@@ -40,7 +40,6 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     block, target, start = readings["block"], state["target"], state["object_start"]
     distance = norm(block - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
@@ -58,16 +57,16 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     held = near & (block[:, 2] - 0.01 > start[:, 2])
     # A block that is held counts less the nearer it is to the shelf from below, and nothing under the shelf.
     x, y, z = block[:, 0], block[:, 1], block[:, 2]
-    below = (z > 0.0) & (z < BOARD_HEIGHT) & (xp.abs(x - target[:, 0]) < SHELF_HALF_WIDTH)
+    below = (z > 0.0) & (z < BOARD_HEIGHT) & (np.abs(x - target[:, 0]) < SHELF_HALF_WIDTH)
     front = target[:, 1] - SHELF_DEPTH
     before = below & (y > front) & (y < target[:, 1])
     loss = hamacher(
-        xp.where(before, (y - front) / SHELF_DEPTH, 0.0),
-        xp.where(before, (BOARD_HEIGHT - z) / BOARD_HEIGHT, 0.0),
+        np.where(before, (y - front) / SHELF_DEPTH, 0.0),
+        np.where(before, (BOARD_HEIGHT - z) / BOARD_HEIGHT, 0.0),
     )
-    held_in_place = xp.where(below & (y > target[:, 1]), 0.0, positive(in_place - loss))
-    reward = hamacher(caged, in_place) + xp.where(held, 1.0 + 5.0 * held_in_place, 0.0)
-    return xp.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
+    held_in_place = np.where(below & (y > target[:, 1]), 0.0, positive(in_place - loss))
+    reward = hamacher(caged, in_place) + np.where(held, 1.0 + 5.0 * held_in_place, 0.0)
+    return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= SUCCESS_RADIUS
 
 
 TASK = Task(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose, positive, quaternion, vector
+from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging_by_pads, reach_and_move_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, body, body_axes
@@ -35,16 +35,15 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     ball, target, start = readings["ball"], state["target"], state["object_start"]
-    scale = vector(ball, 3.0, 1.0, 1.0)
+    scale = np.array([3.0, 1.0, 1.0])
     scaled_distance = norm((ball - target) * scale)
     # The margin is how far the ball has moved by now, not how far it has to go.
-    in_place = tolerance(scaled_distance, (0.0, TARGET_RADIUS), norm((ball - start) * scale))
+    in_place: Array = tolerance(scaled_distance, (0.0, TARGET_RADIUS), norm((ball - start) * scale))
     line = target[:, 1] - 0.1
-    missed = (ball[:, 1] > line) & (xp.abs(ball[:, 0] - target[:, 0]) > 0.10)
+    missed = (ball[:, 1] > line) & (np.abs(ball[:, 0] - target[:, 0]) > 0.10)
     beyond = (ball[:, 1] - line) / (1 - line)
-    in_place = xp.where(missed, positive(in_place - 2 * beyond), in_place)
+    in_place = np.where(missed, positive(in_place - 2 * beyond), in_place)
     caged = caging_by_pads(
         readings,
         state,
@@ -54,7 +53,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         grip_margin=0.01,
         xz_threshold=0.005,
     )
-    reward = xp.where(scaled_distance < TARGET_RADIUS, 10.0, 3 * caged + 6.5 * in_place)
+    reward = np.where(scaled_distance < TARGET_RADIUS, 10.0, 3 * caged + 6.5 * in_place)
     return reward, norm(ball - target) <= TARGET_RADIUS
 
 

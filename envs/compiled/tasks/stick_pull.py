@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, vector
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, hamacher, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, site
@@ -35,9 +35,8 @@ def observe(readings: Arrays) -> Array:
 
 def inserted(readings: Arrays) -> Array:
     """Whether the end of the stick is through the handle."""
-    xp = namespace(readings["insertion"])
     offset = readings["stick_end"] - readings["insertion"]
-    return (offset[:, 0] >= 0) & (xp.abs(offset[:, 1]) <= 0.04) & (xp.abs(offset[:, 2]) <= 0.06)
+    return (offset[:, 0] >= 0) & (np.abs(offset[:, 1]) <= 0.04) & (np.abs(offset[:, 2]) <= 0.06)
 
 
 def pulled(readings: Arrays, state: Arrays) -> Array:
@@ -50,10 +49,9 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     stick, target = readings["stick"], state["target"]
     start, thermos_start = state["object_start"], state["thermos_start"]
-    to_thermos, scale = vector(target, 0.05, 0.0, 0.0), vector(target, 1.0, 1.0, 2.0)
+    to_thermos, scale = np.array([0.05, 0.0, 0.0]), np.array([1.0, 1.0, 2.0])
     thermos, bounds = readings["insertion"] + to_thermos, (0.0, TARGET_RADIUS)
     stick_at_thermos = tolerance(
         norm((stick - thermos) * scale), bounds, norm((start - thermos_start - to_thermos) * scale)
@@ -73,13 +71,13 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     lifted = (readings["gripper"] > 0) & (stick[:, 2] - 0.01 > start[:, 2])
     held = lifted & (norm(stick - readings["tcp"]) < 0.02)
-    reward = hamacher(xp.where(held, 1.0, caged), stick_at_thermos)
+    reward = hamacher(np.where(held, 1.0, caged), stick_at_thermos)
     through = inserted(readings)
     success = pulled(readings, state) & through
     carrying = 1.0 + reward + 5.0 * stick_at_thermos
     pulling = 6.0 + reward + 2.0 * stick_in_place + thermos_in_place
-    holding = xp.where(success, 10.0, xp.where(through, pulling, carrying))
-    return xp.where(held, holding, reward), success
+    holding = np.where(success, 10.0, np.where(through, pulling, carrying))
+    return np.where(held, holding, reward), success
 
 
 TASK = Task(

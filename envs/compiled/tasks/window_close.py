@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, namespace, norm, pose
+from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, progress_v1, tolerance
 from envs.compiled.simulation import Simulation
 from envs.compiled.task import Task, site
@@ -29,25 +29,23 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle = readings["handle"]
     reach_distance = norm(handle - readings["tcp"])
-    distance = xp.abs(handle[:, 0] - state["target"][:, 0])
-    pushed = xp.where(reach_distance < 0.05, progress_v1(WIDTH, distance), 0.0)
+    distance = np.abs(handle[:, 0] - state["target"][:, 0])
+    pushed = np.where(reach_distance < 0.05, progress_v1(WIDTH, distance), 0.0)
     return pushed - reach_distance, distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    xp = namespace(action)
     handle, target, start = readings["handle"], state["target"], state["object_start"]
-    distance = xp.abs(handle[:, 0] - target[:, 0])
+    distance = np.abs(handle[:, 0] - target[:, 0])
     in_place = tolerance(
-        distance, (0.0, TARGET_RADIUS), xp.abs(xp.abs(start[:, 0] - target[:, 0]) - TARGET_RADIUS)
+        distance, (0.0, TARGET_RADIUS), np.abs(np.abs(start[:, 0] - target[:, 0]) - TARGET_RADIUS)
     )
     reach = tolerance(
         norm(handle - readings["tcp"]),
         (0.0, HANDLE_RADIUS),
-        xp.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
+        np.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
         "gaussian",
     )
     return 10 * hamacher(reach, in_place), distance <= TARGET_RADIUS

@@ -11,11 +11,9 @@ from collections.abc import Callable
 import mujoco
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from envs.compiled.observation import complete
 from envs.compiled.task import ROBOT, Reading, available_tasks
 from envs.reference import ReferenceEnv
 from envs.worlds import GOAL_SIZE
@@ -107,7 +105,6 @@ def check_branches(
         mujoco.mj_forward(environment.model, environment.data)
         simulated = step(ours, np.zeros((1, 4)))
         current = {name: np.array(value[0]) for name, value in simulated.items()}
-        scenes, actions, rewards = [], [], []
         for _ in range(num_scenes):
             state = {name: value[0] for name, value in ours.fields.items()}
             scene, action = make_scene(generator, readings, current, state), generator.uniform(-1, 1, 4)
@@ -128,29 +125,7 @@ def check_branches(
             ours.conclude(0)
             np.testing.assert_allclose(ours.records["reward"][0], expected[0], rtol=1e-6, atol=1e-9)
             assert ours.records["success"][0] == expected[1]
-            scenes.append(scene)
-            actions.append(action)
-            rewards.append(ours.records["reward"][0])
-        check_many(ours, version, scenes, np.stack(actions), np.array(rewards))
     assert refused < 0.2 * num_goals * num_scenes
-
-
-def check_many(
-    ours: SomeWorlds,
-    version: str,
-    scenes: list[Scene],
-    actions: NDArray[np.float64],
-    rewards: NDArray[np.float64],
-) -> None:
-    """All scenes at once, as tensors: the same rewards, save for what a task remembers of earlier scenes."""
-    readings = {name: torch.from_numpy(np.stack([scene[name] for scene in scenes])) for name in scenes[0]}
-    state = {
-        name: torch.from_numpy(np.repeat(value, len(scenes), axis=0)) for name, value in ours.fields.items()
-    }
-    reward = getattr(ours.task, f"reward_{version}")
-    result, _ = reward(complete(readings, ours.task), torch.from_numpy(actions), state)
-    if ours.task.remember is None:
-        np.testing.assert_allclose(result.numpy(), rewards, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.utils import reward_utils
@@ -35,8 +34,6 @@ def test_tolerance(generator, sigmoid) -> None:
         np.testing.assert_allclose(
             tolerance(x, (0.1, 0.4), constant, sigmoid), expected, rtol=1e-12, atol=1e-99
         )
-        result = tolerance(torch.from_numpy(x), (0.1, 0.4), constant, sigmoid)
-        np.testing.assert_allclose(result.numpy(), expected, rtol=1e-12, atol=1e-99)
 
 
 def test_hamacher(generator) -> None:
@@ -59,8 +56,6 @@ def test_quaternion_has_scipys_value_and_sign() -> None:
     axes = matrices.transpose(0, 2, 1).reshape(-1, 9)
     expected = Rotation.from_matrix(matrices).as_quat()
     np.testing.assert_allclose(quaternion(axes), expected, atol=1e-15)
-    tensors = quaternion(torch.from_numpy(axes))
-    np.testing.assert_allclose(tensors.numpy(), expected, atol=1e-15)
 
 
 def scenes(generator: np.random.Generator) -> tuple[dict, dict, np.ndarray, np.ndarray, np.ndarray]:

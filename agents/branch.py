@@ -6,7 +6,7 @@ from types import TracebackType
 
 import torch
 
-from mtrl.capture import HIGH_PRIORITY
+from mtrl.device.cuda_graph import HIGH_PRIORITY
 
 
 class Branch:

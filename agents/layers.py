@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.affine import TASK_AXIS, linear, mlp
-from mtrl.generators import Generators
+from mtrl.device.generators import Generators
 
 RELU_GAIN = math.sqrt(
     6

@@ -30,7 +30,7 @@ from agents.parameters import ParameterVector
 from agents.values import CategoricalValue, Ensemble, ScalarValue, Value
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
-from mtrl.generators import Generators
+from mtrl.device.generators import Generators
 
 #: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
 _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {

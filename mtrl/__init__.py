@@ -10,22 +10,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mtrl.guard import check_import_packages
+from mtrl.system.check_install import check_import_packages
 
 if TYPE_CHECKING:
-    from mtrl.exporter import export
     from mtrl.functions import evaluate, report, resume, train
-    from mtrl.policy import Policy, load_policy
+    from mtrl.policy.exporter import export
+    from mtrl.policy.policy import Policy, load_policy
 
     __version__: str
 
 __all__ = ["Policy", "__version__", "evaluate", "export", "load_policy", "report", "resume", "train"]
 
 _MODULES = {
-    "Policy": "policy",
+    "Policy": "policy.policy",
     "evaluate": "functions",
-    "export": "exporter",
-    "load_policy": "policy",
+    "export": "policy.exporter",
+    "load_policy": "policy.policy",
     "report": "functions",
     "resume": "functions",
     "train": "functions",

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl import run as runs
-from mtrl.evaluate_command import evaluate as evaluate_runs
-from mtrl.judgement import Evaluation
-from mtrl.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.config.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.evaluation.checkpoint import Evaluation
+from mtrl.evaluation.command import evaluate as evaluate_runs
 from mtrl.reporting.command import report as report_runs
 from mtrl.reporting.tables import Table
+from mtrl.training import run as runs
 
 
 def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) -> Path:

@@ -26,7 +26,7 @@ train() {
 
 for part in "$@"; do
   case $part in
-    tests) run tests pytest -q tests/agents tests/mtrl/test_train_gpu.py tests/mtrl/test_philox.py tests/mtrl/test_generators.py \
+    tests) run tests pytest -q tests/agents tests/mtrl/training/test_gpu.py tests/mtrl/device/test_philox.py tests/mtrl/device/test_generators.py \
       tests/mtrl/balancers/test_cuda.py tests/mtrl/balancers/test_kernels.py ;;
     learner) run learner learner learner_s1 --modes eager,captured,compiled --balancer "$methods" ;;
     seeds) run seeds learner learner_seeds --modes compiled,autotuned --num_seeds 5,10 --balancer plain,AlignedMTL ;;

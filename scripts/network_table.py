@@ -24,8 +24,8 @@ from agents.networks import Architecture, Shared
 from agents.sac import SAC, Batch, SACConfig
 from envs.benchmarks import get_benchmark
 from mtrl.balancers import AlignedMTL, Balancer
-from mtrl.capture import WARM_UP_CALLS, Captured
-from mtrl.names import networks
+from mtrl.config.lookup import networks
+from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
 
 OBSERVATION_SIZE, ACTION_SIZE = 39, 4
 

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtrl.json_lines import read_lines
+from mtrl.storage.json_lines import read_lines
 
 WINDOW = 5_000
 STYLES = {"LS": ("C0", "--", "o"), "AlignedMTL": ("C3", "-", "s"), "null": ("0.2", ":", "^")}

@@ -83,7 +83,7 @@ def new_run(run_dir: Path, interval: int) -> list[str]:
 
 
 def start(arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "mtrl.cli", *arguments], stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-m", "mtrl", *arguments], stderr=subprocess.DEVNULL)
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:

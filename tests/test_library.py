@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from mtrl.cli import main
-from mtrl.render import renderer
+from mtrl.evaluation.render import renderer
 from tests.test_readme import QUICK, ROOT
 
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.generators import Generators
+from mtrl.device.generators import Generators
 
 
 class Random:

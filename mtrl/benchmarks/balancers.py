@@ -21,13 +21,13 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from mtrl import terminal
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.random import Random
 from mtrl.benchmarks.loops import LOOPS
 from mtrl.benchmarks.output import write_report
-from mtrl.capture import WARM_UP_CALLS, Captured
-from mtrl.names import find_class
+from mtrl.config.lookup import find_class
+from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
+from mtrl.system import terminal
 
 #: A contender stops early once its timed calls took this long, in seconds.
 BUDGET = 2.0

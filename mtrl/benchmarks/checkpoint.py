@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtrl import checkpoint, terminal
 from mtrl.benchmarks.output import write_report
-from mtrl.parsing import parse, train_config, train_parser
-from mtrl.trainer import Trainer
+from mtrl.config.parsing import parse, train_config, train_parser
+from mtrl.storage import checkpoint
+from mtrl.system import terminal
+from mtrl.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import numpy as np
 
 import envs
 from envs.cores import available_cores, yield_to_others
-from mtrl import terminal
 from mtrl.benchmarks.output import write_report
-from mtrl.channel import Channel
-from mtrl.process import Worker, live
+from mtrl.system import terminal
+from mtrl.system.channel import Channel
+from mtrl.system.process import Worker, live
 
 _SEEDS = 4
 _ACTIONS = 16  # that worlds take in turn

@@ -18,18 +18,18 @@ from agents.networks import Architecture, Shared
 from agents.optimizer import TaskOptimizer
 from agents.sac import SAC, Precision, SACConfig
 from envs.benchmarks import get_benchmark
-from mtrl import terminal
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 from mtrl.benchmarks.output import write_report
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
-from mtrl.capture import Captured
-from mtrl.config import TrainConfig, resolve_device
-from mtrl.cpu import prepare_cpu
+from mtrl.config.lookup import find_class
+from mtrl.config.train import TrainConfig, resolve_device
+from mtrl.device.cpu import prepare_cpu
+from mtrl.device.cuda_graph import Captured
 from mtrl.gradients import TaskGradients
-from mtrl.metrics import UpdateMetrics
-from mtrl.names import find_class
-from mtrl.replay import Replay
+from mtrl.logging.metrics import UpdateMetrics
+from mtrl.system import terminal
+from mtrl.training.replay import Replay
 
 Mode = Literal["eager", "captured", "compiled", "autotuned"]
 CAPACITY = 10_000  # of the replay, in transitions per task

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtrl import terminal
 from mtrl.benchmarks.output import write_report
-from mtrl.config import TrainConfig
-from mtrl.logger import Logger
-from mtrl.parsing import dump, parse, train_config, train_parser
-from mtrl.trainer import Trainer
+from mtrl.config.parsing import dump, parse, train_config, train_parser
+from mtrl.config.train import TrainConfig
+from mtrl.logging.logger import Logger
+from mtrl.system import terminal
+from mtrl.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl import terminal
-from mtrl.parsing import make_parser, parse
-from mtrl.paths import check_writable
+from mtrl.config.parsing import make_parser, parse
 from mtrl.reporting.groups import Group, check_protocols, group_runs
 from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
+from mtrl.system import terminal
+from mtrl.system.paths import check_writable
 
 
 def command(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from mtrl.reporting.groups import Group
 from mtrl.reporting.runs import NETWORKS
 from mtrl.reporting.statistics import Statistic, bootstrap_interval, mean_and_sem
-from mtrl.terminal import printable
+from mtrl.system.terminal import printable
 
 COLORS = ["#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"]
 LINES = ["-", "--", "-.", ":"]

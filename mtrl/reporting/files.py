@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtrl.json_lines import read_lines
+from mtrl.storage.json_lines import read_lines
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.experiment import experiment, flatten
-from mtrl.names import CLASS_OPTIONS
+from mtrl.config.experiment import experiment, flatten
+from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.reporting.runs import Run
 from mtrl.reporting.statistics import Floats, Statistic, select
 

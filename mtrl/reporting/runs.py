@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl import checkpoint
-from mtrl.frozen import FILE as FROZEN
-from mtrl.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
-from mtrl.terminal import command, one_line
+from mtrl.storage import checkpoint
+from mtrl.storage.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
+from mtrl.system.terminal import command, one_line
+from mtrl.training.diverged import FILE as FROZEN
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]

@@ -14,7 +14,6 @@ from typing import Any
 
 import rich.table
 
-from mtrl import terminal
 from mtrl.reporting.groups import Group, comparable
 from mtrl.reporting.statistics import (
     LEVELS,
@@ -29,6 +28,7 @@ from mtrl.reporting.statistics import (
     mean_and_sem,
     median_reached,
 )
+from mtrl.system import terminal
 
 Cell = str | int | float | Mean | Interval | None
 

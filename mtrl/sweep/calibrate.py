@@ -15,7 +15,7 @@ import psutil
 import torch
 import yaml
 
-from mtrl.json_lines import read_lines
+from mtrl.storage.json_lines import read_lines
 from mtrl.sweep.plan import Method
 from mtrl.sweep.process import allowances, last_words, spawn
 

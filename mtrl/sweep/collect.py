@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtrl.frozen import FILE as FROZEN
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
+from mtrl.training.diverged import FILE as FROZEN
 
 _FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", FROZEN)
 

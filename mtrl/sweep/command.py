@@ -11,10 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from mtrl import terminal
 from mtrl.reporting.command import report, show
 from mtrl.reporting.runs import Source
-from mtrl.signals import Interrupted, StopRequest
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
 from mtrl.sweep.collect import collect, fetch, files
@@ -23,6 +21,8 @@ from mtrl.sweep.local import LocalExecutor, slots, with_cores
 from mtrl.sweep.plan import Method, Run, methods
 from mtrl.sweep.state import Progress, check_kept, is_finished, is_trained, last_step
 from mtrl.sweep.table import LiveTable, duration
+from mtrl.system import terminal
+from mtrl.system.signals import Interrupted, StopRequest
 
 _GIB = 2**30
 _COLUMNS = ("number", "run", "state", "seeds in the process")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from mtrl.catalogue import unknown
-from mtrl.config import check_null
-from mtrl.files import read_mapping
-from mtrl.parsing import make_parser, parse
+from mtrl.config.catalogue import unknown
+from mtrl.config.parsing import make_parser, parse
+from mtrl.config.train import check_null
+from mtrl.system.files import read_mapping
 
 Grid = dict[str, list[Any]]
 

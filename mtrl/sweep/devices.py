@@ -12,17 +12,17 @@ from typing import Any
 import yaml
 
 from envs.cores import available_cores
-from mtrl import terminal
-from mtrl.files import read_mapping, write_text
-from mtrl.lock import locked
-from mtrl.run_directory import created, refuse_existing
-from mtrl.signals import Interrupted
+from mtrl.storage.run_directory import created, refuse_existing
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
 from mtrl.sweep.config import SweepConfig, make_config, sweep_options
 from mtrl.sweep.local import LocalExecutor, visible_gpus, with_cores
 from mtrl.sweep.plan import methods
 from mtrl.sweep.state import is_finished
+from mtrl.system import terminal
+from mtrl.system.files import read_mapping, write_text
+from mtrl.system.lock import locked
+from mtrl.system.signals import Interrupted
 
 _FILE = "devices.yaml"  # in the run directory: the devices and the sweep
 

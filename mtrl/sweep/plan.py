@@ -16,11 +16,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from agents.sac import SACConfig
-from mtrl.catalogue import unknown
-from mtrl.config import CheckpointConfig, EvaluationConfig, TrainConfig
-from mtrl.experiment import Role, experiment, role
-from mtrl.names import CLASS_OPTIONS, expand_names
-from mtrl.parsing import dump, parse, read_config, train_config, train_parser
+from mtrl.config.catalogue import unknown
+from mtrl.config.experiment import Role, experiment, role
+from mtrl.config.lookup import CLASS_OPTIONS, expand_names
+from mtrl.config.parsing import dump, parse, read_config, train_config, train_parser
+from mtrl.config.train import CheckpointConfig, EvaluationConfig, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from mtrl.lock import locked
-from mtrl.names import users_modules
+from mtrl.config.lookup import users_modules
 from mtrl.sweep.plan import Run
 from mtrl.sweep.state import is_trained, last_step
+from mtrl.system.lock import locked
 
 
 def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

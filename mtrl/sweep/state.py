@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtrl import checkpoint
+from mtrl.storage import checkpoint
 from mtrl.sweep.plan import Run
 
 

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mtrl import terminal
 from mtrl.sweep.state import Progress
+from mtrl.system import terminal
 
 _STYLES = {"finished": "green", "running": "yellow", "failed": "bold red", "waiting": "dim"}
 

@@ -26,7 +26,7 @@ from agents.networks import (
 )
 from agents.sac import SAC, Batch, SACConfig
 from mtrl.balancers import Balancer
-from mtrl.generators import Generators
+from mtrl.device.generators import Generators
 
 SMALL: dict[str, Architecture] = {
     "care": Care(width=12, num_experts=3, expert_width=6, context_width=16),

@@ -10,8 +10,8 @@ import torch
 from agents.networks import Architecture, MultiHead, Residual
 from agents.sac import SAC, Batch
 from mtrl.balancers import Balancer, available
-from mtrl.capture import WARM_UP_CALLS, Captured
-from mtrl.replay import Replay
+from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
+from mtrl.training.replay import Replay
 from tests.agents.conftest import MODERN
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

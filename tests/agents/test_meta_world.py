@@ -12,7 +12,7 @@ from agents.sac import SAC, Batch, SACConfig
 from envs.benchmarks import get_benchmark, get_protocol
 from envs.vector import VectorEnv
 from mtrl.balancers import available
-from mtrl.replay import Replay
+from mtrl.training.replay import Replay
 
 SEEDS = (0, 1)
 MT3 = get_benchmark("MT3")

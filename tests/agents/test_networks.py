@@ -20,8 +20,8 @@ from agents.networks import (
 )
 from agents.sac import SAC, Batch
 from mtrl.balancers import LS, Balanced, available
+from mtrl.config.lookup import networks
 from mtrl.gradients import task_gradients
-from mtrl.names import networks
 
 MakeAgent, MakeBatch, Normal = Callable[..., SAC], Callable[..., Batch], Callable[..., Tensor]
 

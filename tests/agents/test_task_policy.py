@@ -9,7 +9,7 @@ from torch import Tensor
 from agents.networks import Architecture
 from agents.sac import SAC, SACConfig
 from agents.task_policy import MeanAction, TaskPolicy
-from mtrl.names import networks
+from mtrl.config.lookup import networks
 
 NAMES = ["reach-v3", "push-v3", "door-open-v3"]
 Normal = Callable[..., Tensor]

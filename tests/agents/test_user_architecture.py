@@ -12,8 +12,8 @@ import yaml
 
 from agents.sac import SAC, Batch, SACConfig
 from mtrl.cli import main
-from mtrl.names import networks
-from mtrl.parsing import dump, parse, train_config, train_parser
+from mtrl.config.lookup import networks
+from mtrl.config.parsing import dump, parse, train_config, train_parser
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 OPTIONS = ["--network", "my_module.MyNetwork", "--network.width", "8", "--balancer", "AlignedMTL"]

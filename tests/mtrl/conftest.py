@@ -18,7 +18,7 @@ import envs
 from envs.benchmarks import PROTOCOLS, Protocol
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 from mtrl.cli import main
-from mtrl.config import TRAINING_PRESETS, TrainingPreset
+from mtrl.config.train import TRAINING_PRESETS, TrainingPreset
 
 TINY = Protocol("tiny", "v2", False, 6, 5, 20, 4)
 """Episodes of 6 steps, 5 goals, an evaluation of 4 episodes every 20 steps."""

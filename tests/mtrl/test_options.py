@@ -15,7 +15,7 @@ import torch
 
 from agents.networks import Architecture
 from mtrl.balancers import AlignedMTL, Balancer, CAGrad
-from mtrl.names import balancers, networks
+from mtrl.config.lookup import balancers, networks
 from mtrl.options import PositiveFloat, PositiveInt, Range, range_of
 
 CLASSES: dict[str, type] = {**balancers(), **networks()}

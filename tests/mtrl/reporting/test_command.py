@@ -14,7 +14,7 @@ import yaml
 
 from tests.mtrl.conftest import Result
 from tests.mtrl.reporting.conftest import TASKS, Write
-from tests.mtrl.test_terminal import NAMES
+from tests.mtrl.system.test_terminal import NAMES
 
 Cli = Callable[..., Result]
 

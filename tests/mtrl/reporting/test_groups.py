@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtrl.experiment import experiment
+from mtrl.config.experiment import experiment
 from mtrl.reporting.groups import check_protocols, group_runs, labels
 from mtrl.reporting.runs import read_run
 from tests.mtrl.reporting.conftest import Write, run_config

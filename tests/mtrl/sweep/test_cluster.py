@@ -10,9 +10,9 @@ import pytest
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from mtrl.sweep.state import is_finished
+from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import LONG
-from tests.mtrl.test_cli import assert_refused
 
 Write = Callable[..., Path]
 Cli = Callable[..., Result]

@@ -11,9 +11,9 @@ import yaml
 
 from mtrl.cli import main
 from mtrl.sweep import devices
+from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import BASE, OnFirstCheckpoint
-from tests.mtrl.test_cli import assert_refused
 
 Cli = Callable[..., Result]
 

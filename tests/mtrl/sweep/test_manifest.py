@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mtrl import checkpoint
+from mtrl.storage import checkpoint
 from mtrl.sweep import manifest
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run, methods

@@ -9,9 +9,9 @@ import yaml
 
 from mtrl.sweep.config import SweepConfig, parse_request
 from mtrl.sweep.plan import make_run, methods
+from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import BASE
-from tests.mtrl.test_cli import assert_refused
 
 ROOT = Path(__file__).resolve().parents[3]
 Write = Callable[..., Path]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mtrl import checkpoint
-from mtrl.lock import locked
+from mtrl.storage import checkpoint
 from mtrl.sweep import process
 from mtrl.sweep.config import FinalEvaluation, SweepConfig
 from mtrl.sweep.plan import Run, make_run, methods
 from mtrl.sweep.state import check_kept, is_finished, is_trained, lacks_evaluation
+from mtrl.system.lock import locked
 from tests.mtrl.sweep.conftest import BASE
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from mtrl.cli import main
+from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import BASE, LONG, OnFirstCheckpoint, training_processes
-from tests.mtrl.test_cli import assert_refused
 
 Write = Callable[..., Path]
 Cli = Callable[..., Result]
@@ -145,7 +145,7 @@ def test_interrupted(
         pytest.importorskip("ray")
     sweep = write_sweep(axes={}, seeds_per_run=2, executor=executor, cores=1)
     process = subprocess.Popen(
-        [sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mtrl", "sweep", str(sweep)], stderr=subprocess.PIPE, text=True
     )
     OnFirstCheckpoint(root, lambda: process.send_signal(number)).join(timeout=120)
     _, err = process.communicate(timeout=60)
@@ -167,7 +167,7 @@ def test_runs_end_with_the_sweep(write_sweep: Write, cli: Cli, tmp_path: Path, e
     if executor == "ray":
         pytest.importorskip("ray")
     sweep = write_sweep(base=LONG, axes={}, seeds_per_run=2, executor=executor, cores=1)
-    process = subprocess.Popen([sys.executable, "-m", "mtrl.cli", "sweep", str(sweep)])
+    process = subprocess.Popen([sys.executable, "-m", "mtrl", "sweep", str(sweep)])
     OnFirstCheckpoint(root, process.kill).join(timeout=120)
     process.wait()
     deadline = time.monotonic() + (2 if executor == "local" else 20)  # Ray has to notice first

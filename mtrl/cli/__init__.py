@@ -1,0 +1,90 @@
+"""The command line: `mtrl train`, `mtrl evaluate`, `mtrl list`, ...
+
+Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input (one sentence).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import mtrl
+from mtrl.system.check_install import check_import_packages
+from mtrl.system.signals import Interrupted
+from mtrl.system.terminal import finish_output, is_read, message, one_line, print_any_text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    print_any_text()
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        finish_output()
+
+
+def _main(arguments: list[str]) -> int:
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
+    try:
+        for argument in arguments:
+            if not argument.isascii() and argument != argument.encode(errors="replace").decode():
+                raise ValueError(f"Names and options must be UTF-8 text, got {argument!r}: rename the file.")
+        check_import_packages()
+        from mtrl.cli.commands import COMMANDS
+
+        return _dispatch(arguments, COMMANDS)
+    except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        message(f"mtrl: {_one_line(error)}")
+        return 2
+    except Interrupted as interrupted:
+        message(f"mtrl: {_one_line(interrupted)}")
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        message("mtrl: interrupted.")
+        return 1
+    except (RuntimeError, OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and not is_read():
+            return 1
+        message(f"mtrl: {_advice(error)}{_one_line(error)}")
+        return 1
+
+
+def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], int]]) -> int:
+    from mtrl.config.catalogue import unknown
+
+    overview = {name: (run.__doc__ or "").strip().splitlines()[0] for name, run in commands.items()}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(
+            "usage: mtrl COMMAND [options]\n\nMulti-task reinforcement learning on Meta-World.\n\nCommands:"
+        )
+        for name, summary in overview.items():
+            print(f"  {name:<10} {summary}")
+        print("\n`mtrl COMMAND --help` explains a command's options, `mtrl --version` prints the version.")
+        return 0 if arguments else 2
+    if arguments == ["--version"]:
+        print(f"mtrl {mtrl.__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        raise unknown("command", name, commands)
+    return commands[name](rest)
+
+
+def _advice(error: BaseException) -> str:
+    """What to do where memory is short; torch is not imported for it, which would slow `--help` down."""
+    if type(error).__name__ == "OutOfMemoryError":
+        place = "The GPU is out of memory"
+    elif isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        place = "The machine is out of memory"
+    else:
+        return ""
+    return f"{place}: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
+
+
+def _one_line(error: BaseException) -> str:
+    return one_line(str(error)) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Names that users give: classes by short name, snake case or import path, and the nearest name where one is wrong.
+
+What a command line names may be the user's own; what a file names must be allowed (see `mtrl.config.imports`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import itertools
+import json
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+import yaml
+from jsonargparse import Namespace
+
+import agents.networks
+import mtrl.balancers
+from agents.networks import Architecture
+from mtrl.balancers import Balancer
+from mtrl.config.catalogue import snake_case, unknown
+from mtrl.config.imports import import_class, is_toolkits
+
+CLASS_OPTIONS: dict[str, type] = {
+    "network": Architecture,
+    "critic_network": Architecture,
+    "balancer": Balancer,
+}
+"""The options of a training configuration whose value is a class with options of its own, and what that must be."""
+
+
+def networks() -> dict[str, type[Architecture]]:
+    """Every architecture of the package by its snake-case name."""
+    found = {}
+    for info in pkgutil.iter_modules(agents.networks.__path__):
+        module = importlib.import_module(f"agents.networks.{info.name}")
+        for value in vars(module).values():
+            declared = isinstance(value, type) and value.__module__ == module.__name__
+            if declared and issubclass(value, Architecture) and not inspect.isabstract(value):
+                found[snake_case(value.__name__)] = value
+    return dict(sorted(found.items()))
+
+
+def balancers() -> dict[str, type[Balancer]]:
+    """Every balancer of the package by its class name."""
+    return mtrl.balancers.available()
+
+
+@functools.cache
+def option_types(kind: str) -> dict[str, Any]:
+    """The types of the options that classes of the package take; where they differ, the union."""
+    types: dict[str, Any] = {}
+    for cls in (balancers() if kind == "balancer" else networks()).values():
+        for name, hint in get_type_hints(cls.__init__).items():
+            types[name] = types[name] | hint if name in types else hint
+    return types
+
+
+def find_class(kind: str, name: str, *, given: bool = False) -> type[Any]:
+    """The class of a network or balancer given by name, in any case, or by import path.
+
+    Args:
+        kind: one of `CLASS_OPTIONS`.
+        given: by the user on the command line, which allows its import; not named by a file.
+
+    Raises:
+        ValueError: there is none of that name, it is no such class, or its import is not allowed.
+    """
+    if "." not in name:
+        known: Mapping[str, type] = balancers() if kind == "balancer" else networks()
+        by_key = {_key(n): cls for n, cls in known.items()}
+        if _key(name) not in by_key:
+            raise unknown(kind, name, known)
+        return by_key[_key(name)]
+    return import_class(kind, name, CLASS_OPTIONS[kind], given=given)
+
+
+def import_path(kind: str, name: str, *, given: bool = False) -> str:
+    """The import path of a class that is given by name or by import path; see `find_class`."""
+    cls = find_class(kind, name, given=given)
+    return name if "." in name else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def expand_names(config: Any, *, given: bool = False) -> Any:
+    """A configuration (as read from YAML) in which `network` and `balancer` are import paths; see `find_class`."""
+    if not isinstance(config, dict):
+        return config
+    expanded = dict(config)
+    for kind in CLASS_OPTIONS:
+        value = expanded.get(kind)
+        if isinstance(value, str) and value.lower() not in ("null", "none"):
+            expanded[kind] = {"class_path": import_path(kind, value, given=given)}
+        elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
+            expanded[kind] = value | {"class_path": import_path(kind, value["class_path"], given=given)}
+    return expanded
+
+
+def replace_classes(config: Any, *, given: bool = False) -> Any:
+    """The same with all options of the classes, so that a class takes none from another that it replaces."""
+    expanded = expand_names(config, given=given)
+    for kind in CLASS_OPTIONS if isinstance(expanded, dict) else ():
+        described = expanded.get(kind)
+        if isinstance(described, dict) and isinstance(described.get("class_path"), str):
+            options = described.get("init_args")
+            if options is None or isinstance(options, dict):
+                defaults = _defaults(get_object(described["class_path"]))
+                expanded[kind] = described | {"init_args": defaults | (options or {})}
+    return expanded
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """The default values of a class's options that a file can hold."""
+    given = {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+    return {n: v for n, v in given.items() if v is None or isinstance(v, bool | int | float | str)}
+
+
+def users_modules(config: Any) -> list[str]:
+    """The modules of the classes in a configuration, at any depth, that are not the toolkit's: the user's own."""
+    found: set[str] = set()
+
+    def visit(value: Any) -> None:
+        if isinstance(value, Namespace):  # jsonargparse makes one of a class in any mapping
+            value = value.as_dict()
+        if isinstance(value, list):
+            for item in value:
+                visit(item)
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                module = item.rpartition(".")[0] if isinstance(item, str) else ""
+                if module and name in ("class_path", *CLASS_OPTIONS) and not is_toolkits(module):
+                    found.add(module)
+                visit(item)
+
+    visit(config)
+    return sorted(found)
+
+
+def expand_arguments(arguments: list[str], kinds: Sequence[str]) -> list[str]:
+    """Command-line arguments in which what is given for `--<kind>` and its `.class_path` and `.help` is expanded."""
+    expanded = list(arguments)
+    for kind, end in itertools.product(kinds, ("", ".class_path", ".help")):
+        for i, argument in enumerate(arguments):
+            option, equals, value = argument.partition("=")
+            if option != f"--{kind}{end}" or (not equals and i + 1 == len(arguments)):
+                continue
+            value = value if equals else arguments[i + 1]
+            if not value.startswith("-"):  # the next option
+                value = import_path(kind, value, given=True) if end else _expand_argument(kind, value)
+            if equals:
+                expanded[i] = f"{option}={value}"
+            else:
+                expanded[i + 1] = value
+    return expanded
+
+
+def get_object(path: str) -> Any:
+    """The class or function at an import path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _expand_argument(kind: str, value: str) -> str:
+    if value.lower() in ("null", "none"):
+        return "null"
+    described: Any = value
+    if value.startswith("{"):
+        try:
+            described = yaml.safe_load(value)
+        except yaml.YAMLError:  # the parser says so
+            return value
+    return json.dumps(replace_classes({kind: described}, given=True)[kind])
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()

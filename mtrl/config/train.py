@@ -1,0 +1,335 @@
+"""The typed configuration of a training run, and what a run is stamped with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from agents.networks import Architecture, MultiHead
+from agents.sac import Precision, SACConfig
+from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
+from envs.cores import available_cores
+from mtrl.balancers import AlignedMTL, Balancer
+from mtrl.storage import checkpoint
+
+Seeds = list[int]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
+    """What a protocol prescribes for training, beside what `envs.Protocol` says of the tasks.
+
+    random_steps: environment steps per task with uniform actions before the first update.
+    max_grad_norm: clipping of each seed's gradients, or None.
+    """
+
+    random_steps: int
+    max_grad_norm: float | None
+
+
+TRAINING_PRESETS = {
+    "metaworld_plus": TrainingPreset(random_steps=4_000, max_grad_norm=1.0),
+    "paper": TrainingPreset(random_steps=1_500, max_grad_norm=None),
+}
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Evaluation during training, in environments and with random numbers of its own.
+
+    Args:
+        interval: environment steps per task between evaluations; null takes the protocol's.
+        episodes: episodes per task and seed; null takes the protocol's.
+        seed: draws the goals where the protocol has several; they are the same for every trained seed.
+        worlds_per_task: worlds that share a task's episodes.
+    """
+
+    interval: int | None = None
+    episodes: int | None = None
+    seed: int = 1_000_000
+    worlds_per_task: int = 1
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When and what a checkpoint holds.
+
+    Args:
+        interval: environment steps per task between checkpoints; null means at each evaluation.
+        replay: also store the replay, which exact resumption needs and which is by far the largest part.
+        keep: which checkpoints are kept besides the newest two and the best: all, a number of the newest ones, or
+            every:STEPS (the first one from each multiple of these steps on).
+    """
+
+    interval: int | None = None
+    replay: bool = True
+    keep: int | str = checkpoint.KEPT
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a multi-task agent on Meta-World.
+
+    Args:
+        benchmark: MT1:<task>, MT3, MT10, MT25 or MT50, or tasks of your own choice and order: reach,push,door-open.
+        protocol: the rules of the experiment: metaworld_plus or paper.
+        network: the architecture of actor and critics: a name that `mtrl list networks` prints or an import path.
+        critic_network: the architecture of the critics, where it is another one than the actor's; null takes `network`.
+        balancer: combines the per-task gradients of the shared parameters; a name that `mtrl list balancers` prints, an
+            import path, or null for the plain gradient of the mean loss.
+        balance: which gradients are balanced; the temperature's never are.
+        agent: settings of SAC.
+        seeds: seeds trained side by side in this run.
+        total_steps: environment steps per task and seed.
+        batch_size: transitions of every task in an update.
+        buffer_size: transitions kept per task and seed.
+        random_steps: environment steps per task with uniform actions first; null takes the protocol's.
+        worlds_per_task: worlds of every task and seed stepped at once; each vector step is that many steps per task.
+        staggered: begin the first episodes of a task's worlds at different times, so that they never all end at once.
+        updates_per_step: updates after each vector step.
+        evaluation: evaluation during training.
+        checkpoint: checkpoints.
+        log_interval: environment steps per task between two lines of training metrics.
+        device: auto takes a GPU if there is one.
+        compile: on a GPU, fuse what lies between the matrix products; costs half a minute at the start. `autotune` also
+            times kernels for the products: a minute and a half more, for long runs of many seeds.
+        precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
+            balancer in float32.
+        sync: on a GPU, strictly alternate collection, learning and evaluation instead of overlapping them.
+        engine: batched, or reference (Meta-World itself, in processes).
+        num_workers: threads that simulate, the main one among them; null takes the number of cores. The reference
+            engine has a process for each world, or none with 0.
+        num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
+        init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that
+            both have.
+        init_checkpoint: which of its checkpoints: last, best or a step.
+        run_dir: a directory that does not exist yet; null derives it from benchmark, network, balancer and seeds.
+    """
+
+    benchmark: str | list[str] = "MT10"
+    protocol: str = "metaworld_plus"
+    network: Architecture = field(default_factory=MultiHead)
+    critic_network: Architecture | None = None
+    balancer: Balancer | None = field(default_factory=AlignedMTL)
+    balance: Literal["both", "critic", "actor"] = "both"
+    agent: SACConfig = field(default_factory=SACConfig)
+    seeds: Seeds = field(default_factory=lambda: [0])
+    total_steps: int = 2_000_000
+    batch_size: int = 128
+    buffer_size: int = 100_000
+    random_steps: int | None = None
+    worlds_per_task: int = 1
+    staggered: bool = False
+    updates_per_step: int = 1
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log_interval: int = 1_000
+    device: Device = "auto"
+    compile: bool | Literal["autotune"] = True
+    precision: Precision = "float32"
+    sync: bool = False
+    engine: Literal["batched", "reference"] = "batched"
+    num_workers: int | None = None
+    num_threads: int | None = None
+    init_from: str | None = None
+    init_checkpoint: str = "last"
+    run_dir: str | None = None
+
+    def resolve(self) -> TrainConfig:
+        """The same configuration with the protocol's and the machine's values filled in.
+
+        Raises:
+            ValueError: something does not fit; the sentence says what was expected, what was found and what to do.
+        """
+        check_null("", self)
+        for name in ("agent", "evaluation", "checkpoint"):
+            check_null(f"{name}.", getattr(self, name))
+        protocol, preset = self.get_protocol(), TRAINING_PRESETS[self.protocol]
+        agent, evaluation, checkpoint = self.agent, self.evaluation, self.checkpoint
+        if agent.max_grad_norm is None:
+            agent = dataclasses.replace(agent, max_grad_norm=preset.max_grad_norm)
+        interval = _default(evaluation.interval, protocol.evaluation_interval)
+        episodes = _default(evaluation.episodes, protocol.evaluation_episodes)
+        evaluation = dataclasses.replace(evaluation, interval=interval, episodes=episodes)
+        checkpoint = dataclasses.replace(checkpoint, interval=_default(checkpoint.interval, interval))
+        seeds = "_".join(str(s) for s in self.seeds)
+        balancer = "none" if self.balancer is None else type(self.balancer).__name__
+        benchmark = self.get_benchmark()
+        tasks = benchmark.name.replace(":", "_").replace(",", "_")
+        if len(tasks) > 80:  # file systems take names of 255 bytes
+            tasks = f"{len(benchmark.tasks)}_tasks"
+        name = f"{tasks}-{type(self.network).__name__}-{balancer}-seed{seeds}"
+        resolved = dataclasses.replace(
+            self,
+            benchmark=benchmark.name,
+            agent=agent,
+            evaluation=evaluation,
+            checkpoint=checkpoint,
+            random_steps=_default(self.random_steps, preset.random_steps),
+            device=resolve_device(self.device),
+            num_workers=_default(self.num_workers, available_cores()),
+            run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
+        )
+        resolved._check()
+        return resolved
+
+    def get_benchmark(self) -> Benchmark:
+        return get_benchmark(self.benchmark)
+
+    def get_protocol(self) -> Protocol:
+        return get_protocol(self.protocol)
+
+    def _check(self) -> None:
+        checkpoint.check_rule(self.checkpoint.keep)
+        positive = {
+            "total_steps": self.total_steps,
+            "batch_size": self.batch_size,
+            "buffer_size": self.buffer_size,
+            "worlds_per_task": self.worlds_per_task,
+            "updates_per_step": self.updates_per_step,
+            "log_interval": self.log_interval,
+            "evaluation.interval": self.evaluation.interval,
+            "evaluation.episodes": self.evaluation.episodes,
+            "evaluation.worlds_per_task": self.evaluation.worlds_per_task,
+            "checkpoint.interval": self.checkpoint.interval,
+            "agent.learning_rate": self.agent.learning_rate,
+            "agent.temperature_learning_rate": self.agent.temperature_learning_rate,
+            "agent.initial_temperature": self.agent.initial_temperature,
+            "agent.tau": self.agent.tau,
+        }
+        if self.agent.normalize_returns:
+            positive["agent.value_max"] = self.agent.value_max  # what returns are scaled to
+        if self.agent.max_grad_norm is not None:
+            positive["agent.max_grad_norm"] = self.agent.max_grad_norm
+        if self.num_threads is not None:
+            positive["num_threads"] = self.num_threads
+        for name, value in positive.items():
+            bits = 31 if name.endswith(("_size", "_per_task", "_per_step", "episodes")) else 63
+            if value is None or not 0 < value < 2**bits:
+                raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
+        for name, value in (("random_steps", self.random_steps), ("num_workers", self.num_workers)):
+            if value is None or value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}.")
+        if not 0.0 <= self.agent.gamma <= 1.0 or self.agent.tau > 1.0:
+            raise ValueError(
+                f"agent.gamma and agent.tau must lie in [0, 1], got {self.agent.gamma} and {self.agent.tau}."
+            )
+        if self.agent.normalize_returns and self.agent.gamma == 1.0:
+            raise ValueError(
+                "agent.normalize_returns needs agent.gamma below 1: a return must have a bound, got 1."
+            )
+        self._check_value()
+        if not self.agent.log_std_min < self.agent.log_std_max:
+            raise ValueError(
+                f"agent.log_std_min must be below agent.log_std_max, got {self.agent.log_std_min} and "
+                f"{self.agent.log_std_max}."
+            )
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(
+                f"seeds must be different non-negative integers, at least one, got {self.seeds}."
+            )
+        if self.buffer_size < self.worlds_per_task:
+            raise ValueError(
+                f"buffer_size must hold a step of every world, got {self.buffer_size} for "
+                f"{self.worlds_per_task} worlds per task."
+            )
+
+    def _check_value(self) -> None:
+        agent = self.agent
+        if not 2 <= agent.num_atoms < 2**31:
+            raise ValueError(f"agent.num_atoms must be at least 2 and below 2**31, got {agent.num_atoms}.")
+        if not -math.inf < agent.value_min < agent.value_max < math.inf:
+            raise ValueError(
+                f"agent.value_min must be below agent.value_max, both finite, got {agent.value_min} and "
+                f"{agent.value_max}."
+            )
+        if not 0 <= agent.weight_decay < math.inf:
+            raise ValueError(f"agent.weight_decay must not be negative, got {agent.weight_decay}.")
+        if agent.target_entropy is not None and not math.isfinite(agent.target_entropy):
+            raise ValueError(f"agent.target_entropy must be a finite number, got {agent.target_entropy}.")
+
+
+def check_null(prefix: str, settings: Any) -> None:
+    """Refuses null (which the parser takes for any option) in the fields of a dataclass that are never None.
+
+    Raises:
+        ValueError: a field is None.
+    """
+    for f in dataclasses.fields(settings):
+        if getattr(settings, f.name) is None and "None" not in str(f.type):
+            raise ValueError(f"{prefix}{f.name} must have a value, got null.")
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
+    """The device to run on.
+
+    Raises:
+        ValueError: CUDA was asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "device cuda needs a GPU that PyTorch can use, and none was found; use --device cpu."
+        )
+    return device
+
+
+def stamp(config: TrainConfig) -> dict[str, Any]:
+    """What two runs must share to be compared (protocol), and what one needs to be repeated (the rest)."""
+    packages = ("mtrl-toolkit", "torch", "numpy", "gymnasium", "metaworld", "mujoco")
+    cuda = config.device == "cuda"
+    return {
+        "protocol": dataclasses.asdict(config.get_protocol()),
+        "benchmark": dataclasses.asdict(config.get_benchmark()),
+        "engine": config.engine,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "git_commit": _git_commit(),
+        "hardware": {
+            "processor": platform.machine(),
+            "cores": available_cores(),
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit this code is at, with "+changes" if files differ from it.
+
+    Outside a checkout the variable MTRL_GIT_COMMIT may tell it, which the stamp then says; otherwise None.
+    """
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        told = os.environ.get("MTRL_GIT_COMMIT")
+        return f"{told} (as MTRL_GIT_COMMIT told)" if told else None
+    return commit.strip() + ("+changes" if status else "")

@@ -1,0 +1,1 @@
+"""Evaluating policies: during training, from checkpoints, as tables and clips."""

@@ -1,0 +1,177 @@
+"""Judging a checkpoint of a run, and what is kept of it: every episode, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.sac import SAC
+from envs import VectorEnv
+from envs.goals import benchmark_goals
+from mtrl.config.experiment import check_run
+from mtrl.config.train import EvaluationConfig, TrainConfig
+from mtrl.device.generators import Generators
+from mtrl.evaluation.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
+from mtrl.logging.logger import json_values
+from mtrl.storage import checkpoint
+from mtrl.system.files import write_text
+
+Engine = Literal["batched", "reference"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of judging one checkpoint.
+
+    goals: of every episode, [S][T][n], where object and target are placed (3 or 6 numbers).
+    episodes: their outcomes, [S, T, n].
+    """
+
+    run: str
+    step: int
+    tasks: list[str]
+    seeds: list[int]
+    protocol: str
+    engine: str
+    policy: Literal["mean", "sampled"]
+    goal_seed: int
+    worlds_per_task: int
+    goals: list[list[list[list[float]]]]
+    episodes: Episodes
+
+    def to_json(self) -> dict[str, Any]:
+        content = {name: value for name, value in vars(self).items() if name not in ("goals", "episodes")}
+        content["mean_success"] = json_values(self.success().mean(-1))
+        return content | {"episodes": {**self.episodes.to_json(), "goal": self.goals}}
+
+    def file_name(self) -> str:
+        """Of the file that keeps it: all settings are in it, so that no other evaluation replaces it."""
+        episodes = self.episodes.success.shape[-1]
+        sampled = "-sampled" * (self.policy == "sampled")
+        how = (
+            f"{self.engine}-{episodes}_episodes-seed_{self.goal_seed}-{self.worlds_per_task}_worlds{sampled}"
+        )
+        return f"step_{self.step:010d}-{how}.json"
+
+    def success(self) -> NDArray[np.float64]:
+        """Success rate of every seed and task, [S, T]."""
+        return nan_mean(self.episodes.success)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that is to be judged.
+
+    Args:
+        config: the resolved configuration of its run.
+        path: the checkpoint's directory.
+    """
+
+    run_dir: Path
+    config: TrainConfig
+    path: Path
+    step: int
+
+    @classmethod
+    def find(cls, run_dir: Path, config: TrainConfig, which: str) -> Candidate:
+        """The checkpoint of a run that is called "last", "best" or by its step.
+
+        Raises:
+            CheckpointError: it is missing, or its manifest is damaged.
+            ValueError: the run's files disagree.
+        """
+        path = checkpoint.find(run_dir / "checkpoints", which)
+        check_run(run_dir, path, config)
+        return cls(run_dir, config, path, checkpoint.read_manifest(path)["step"])
+
+    def load_agent(self, env: VectorEnv, evaluation: EvaluationConfig) -> SAC:
+        """The agent as it acts, with noise of the evaluation's seed, the same for every trained seed.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged.
+        """
+        state = checkpoint.load(self.path, ["agent"])
+        agent = make_agent(self.config, env)
+        expected = {name: agent.state_dict()[name] for name in agent.acting_networks}
+        checkpoint.check_fits(self.path, state["agent"], expected, "agent")
+        agent.load_policy(state["agent"])
+        agent.exploration = Generators([evaluation.seed] * len(self.config.seeds), "evaluation", agent.device)
+        return agent
+
+
+def judge(
+    candidate: Candidate, evaluation: EvaluationConfig, *, engine: Engine, deterministic: bool = True
+) -> Evaluation:
+    """Judges a checkpoint of a finished or running training.
+
+    Args:
+        candidate: the checkpoint.
+        evaluation: number of episodes, seed and worlds.
+        engine: which engine simulates.
+        deterministic: act with the mean of the policy; sampled actions are those of the evaluation's seed.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+    """
+    config = candidate.config
+    assert evaluation.episodes is not None
+    env = make_evaluation_env(config, config.seeds, evaluation, engine)
+    try:
+        agent = candidate.load_agent(env, evaluation)
+        episodes = run_episodes(
+            env,
+            lambda observation: agent.act(observation, deterministic=deterministic),
+            evaluation.episodes,
+            agent.device,
+        )
+        goals = _goals(config, env.initial_seed, evaluation.episodes)
+    finally:
+        env.close()
+    return Evaluation(
+        run=str(candidate.run_dir),
+        step=candidate.step,
+        tasks=list(config.get_benchmark().tasks),
+        seeds=list(config.seeds),
+        protocol=config.protocol,
+        engine=engine,
+        policy="mean" if deterministic else "sampled",
+        goal_seed=evaluation.seed,
+        worlds_per_task=evaluation.worlds_per_task,
+        goals=goals,
+        episodes=episodes,
+    )
+
+
+def _goals(
+    config: TrainConfig, goal_seeds: Sequence[int], num_episodes: int
+) -> list[list[list[list[float]]]]:
+    """The goal of every episode, [S][T][n][3 or 6]: in order, and again where they do not suffice."""
+    order = np.arange(num_episodes) % config.get_protocol().num_goals
+    return [
+        [goals[order].tolist() for goals in benchmark_goals(config.get_benchmark(), seed)]
+        for seed in goal_seeds
+    ]
+
+
+def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Writes one evaluation as a JSON object, several as a list of them."""
+    contents = [evaluation.to_json() for evaluation in evaluations]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(contents if len(contents) > 1 else contents[0], indent=1) + "\n")
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether this is a file of `write_evaluations`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return all(
+        isinstance(c, dict) and "episodes" in c for c in (content if isinstance(content, list) else [content])
+    )

@@ -1,0 +1,154 @@
+"""`mtrl evaluate`: judges checkpoints of one or more runs, prints tables, and writes every episode and clips."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtrl.config.experiment import experiment
+from mtrl.config.parsing import load_config, make_parser, parse
+from mtrl.config.train import Device, EvaluationConfig
+from mtrl.evaluation.checkpoint import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
+from mtrl.evaluation.render import Camera, renderer
+from mtrl.evaluation.tables import heading, measure_tables, summary_table
+from mtrl.evaluation.video import write_clips
+from mtrl.system import terminal
+from mtrl.system.paths import check_writable
+
+
+def command(arguments: list[str]) -> int:
+    """Judges the runs that the arguments name and prints a table of each measure; runs that differ in their seeds share
+    a table."""
+    parser = make_parser(
+        "evaluate",
+        "Judge a checkpoint of one or more runs: every task and seed, on goals of its own.",
+        reads_classes=True,
+    )
+    parser.add_argument("run_dir", type=Path, nargs="+", help="directories of runs")
+    parser.add_argument("--sampled", action="store_true", help="sample actions, instead of the mean action")
+    parser.add_function_arguments(evaluate, skip={"run_dir", "sampled"})
+    namespace = parse(parser, arguments)
+    methods = _by_method(evaluate(**namespace.as_dict()))
+    console = terminal.console()
+    for method in methods:
+        console.print(heading(method), soft_wrap=True)
+        console.print(*measure_tables(method), sep="\n")
+    if len(methods) > 1:
+        console.print(summary_table(methods))
+    return 0
+
+
+def evaluate(
+    run_dir: list[Path],
+    sampled: bool = False,
+    checkpoint: str = "last",
+    episodes: int = 50,
+    engine: Engine = "batched",
+    device: Device = "auto",
+    seed: int = 1_000_000,
+    worlds_per_task: int | None = None,
+    output: Path | None = None,
+    video: Path | None = None,
+    video_seed: int | None = None,
+    camera: Camera = "corner2",
+) -> list[Evaluation]:
+    """Judges a checkpoint of every run and writes every episode as JSON.
+
+    Args:
+        checkpoint: last, best or the step of a checkpoint.
+        episodes: episodes of each task and seed.
+        engine: batched, or reference (Meta-World itself).
+        device: auto takes a GPU if there is one.
+        seed: draws the goals, where the protocol has several, and the noise of sampled actions.
+        worlds_per_task: worlds that share a task's episodes; by default 10, or 1 with the reference engine.
+        output: the JSON file, a list of several runs; by default a file in each run's evaluation directory.
+        video: also write a clip of each task's first episode to this directory, as MP4.
+        video_seed: the trained seed in the clips; by default each run's first one.
+        camera: Meta-World's camera in the clips.
+    """
+    if worlds_per_task is None:
+        worlds_per_task = 10 if engine == "batched" else 1
+    if episodes < 1 or worlds_per_task < 1:
+        raise ValueError(
+            f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
+        )
+    settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=min(worlds_per_task, episodes))
+    candidates = [
+        Candidate.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
+    ]
+    for candidate in candidates:
+        _check_seeds(candidate, seed, video_seed)
+    _check_paths(run_dir, output, video)
+    with contextlib.ExitStack() as stack:
+        process = None if video is None else stack.enter_context(renderer())
+        evaluations = []
+        for candidate in candidates:
+            evaluation = judge(candidate, settings, engine=engine, deterministic=not sampled)
+            evaluations.append(evaluation)
+            if output is None:
+                write_evaluations([evaluation], candidate.run_dir / "evaluation" / evaluation.file_name())
+            if process is not None and video is not None:
+                write_clips(
+                    candidate,
+                    settings,
+                    process,
+                    video,
+                    seed=candidate.config.seeds[0] if video_seed is None else video_seed,
+                    camera=camera,
+                    engine=engine,
+                    deterministic=not sampled,
+                )
+    if output is not None:
+        write_evaluations(evaluations, output)
+    return evaluations
+
+
+def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Evaluations at one step of runs that differ in their seeds only, together."""
+    methods: list[tuple[Any, list[Evaluation]]] = []
+    for evaluation in evaluations:
+        config = yaml.safe_load((Path(evaluation.run) / "config.yaml").read_text(encoding="utf-8"))
+        key = (evaluation.step, experiment(config))
+        for other, members in methods:
+            if key == other and not {s for e in members for s in e.seeds} & set(evaluation.seeds):
+                members.append(evaluation)
+                break
+        else:
+            methods.append((key, [evaluation]))
+    return [members for _, members in methods]
+
+
+def _check_seeds(candidate: Candidate, seed: int, video_seed: int | None) -> None:
+    seeds = candidate.config.seeds
+    if seed in seeds and candidate.config.get_protocol().num_goals > 1:
+        raise ValueError(
+            f"--seed {seed} is one that {candidate.run_dir} was trained with, so its goals would be those of training: "
+            "choose another one."
+        )
+    if video_seed is not None and video_seed not in seeds:
+        raise ValueError(
+            f"--video_seed must be a seed of the run {candidate.run_dir}, one of {', '.join(map(str, seeds))}, got "
+            f"{video_seed}."
+        )
+
+
+def _check_paths(run_dirs: Sequence[Path], output: Path | None, video: Path | None) -> None:
+    """Finds out before the work, not after it, what cannot be written."""
+    resolved = [run.resolve() for run in run_dirs]
+    if len(set(resolved)) < len(resolved):
+        raise ValueError("Each run can be given once, and one was given twice.")
+    if video is not None and len({run.name for run in resolved}) < len(resolved):
+        raise ValueError(
+            "Clips are named after their run, and two runs have one name: judge them one by one."
+        )
+    if output is not None and output.exists() and not is_evaluation(output):
+        raise ValueError(
+            f"--output must be a file, a new one or one that `mtrl evaluate` wrote, and {output} is not."
+        )
+    directories = [run / "evaluation" for run in run_dirs] if output is None else [output.parent]
+    for directory in directories + ([] if video is None else [video]):
+        check_writable(directory)

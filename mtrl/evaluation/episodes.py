@@ -1,0 +1,177 @@
+"""Judging a policy: episodes on goals of their own, with the mean action, in environments apart from training's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import envs
+from agents.sac import SAC
+from mtrl.config.train import EvaluationConfig, TrainConfig
+from mtrl.logging.logger import json_values
+
+Policy = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Episodes:
+    """Outcomes of finished episodes, each [S, T, n].
+
+    success: at any step (the field's definition). success_at_end: at the last step.
+    returns: undiscounted sum of rewards. steps_to_success: steps until the first success, NaN if there was none.
+    """
+
+    success: NDArray[np.float64]
+    success_at_end: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    steps_to_success: NDArray[np.float64]
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: json_values(values) for name, values in vars(self).items()}
+
+
+class EpisodeTracker:
+    """Follows the running episode of every world [S, T, W]."""
+
+    def __init__(self, layout: tuple[int, int, int]) -> None:
+        self.returns = np.zeros(layout)
+        self.length = np.zeros(layout)
+        self.steps_to_success = np.full(layout, np.nan)
+
+    def step(
+        self, rewards: NDArray[np.float64], success: NDArray[np.bool_], done: NDArray[np.bool_]
+    ) -> Episodes:
+        """Adds a step, each argument [S, T, W].
+
+        Returns:
+            the episodes that this step ended, [S, T, W], NaN where none did.
+        """
+        self.returns += rewards
+        self.length += 1
+        self.steps_to_success = np.where(
+            success & np.isnan(self.steps_to_success), self.length, self.steps_to_success
+        )
+        finished = Episodes(
+            success=np.where(done, ~np.isnan(self.steps_to_success), np.nan),
+            success_at_end=np.where(done, success, np.nan),
+            returns=np.where(done, self.returns, np.nan),
+            steps_to_success=np.where(done, self.steps_to_success, np.nan),
+        )
+        self.returns[done] = 0.0
+        self.length[done] = 0.0
+        self.steps_to_success[done] = np.nan
+        return finished
+
+    def state_dict(self) -> dict[str, NDArray[np.float64]]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, NDArray[np.float64]]) -> None:
+        for name, value in state.items():
+            setattr(self, name, np.array(value))
+
+
+def evaluation_env_arguments(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    evaluation: EvaluationConfig,
+    engine: Literal["batched", "reference"],
+) -> dict[str, Any]:
+    """The arguments of the `VectorEnv` to judge in: goals in order, drawn from `evaluation.seed` and the same for every
+    trained seed.
+
+    Where the protocol fixes one goal per seed for the run, it is that goal that is judged.
+    """
+    protocol = config.get_protocol()
+    goal_seeds = list(seeds) if protocol.num_goals == 1 else [evaluation.seed] * len(seeds)
+    return envs.arguments(
+        config.get_benchmark(),
+        protocol,
+        goal_seeds,
+        engine=engine,
+        worlds_per_task=evaluation.worlds_per_task,
+        goal_order="sequential",
+        num_workers=config.num_workers,
+    )
+
+
+def make_evaluation_env(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    evaluation: EvaluationConfig,
+    engine: Literal["batched", "reference"],
+) -> envs.VectorEnv:
+    """Environments to judge in (see `evaluation_env_arguments`)."""
+    return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))
+
+
+def run_episodes(env: envs.VectorEnv, policy: Policy, num_episodes: int, device: torch.device) -> Episodes:
+    """Runs `num_episodes` episodes of every seed and task from the first goal on; world w has w, w + W, w + 2W, ...
+
+    An episode that a fault of its world broke off is reported on stderr and has no outcome (NaN).
+
+    Args:
+        env: sequential goals, S seeds, T tasks and W worlds per task.
+        policy: maps observations [S, T, W, O] on `device` to actions [S, T, W, A].
+    """
+    num_seeds, num_tasks, num_worlds = layout = env.layout
+    rounds = -(-num_episodes // num_worlds)
+    shape = (num_seeds, num_tasks, rounds * num_worlds)
+    episodes = Episodes(*(np.full(shape, np.nan) for _ in range(4)))
+    count = np.zeros(layout, dtype=np.int64)
+    tracker = EpisodeTracker(layout)
+    observation, _ = env.reset(seed=env.initial_seed)
+    while (count < rounds).any():
+        actions = policy(to_tensor(observation, layout).to(device)).cpu().numpy()
+        observation, rewards, terminated, truncated, infos = env.step(actions.reshape(env.num_envs, -1))
+        done = (terminated | truncated).reshape(layout)
+        finished = tracker.step(rewards.reshape(layout), infos["success"].reshape(layout), done)
+        for fault in env.faults():
+            print(f"evaluation: {fault}", file=sys.stderr)
+        broken = infos["invalid"].reshape(layout)
+        s, t, w = np.nonzero(done & (count < rounds))
+        for name, values in vars(finished).items():
+            outcome = np.where(broken, np.nan, values)
+            getattr(episodes, name)[s, t, count[s, t, w] * num_worlds + w] = outcome[s, t, w]
+        count[s, t, w] += 1
+    return Episodes(**{name: values[..., :num_episodes] for name, values in vars(episodes).items()})
+
+
+def to_tensor(observation: NDArray[np.float64], layout: tuple[int, int, int]) -> Tensor:
+    """Observations [S·T·W, O] as a float32 tensor [S, T, W, O]."""
+    return torch.from_numpy(observation.reshape(*layout, -1).astype(np.float32))
+
+
+def make_agent(config: TrainConfig, env: envs.VectorEnv) -> SAC:
+    """An agent with fresh parameters for a resolved configuration and the spaces of an environment."""
+    assert env.single_observation_space.shape is not None
+    assert env.single_action_space.shape is not None
+    balancer = config.balancer
+    return SAC(
+        config.network,
+        config.agent,
+        critic_architecture=config.critic_network,
+        observation_size=env.single_observation_space.shape[0],
+        action_size=env.single_action_space.shape[0],
+        num_tasks=len(config.get_benchmark().tasks),
+        task_names=config.get_benchmark().tasks,
+        seeds=config.seeds,
+        critic_balancer=balancer if config.balance in ("both", "critic") else None,
+        actor_balancer=balancer if config.balance in ("both", "actor") else None,
+        device=config.device,
+        precision=config.precision,
+    )
+
+
+def nan_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the last axis of what is not NaN; NaN where nothing is left."""
+    present = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(present, values, 0.0).sum(-1) / present.sum(-1)
+    return mean

@@ -1,0 +1,1 @@
+"""Metrics of a run: how they are gathered, written and drawn."""

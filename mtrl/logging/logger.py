@@ -1,0 +1,149 @@
+"""Metrics of a run: one JSON object a line, and TensorBoard event files of each seed and the mean of several."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from mtrl.logging.heat_map import HeatMap
+from mtrl.logging.tensorboard import add_picture, add_scalars, describe, put_before_now
+from mtrl.storage.json_lines import MISSING, SUCCESS, read_lines
+from mtrl.system.files import write_text
+
+Metrics = Mapping[str, NDArray[np.floating[Any]]]
+
+
+class Logger:
+    """Writes metrics by environment steps per task.
+
+    A metric is an array [S] (a number for each seed) or [S, T] (a number for each task as well).
+    `metrics.jsonl` holds what is a function of configuration and seeds only; wall-clock figures go to `timing.jsonl`,
+    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and the mean of several.
+
+    Args:
+        directory: of the run.
+        tasks: names of the T tasks.
+        seeds: the S seeds.
+        step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
+        pending: the step whose evaluation is to be made (again), if any; what was logged of it is dropped.
+        without_training: drop what was logged of training at `step`.
+        without_evaluation: drop what was logged of an evaluation at `step`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        tasks: Sequence[str],
+        seeds: Sequence[int],
+        step: int = 0,
+        pending: int | None = None,
+        *,
+        without_training: bool = False,
+        without_evaluation: bool = False,
+    ) -> None:
+        self.tasks = [name.removesuffix("-v3") for name in tasks]
+        self.metrics_path = directory / "metrics.jsonl"
+        self.timing_path = directory / "timing.jsonl"
+        logs = {
+            path: read_lines(path) if path.exists() else [] for path in (self.metrics_path, self.timing_path)
+        }
+        for path, lines in logs.items():
+            _truncate(path, lines, step, pending, without_training, without_evaluation)
+        names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]
+        directories = [directory / "tensorboard" / name for name in names]
+        for path in directories:
+            put_before_now(path)
+        # From this step on, TensorBoard forgets what it has read before, of training and evaluations alike.
+        purge = step if step == 0 or (without_training and without_evaluation) else step + 1
+        self.writers = [SummaryWriter(path, purge_step=purge) for path in directories]
+        self.of_seeds = self.writers[: len(seeds)]
+        self.heat_map = HeatMap(self.tasks)
+        if step == 0:
+            describe(directory, self.writers[-1], dict(zip(seeds, self.of_seeds, strict=True)), self.tasks)
+
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Logs the metrics of one step."""
+        line = {name: json_values(values) for name, values in metrics.items()}
+        _append(self.metrics_path, {"step": step, **line})
+        curves: list[dict[str, float]] = [{} for _ in self.writers]
+        for name, values in metrics.items():
+            with np.errstate(all="ignore"):
+                mean = _mean(values)
+            rows = [*values, mean] if len(self.writers) > len(values) else values
+            for curve, row in zip(curves, rows, strict=True):
+                curve.update(self._scalars(name, np.asarray(row)))
+        for writer, curve in zip(self.writers, curves, strict=True):
+            add_scalars(writer, curve, step)
+
+    def write_cosines(self, step: int, cosines: Mapping[str, NDArray[np.float64]]) -> None:
+        """Draws cosines between the tasks' gradients [S, T, T] as heat maps, in TensorBoard only."""
+        for name, of_seeds in cosines.items():
+            for writer, cosine in zip(self.of_seeds, of_seeds, strict=True):
+                add_picture(writer, name, self.heat_map(cosine), step)
+
+    def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
+        """Logs wall-clock figures of one step."""
+        _append(self.timing_path, {"step": step, **timing})
+        for name, value in timing.items():
+            self.writers[-1].add_scalar(f"time/{name}", value, step)
+
+    def flush(self) -> None:
+        """Hands the curves to the system, so that they outlive this process (the lines do at once)."""
+        for writer in self.writers:
+            writer.flush()
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    def _scalars(self, name: str, values: NDArray[Any]) -> dict[str, float]:
+        """The finite values of one seed by tag: a number, or [T] and their mean."""
+        if values.ndim == 0:
+            return {name: float(values)} if math.isfinite(values) else {}
+        of_tasks = zip(self.tasks, values.tolist(), strict=True)
+        finite = {f"{name}/{task}": value for task, value in of_tasks if math.isfinite(value)}
+        return {f"{name}/mean": sum(finite.values()) / len(finite), **finite} if finite else {}
+
+
+def _truncate(
+    path: Path,
+    lines: list[dict[str, Any]],
+    step: int,
+    pending: int | None,
+    without_training: bool,
+    without_evaluation: bool,
+) -> None:
+    kept = []
+    for line in lines:
+        is_evaluation = SUCCESS in line
+        without = without_evaluation if is_evaluation else without_training
+        dropped = (line["step"] == step and without) or (line["step"] == pending and is_evaluation)
+        if line["step"] <= step and (MISSING in line or not dropped):
+            kept.append(line)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def _mean(values: NDArray[Any]) -> NDArray[Any]:
+    """Mean over the seeds of the finite values; NaN where there is none."""
+    finite = np.isfinite(values)
+    total: NDArray[Any] = np.where(finite, values, 0.0).sum(0) / finite.sum(0)
+    return total
+
+
+def json_values(values: NDArray[Any]) -> Any:
+    """Nested lists, with null for what JSON has no number for."""
+    if values.ndim:
+        return [json_values(v) for v in values]
+    return float(values) if math.isfinite(values) else None

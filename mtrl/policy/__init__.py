@@ -1,0 +1,1 @@
+"""A policy at work: in training, loaded from a run, and exported for other programs."""

@@ -1,0 +1,208 @@
+"""A trained policy in Python: observations and the names of their tasks in, actions out.
+
+Loading one imports no environment and starts no process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from agents.networks.base import Architecture
+from agents.sac import SAC, SACConfig
+from agents.task_policy import TaskPolicy
+from mtrl.config.catalogue import unknown
+from mtrl.config.experiment import check_run
+from mtrl.config.imports import import_class
+from mtrl.storage.checkpoint import find, load, read_manifest
+
+Observation = TypeVar("Observation", NDArray[Any], Tensor)
+TaskName = str | int | np.integer[Any]
+_META_WORLD_SIZES = (39, 4)
+
+
+class Policy(nn.Module):
+    """The policy of one trained seed. Its parameters do not require gradients.
+
+    Args:
+        network: what it computes.
+        tasks: the names of its tasks, in the order of their indices.
+
+    Attributes:
+        tasks: the same.
+        step: environment steps per task that it was trained for.
+        seed: the seed that it was trained with.
+    """
+
+    def __init__(self, network: TaskPolicy, tasks: Sequence[str], *, step: int, seed: int) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks, self.step, self.seed = tuple(tasks), step, seed
+
+    @property
+    def observation_size(self) -> int:
+        return self.network.observation_size
+
+    @property
+    def action_size(self) -> int:
+        return self.network.action_size
+
+    def forward(
+        self,
+        observation: Observation,
+        task: TaskName | Sequence[TaskName] | NDArray[np.integer[Any]] | Tensor | None = None,
+        *,
+        deterministic: bool = True,
+    ) -> Observation:
+        """The action in [-1, 1] for an observation, or those of a batch.
+
+        Args:
+            observation: [O] or [N, O], a NumPy array or a tensor.
+            task: the name of its task, or the task's index in `tasks`; one for each observation, or one for all. It can
+                be left out where there is only one task.
+            deterministic: the mean action; otherwise one is drawn, with the numbers of `torch.manual_seed`.
+
+        Returns:
+            [A] or [N, A], float32: a NumPy array for an array, a tensor on the same device for a tensor.
+
+        Raises:
+            ValueError: the observation has another shape or is not finite, or there is no such task.
+        """
+        if not isinstance(observation, Tensor):
+            array = np.asarray(observation, dtype=np.float32)
+            with torch.no_grad():
+                action = self(torch.from_numpy(array), task, deterministic=deterministic)
+            return cast("Observation", action.numpy())
+        if observation.dim() not in (1, 2) or observation.shape[-1] != self.observation_size:
+            raise ValueError(
+                f"An observation of shape [{self.observation_size}] or a batch [N, {self.observation_size}] is "
+                f"expected, but it has {list(observation.shape)}."
+            )
+        if not torch.isfinite(observation).all():
+            raise ValueError("A finite observation is expected, but it holds NaN or infinity.")
+        like = next(self.parameters())
+        batch = observation.to(like).reshape(-1, self.observation_size)
+        indices = self._indices(task, len(batch)).to(like.device)
+        if not len(batch):
+            return observation.new_zeros(0, self.action_size, dtype=like.dtype)
+        mean, log_std = self.network(batch, indices)
+        if not deterministic:
+            mean = mean + log_std.exp() * torch.randn_like(mean)
+        action = torch.tanh(mean).view(*observation.shape[:-1], self.action_size)
+        return action.to(observation.device)
+
+    def _indices(self, task: Any, count: int) -> Tensor:
+        """The tasks' indices [N]."""
+        if task is None:
+            if len(self.tasks) > 1:
+                raise ValueError(
+                    f"This policy has {len(self.tasks)} tasks: name one of {', '.join(self.tasks)}."
+                )
+            task = 0
+        if isinstance(task, (Tensor, np.ndarray)):
+            task = task.tolist()
+        if isinstance(task, (str, int, np.integer)):
+            return torch.full((count,), self._index(task))
+        indices = [self._index(t) for t in task]
+        if len(indices) != count:
+            raise ValueError(f"A task for each of the {count} observations is expected, got {len(indices)}.")
+        return torch.tensor(indices)
+
+    def _index(self, task: TaskName) -> int:
+        if isinstance(task, str):
+            for name in (task, f"{task}-v3"):
+                if name in self.tasks:
+                    return self.tasks.index(name)
+            raise unknown("task", task, self.tasks)
+        if (
+            isinstance(task, bool)
+            or not isinstance(task, (int, np.integer))
+            or not 0 <= task < len(self.tasks)
+        ):
+            raise ValueError(
+                f"A task is expected to be a name or an index below {len(self.tasks)}, but it is {task!r}."
+            )
+        return int(task)
+
+
+def load_policy(
+    run: str | Path,
+    checkpoint: str | int = "last",
+    seed: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Policy:
+    """The policy of a run, while it is trained or after.
+
+    A network of the user's own must have been imported: what a file names is not.
+
+    Args:
+        run: the run's directory.
+        checkpoint: last, best or the step of a checkpoint.
+        seed: the trained seed; by default the run's first one.
+        device: where it computes.
+
+    Raises:
+        ValueError: this is no run, or it has no such seed or checkpoint.
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    run = Path(run)
+    config, tasks = _read_run(run)
+    seeds: list[int] = config["seeds"]
+    seed = seeds[0] if seed is None else seed
+    if seed not in seeds:
+        raise ValueError(
+            f"The run {run} was trained with the seeds {', '.join(map(str, seeds))}, not {seed}."
+        )
+    path = find(run / "checkpoints", str(checkpoint))
+    critic = config.get("critic_network")
+    agent = SAC(
+        _make_architecture(config["network"]),
+        SACConfig(**config["agent"]),
+        critic_architecture=None if critic is None else _make_architecture(critic),
+        observation_size=_META_WORLD_SIZES[0],
+        action_size=_META_WORLD_SIZES[1],
+        num_tasks=len(tasks),
+        task_names=tasks,
+        seeds=[seed],
+    )
+    check_run(run, path)
+    state = load(path, ["agent"])["agent"]
+    s = seeds.index(seed)
+    agent.load_policy({n: {k: x[s : s + 1] for k, x in state[n].items()} for n in agent.acting_networks})
+    step: int = read_manifest(path)["step"]
+    return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(device)
+
+
+def _read_run(run: Path) -> tuple[dict[str, Any], list[str]]:
+    """The configuration that a run keeps, and the names of its tasks."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        inside = f"; its runs are in {run / 'runs'}" if (run / "runs").is_dir() else ""
+        raise ValueError(f"{run} is no run directory: it has no config.yaml{inside}.")
+    try:
+        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        tasks = json.loads((run / "stamp.json").read_bytes())["benchmark"]["tasks"]
+        missing = {"network", "agent", "seeds"} - config.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({error})."
+        ) from error
+    if missing:
+        raise ValueError(
+            f"The run {run} cannot be read: its config.yaml has no {', '.join(sorted(missing))}."
+        )
+    return config, tasks
+
+
+def _make_architecture(described: Mapping[str, Any]) -> Architecture:
+    architecture: type[Any] = import_class("network", described["class_path"], Architecture)
+    made: Architecture = architecture(**described.get("init_args") or {})
+    return made

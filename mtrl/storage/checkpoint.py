@@ -1,0 +1,368 @@
+"""Atomic, verified checkpoints: safetensors for arrays, JSON for the rest, never code.
+
+A checkpoint is a directory `step_<N>` with one safetensors file per part of the state and a `manifest.json` with the
+checksums of all files and its own. It is written under a temporary name, synced and renamed, so that it is whole or
+absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mtrl.config.spelling import whole_number
+from mtrl.system.files import sync, write_text
+from mtrl.system.terminal import message
+
+FORMAT = 2  # of 1, parameters were in another order
+KEPT = 2  # newest checkpoints, besides the best
+_STEP = re.compile(r"step_(\d{10})")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or of another kind than expected."""
+
+
+class Snapshot(NamedTuple):
+    """A state apart from what it was taken of: each part's tensors by name, where they were, and its JSON values."""
+
+    tensors: dict[str, dict[str, Tensor]]
+    values: dict[str, Any]
+
+    def move(self, copy: Callable[[Iterable[Tensor]], list[Tensor]]) -> None:
+        """Puts copies in place of all tensors."""
+        for tensors in self.tensors.values():
+            tensors.update(zip(tensors, copy(tensors.values()), strict=True))
+
+
+def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None = None) -> Path:
+    """Writes `directory/step_<step>` from a nested mapping of tensors, arrays and JSON values.
+
+    Each entry of `state` becomes a file of its own. `best` is the step of the best checkpoint so far: recorded here,
+    it cannot disagree with what training goes on from.
+    """
+    return write(directory, step, snapshot(state, "cpu"), best)
+
+
+def snapshot(state: Mapping[str, Any], device: str | None = None) -> Snapshot:
+    """Copies a state, with its tensors to a device, or each where it is, which takes a GPU milliseconds."""
+    parts = {part: _separate(content, device) for part, content in state.items()}
+    return Snapshot({k: tensors for k, (tensors, _) in parts.items()}, {k: v for k, (_, v) in parts.items()})
+
+
+def write(directory: Path, step: int, snapshot: Snapshot, best: int | None = None) -> Path:
+    """Writes what `save` does; the tensors are in the host's memory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    final = directory / f"step_{step:010d}"
+    temporary = directory / f".writing_{step:010d}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    manifest: dict[str, Any] = {"format": FORMAT, "step": step, "best": best, "files": {}}
+    manifest["values"] = snapshot.values
+    for part, tensors in snapshot.tensors.items():
+        path = temporary / f"{part}.safetensors"
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            raise OSError(f"The checkpoint file {path} cannot be written ({error}).") from error
+        manifest["files"][path.name] = _checksum(path)
+        sync(path)
+    write_text(temporary / "manifest.json", seal(manifest))
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    sync(directory)
+    return final
+
+
+def load(checkpoint: Path, parts: list[str] | None = None) -> dict[str, Any]:
+    """The state that `save` wrote, all parts or the named ones; every file read is checked against its checksum.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is truncated or changed.
+    """
+    manifest = read_manifest(checkpoint)
+    state = {}
+    for part in manifest["values"] if parts is None else parts:
+        path = checkpoint / f"{part}.safetensors"
+        if part not in manifest["values"]:
+            raise CheckpointError(f"The checkpoint {checkpoint} has no part {part!r}: it is of no training.")
+        _check_file(path, manifest)
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"The checkpoint file {path} is no safetensors file: {error}.") from error
+        try:
+            state[part] = _join(manifest["values"][part], tensors)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"The checkpoint file {path} has no tensor {error}, which the manifest names."
+            ) from error
+    return state
+
+
+def read_manifest(checkpoint: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing, unreadable or of another format.
+    """
+    path = checkpoint / "manifest.json"
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {checkpoint}: it has no manifest.json.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text)
+        found = manifest["format"]
+        del manifest["checksum"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"The manifest {path} is damaged ({error}); use another checkpoint.") from error
+    if text != seal(manifest):
+        raise CheckpointError(
+            f"The manifest {path} is damaged: its checksum differs; use another checkpoint."
+        )
+    if found != FORMAT:
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} has format {found}, and this version of the toolkit reads format {FORMAT}: "
+            "use the version that the run's stamp.json names."
+        )
+    _check_content(checkpoint, manifest)
+    return manifest
+
+
+def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: what is sealed is not what `write` writes.
+    """
+    step, best = manifest.get("step"), manifest.get("best")
+    is_ours = {
+        "step": isinstance(step, int)
+        and (match := _STEP.fullmatch(checkpoint.name))
+        and int(match[1]) == step,
+        "best": best is None or isinstance(best, int),
+        "files": isinstance(manifest.get("files"), dict),
+        "values": isinstance(manifest.get("values"), dict),
+    }
+    for name, fits in is_ours.items():
+        if not fits:
+            raise CheckpointError(
+                f"The manifest of {checkpoint} was not written for it by this toolkit: its {name!r} does not fit; use "
+                "another checkpoint."
+            )
+
+
+def check_fits(checkpoint: Path, found: Any, expected: Any, name: str) -> None:
+    """Compares a state that was read with one of what is to take it: names, and the shapes of tensors.
+
+    Raises:
+        CheckpointError: they differ; the sentence names the first difference.
+    """
+    if isinstance(expected, Mapping):
+        if not isinstance(found, Mapping):
+            raise CheckpointError(f"The checkpoint {checkpoint} does not fit the run: it has no {name}.")
+        for key, value in expected.items():
+            if key in found:
+                check_fits(checkpoint, found[key], value, f"{name}.{key}")
+            elif isinstance(value, (Mapping, Tensor)):
+                raise CheckpointError(
+                    f"The checkpoint {checkpoint} has no {key!r} in {name}: it was written by another version of the "
+                    "toolkit, or is of another agent."
+                )
+    elif isinstance(expected, Tensor) and not (isinstance(found, Tensor) and found.shape == expected.shape):
+        shape = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} does not fit the run: {name} is {shape} there, and {list(expected.shape)} by "
+            "config.yaml."
+        )
+
+
+def seal(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, with the checksum of the rest of it."""
+    checksum = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "checksum": checksum})
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a directory, ascending."""
+    if not directory.is_dir():
+        return []
+    matches = (_STEP.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def find(directory: Path, which: str) -> Path:
+    """The checkpoint called "last", "best" or by its step.
+
+    Raises:
+        CheckpointError: there is none of that name; the sentence lists those there are.
+    """
+    available = steps(directory)
+    if not available:
+        raise CheckpointError(
+            f"There is no checkpoint in {directory}; was the run stopped before its first one?"
+        )
+    if which == "last":
+        return directory / f"step_{available[-1]:010d}"
+    if which == "best":
+        best = best_step(directory)
+        if best is None:
+            raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
+        return directory / f"step_{best:010d}"
+    step = whole_number(which)
+    if step not in available:
+        raise CheckpointError(
+            f"There is no checkpoint {which!r} in {directory}: use last, best or one of "
+            f"{', '.join(map(str, available))}."
+        )
+    return directory / f"step_{step:010d}"
+
+
+def find_intact(directory: Path) -> tuple[Path, list[Path]]:
+    """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
+
+    Raises:
+        CheckpointError: there is none; the error is that of the newest.
+    """
+    newest = find(directory, "last")
+    damaged: dict[Path, CheckpointError] = {}
+    for step in reversed(steps(directory)):
+        path = directory / f"step_{step:010d}"
+        try:
+            manifest = read_manifest(path)
+            for name in manifest["files"]:
+                _check_file(path / name, manifest)
+        except CheckpointError as error:
+            damaged[path] = error
+        else:
+            for damage in damaged.values():
+                message(f"{damage} Going on from {path.name}, the one before.")
+            return path, list(damaged)
+    raise damaged[newest]
+
+
+def set_aside(damaged: list[Path]) -> None:
+    """Renames damaged checkpoints, so that nothing takes them for good ones and nothing is deleted."""
+    for path in damaged:
+        target = path.with_name(f"damaged_{path.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
+
+
+def best_step(directory: Path) -> int | None:
+    """The step of the best checkpoint as the newest one records it, or None before the first evaluation.
+
+    Raises:
+        CheckpointError: the newest one is damaged.
+    """
+    available = steps(directory)
+    best: int | None = read_manifest(directory / f"step_{available[-1]:010d}")["best"] if available else None
+    return best
+
+
+def check_rule(rule: int | str) -> None:
+    """
+    Raises:
+        ValueError: it is no rule of `prune`.
+    """
+    if rule != "all" and not (isinstance(rule, str) and _multiple(rule)):
+        if isinstance(rule, int) and not isinstance(rule, bool) and rule >= KEPT:
+            return
+        raise ValueError(
+            f"checkpoint.keep must be all, a number of the newest ones from {KEPT} on, or every:STEPS, got {rule!r}."
+        )
+
+
+def kept_by(rule: int | str, steps: Sequence[int]) -> set[int]:
+    """The steps, of ascending ones, that a rule keeps: all, the newest so many, or the first from each multiple on."""
+    if rule == "all":
+        return set(steps)
+    if isinstance(rule, int):
+        return set(steps[-rule:])
+    multiple = _multiple(rule)
+    assert multiple is not None
+    first: dict[int, int] = {}
+    for step in steps:
+        first.setdefault(step // multiple, step)
+    first.pop(0, None)
+    return set(first.values())
+
+
+def _multiple(rule: str) -> int | None:
+    """The steps of the rule every:STEPS."""
+    word, _, steps = rule.partition(":")
+    number = whole_number(steps) if word == "every" else None
+    return number if number is not None and number > 0 else None
+
+
+def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:
+    """Deletes all checkpoints but the newest two, the best, those of a rule (see `kept_by`) and those to be kept
+    besides, and what a killed process left half-written."""
+    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), best_step(directory), *keep}
+    for step in steps(directory):
+        if step not in keep:
+            shutil.rmtree(directory / f"step_{step:010d}")
+    for path in directory.glob(".writing_*"):
+        shutil.rmtree(path)
+
+
+def _separate(content: Any, device: str | None) -> tuple[dict[str, Tensor], Any]:
+    """Splits nested content into copies of its tensors, by name, and JSON values that refer to them."""
+    tensors: dict[str, Tensor] = {}
+
+    def visit(value: Any, name: str) -> Any:
+        if isinstance(value, np.ndarray):
+            tensors[name] = torch.from_numpy(np.array(value, order="C"))
+            return {"__array__": name}
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach().to(device, copy=True, memory_format=torch.contiguous_format)
+            return {"__tensor__": name}
+        if isinstance(value, Mapping):
+            return {str(k): visit(v, f"{name}.{k}") for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [visit(v, f"{name}.{i}") for i, v in enumerate(value)]
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"A checkpoint cannot hold a {type(value).__name__} (at {name}).")
+
+    return tensors, visit(content, "state")
+
+
+def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"__array__"}:
+            return tensors[value["__array__"]].numpy()
+        if value.keys() == {"__tensor__"}:
+            return tensors[value["__tensor__"]]
+        return {k: _join(v, tensors) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_join(v, tensors) for v in value]
+    return value
+
+
+def _check_file(path: Path, manifest: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: a file of the checkpoint is missing or has not the checksum of the manifest.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
+    if _checksum(path) != manifest["files"].get(path.name):
+        raise CheckpointError(
+            f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
+        )
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,88 @@
+"""Logs of a run: files of one JSON object a line, each with a step; and which lines a run of some length must have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtrl.system.files import write_text
+
+#: A line that has this is of an evaluation; others are of training.
+SUCCESS = "evaluation/success"
+#: A line that has this says which lines a resumed run found missing.
+MISSING = "missing"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file; a last line that was cut off while it was written is left out.
+
+    Raises:
+        ValueError: it is no file, or a line is no object with a step.
+    """
+    if not path.is_file():
+        raise ValueError(f"The log {path} must be a file, and it is something else: move it away.")
+    found = []
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict) or type(line.get("step")) is not int or line["step"] < 0:
+            shown = text[:40].decode(errors="backslashreplace")
+            raise ValueError(
+                f"{path}, line {number}, must be a JSON object with a step, and it is {shown!r}: restore the file, or "
+                "delete the line."
+            )
+        found.append(line)
+    return found
+
+
+def due_steps(interval: int, worlds_per_task: int, last: int) -> list[int]:
+    """The steps up to `last` at which something is due once in an interval; each vector step is `worlds_per_task`."""
+    steps = (-(-k * interval // worlds_per_task) * worlds_per_task for k in range(1, last // interval + 1))
+    return sorted({step for step in steps if step <= last})
+
+
+def missing_steps(
+    lines: Sequence[Mapping[str, Any]],
+    log_interval: int,
+    evaluation_interval: int,
+    worlds_per_task: int,
+    last: int,
+) -> dict[str, list[int]]:
+    """The steps up to `last` of which there is no line of training, or of an evaluation, though one is due."""
+    found: dict[str, set[int]] = {"training": set(), "evaluation": set()}
+    for line in lines:
+        if MISSING not in line:
+            found["evaluation" if SUCCESS in line else "training"].add(line["step"])
+    due = {"training": log_interval, "evaluation": evaluation_interval}
+    return {
+        kind: [step for step in due_steps(interval, worlds_per_task, last) if step not in found[kind]]
+        for kind, interval in due.items()
+    }
+
+
+def mark_missing(
+    path: Path, lines: Sequence[Mapping[str, Any]], missing: Mapping[str, Sequence[int]]
+) -> str | None:
+    """Writes to a log which lines it lacks, as far as it does not say so already, and returns that as a sentence."""
+    known: dict[str, set[int]] = {kind: set() for kind in missing}
+    for line in lines:
+        for kind, steps in line.get(MISSING, {}).items():
+            known[kind].update(steps)
+    new = {kind: [step for step in steps if step not in known[kind]] for kind, steps in missing.items()}
+    if not any(new.values()):
+        return None
+    mark = {"step": min(step for steps in new.values() for step in steps), MISSING: new}
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [*lines, mark]))
+    parts = [f"{describe_steps(steps)} of {kind}" for kind, steps in new.items() if steps]
+    return f"{path} has lost the lines of steps {' and '.join(parts)}, which is marked there."
+
+
+def describe_steps(steps: Sequence[int]) -> str:
+    """A few steps as they are, of many the first and the last."""
+    if len(steps) <= 4:
+        return ", ".join(map(str, steps))
+    return f"{steps[0]} to {steps[-1]} ({len(steps)} of them)"

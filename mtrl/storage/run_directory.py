@@ -1,0 +1,75 @@
+"""Making a run directory: as a whole, by one process, and never over something else."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mtrl.system.lock import locked
+from mtrl.system.terminal import command
+
+
+def refuse_existing(run_dir: Path) -> None:
+    """
+    Raises:
+        ValueError: the directory exists.
+    """
+    if run_dir.exists() or run_dir.is_symlink():
+        raise ValueError(
+            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
+            f"with it by `{command('train', '--resume', run_dir)}`."
+        )
+
+
+@contextlib.contextmanager
+def created(run_dir: Path, fill: Callable[[Path], None]) -> Iterator[None]:
+    """Makes a run directory and holds it, see `locked`.
+
+    It is filled under a name of its own beside its place. Of several processes that make the same one, the first to
+    rename succeeds.
+
+    Args:
+        fill: writes the content of the directory that it is given.
+
+    Raises:
+        ValueError: the directory exists, or cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            run_dir.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(run_dir)
+            new = _make_beside(run_dir, stack)
+            fill(new)
+            new.rename(run_dir)
+        except OSError as error:
+            refuse_existing(run_dir)
+            raise ValueError(
+                f"The run directory {run_dir} cannot be made ({error.strerror or error}): choose another --run_dir."
+            ) from error
+        yield
+
+
+def _make_beside(run_dir: Path, stack: contextlib.ExitStack) -> Path:
+    """A directory of a name of its own, which `stack` holds, and removes where it is still there."""
+    while True:
+        new = run_dir.with_name(f".{run_dir.name}.{uuid.uuid4().hex[:8]}.new")
+        new.mkdir()
+        stack.callback(shutil.rmtree, new, ignore_errors=True)
+        # Another process may have taken it for a leftover before it was held.
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            stack.enter_context(locked(new))
+            if new.exists():
+                return new
+
+
+def _remove_leftovers(run_dir: Path) -> None:
+    """Removes what killed processes left: nobody holds it."""
+    prefix = f".{run_dir.name}."
+    for path in run_dir.parent.iterdir():
+        name = path.name.removeprefix(prefix)
+        if path.name.startswith(prefix) and len(name) == len("01234567.new") and name.endswith(".new"):
+            with contextlib.suppress(OSError, ValueError), locked(path):
+                shutil.rmtree(path)

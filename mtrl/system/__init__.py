@@ -1,0 +1,1 @@
+"""The operating system: files, processes, signals, terminals. Nothing here knows what a run is."""

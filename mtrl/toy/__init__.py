@@ -1,0 +1,1 @@
+"""Balancers on a problem of two tasks and two parameters."""

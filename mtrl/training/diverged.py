@@ -1,0 +1,47 @@
+"""Seeds of a run that are trained no more, because something of theirs was not finite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtrl.system.files import write_text
+
+FILE = "frozen.json"
+
+
+class FrozenSeeds:
+    """Which of the S seeds are frozen, since when and why; `frozen.json` tells it to whoever judges the run."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = seeds
+        self.reasons: dict[int, dict[str, Any]] = {}  # by seed
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """[S], true for a frozen seed."""
+        return np.array([seed in self.reasons for seed in self.seeds])
+
+    def add(self, new: NDArray[np.bool_], step: int, reason: str) -> None:
+        """Freezes seeds [S]."""
+        for seed, n in zip(self.seeds, new.tolist(), strict=True):
+            if n:
+                self.reasons[seed] = {"step": step, "reason": reason}
+
+    def write(self, run_dir: Path) -> None:
+        """Makes `frozen.json` say what is frozen; there is none while no seed is."""
+        if self.reasons:
+            write_text(run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
+        else:
+            (run_dir / FILE).unlink(missing_ok=True)
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        return {str(seed): dict(reason) for seed, reason in self.reasons.items()}
+
+    def load_state_dict(self, state: Mapping[str, dict[str, Any]]) -> None:
+        self.reasons = {int(seed): dict(reason) for seed, reason in state.items()}

@@ -1,0 +1,173 @@
+"""Training in a run directory: a new run, or one that goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtrl.config.experiment import check_run, record
+from mtrl.config.train import TrainConfig, stamp
+from mtrl.storage import checkpoint
+from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
+from mtrl.storage.run_directory import created, refuse_existing
+from mtrl.system import terminal
+from mtrl.system.files import read_mapping, write_text
+from mtrl.system.lock import locked
+from mtrl.training.initialize import initialize
+from mtrl.training.trainer import Trainer, TrainingError
+
+
+def train(config: TrainConfig, config_yaml: str) -> Path:
+    """Trains a resolved configuration in a new run directory and returns that.
+
+    Args:
+        config_yaml: the configuration as it is kept in the run directory.
+
+    Raises:
+        ValueError: the directory exists already or cannot be made, or `init_from` does not fit.
+        Interrupted, TrainingError: see `Trainer.run`.
+    """
+    assert config.run_dir is not None
+    run_dir = Path(config.run_dir)
+    refuse_existing(run_dir)
+    with contextlib.closing(
+        Trainer(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
+    ) as trainer:
+        stamped = stamp(config)
+        if config.init_from is not None:
+            initialization = initialize(trainer.agent, config, trainer.env)
+            terminal.message(str(initialization))
+            stamped["init_from"] = initialization.to_json()
+
+        def fill(directory: Path) -> None:
+            write_text(directory / "config.yaml", config_yaml)
+            write_text(directory / "stamp.json", json.dumps(stamped, indent=1) + "\n")
+            checkpoint.save(
+                directory / "checkpoints", 0, trainer.state_dict()
+            )  # to resume from the first moment
+
+        with created(run_dir, fill):
+            _run(trainer)
+    return run_dir
+
+
+def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -> None:
+    """Goes on with a run from its newest intact checkpoint; a finished one is left as it is.
+
+    Args:
+        config: the run's own.
+        total_steps: go on to another number of steps, which the run's configuration has from then on. The result is
+            that of a run which had this many to make from the start.
+
+    Raises:
+        CheckpointError: there is none, or all are damaged.
+        ValueError: another process trains in the directory, or the run is beyond these steps.
+        Interrupted, TrainingError: see `Trainer.run`.
+    """
+    with locked(run_dir):
+        path, damaged = checkpoint.find_intact(run_dir / "checkpoints")
+        check_run(run_dir, path, config)
+        manifest = checkpoint.read_manifest(path)
+        options = read_mapping("configuration", run_dir / "config.yaml")
+        if total_steps is not None:
+            if total_steps < manifest["step"]:
+                raise ValueError(
+                    f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
+                    f"{total_steps}."
+                )
+            config = dataclasses.replace(config, total_steps=total_steps).resolve()
+            options["total_steps"] = total_steps
+        if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
+            "pending_evaluation"
+        ):
+            terminal.message(
+                f"The run {run_dir} is finished, at step {manifest['step']} of {config.total_steps}: nothing was "
+                f"changed. Judge it with `{terminal.command('evaluate', run_dir)}`."
+            )
+            return
+        logs = _check_logs(run_dir)
+        try:
+            trainer = Trainer(config, run_dir, path, experiment=record(options))
+        except KeyError as error:
+            raise checkpoint.CheckpointError(
+                f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "
+                f"({_version(run_dir)}); go on with that one."
+            ) from error
+        with contextlib.closing(trainer):
+            checkpoint.set_aside(damaged)
+            _mark_missing(trainer, logs)
+            if total_steps is not None:
+                _write_total_steps(run_dir / "config.yaml", total_steps)
+            _run(trainer)
+
+
+def _run(trainer: Trainer) -> None:
+    started = time.perf_counter()
+    try:
+        trainer.run()
+    except OSError as error:
+        raise TrainingError(
+            f"Training stopped at step {trainer.step}: {str(error).rstrip('.')}. The checkpoints that were written are "
+            f"whole: remove the cause (a full disk?) and go on by "
+            f"`{terminal.command('train', '--resume', trainer.run_dir)}`."
+        ) from error
+    minutes = (time.perf_counter() - started) / 60
+    (trainer.run_dir / "failure.json").unlink(missing_ok=True)
+    terminal.message(
+        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean success in an evaluation "
+        f"was {trainer.best_success:.3f}. Judge it with "
+        f"`{terminal.command('evaluate', trainer.run_dir)}`."
+    )
+
+
+def _check_logs(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of the metrics, before anything is changed.
+
+    Raises:
+        ValueError: they, or those of the timing, cannot be read.
+    """
+    paths = (run_dir / "timing.jsonl", run_dir / "metrics.jsonl")
+    return [read_lines(path) if path.exists() else [] for path in paths][1]
+
+
+def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]]) -> None:
+    """Says which lines the metrics lack of those that were written before the checkpoint, and marks it there."""
+    config = trainer.config
+    assert config.evaluation.interval is not None
+    missing = missing_steps(
+        lines, config.log_interval, config.evaluation.interval, config.worlds_per_task, trainer.step
+    )
+    failed = trainer.step if (trainer.run_dir / "failure.json").exists() else None  # that step was not logged
+    unwritten = {"training": {failed}, "evaluation": {failed, trainer.pending_evaluation}}
+    missing = {
+        kind: [step for step in steps if step not in unwritten[kind]] for kind, steps in missing.items()
+    }
+    sentence = mark_missing(trainer.run_dir / "metrics.jsonl", lines, missing)
+    if sentence is not None:
+        terminal.message(f"mtrl: {sentence}")
+
+
+def _write_total_steps(path: Path, total_steps: int) -> None:
+    """Changes that one line of a configuration."""
+    text, count = re.subn(
+        r"(?m)^total_steps:.*$", f"total_steps: {total_steps}", path.read_text(encoding="utf-8")
+    )
+    if count != 1:
+        raise ValueError(f"The configuration {path} must have one line for total_steps, and it has {count}.")
+    write_text(path, text)
+
+
+def _version(run_dir: Path) -> str:
+    """The version that a run's stamp names."""
+    try:
+        stamped = json.loads((run_dir / "stamp.json").read_text(encoding="utf-8"))
+        return f"{stamped['versions']['mtrl-toolkit']}, commit {stamped['git_commit']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its stamp.json does not say which"

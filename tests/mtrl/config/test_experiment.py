@@ -1,0 +1,286 @@
+"""What an option means is said once, and the files of a run must agree on it."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from mtrl.config.experiment import ROLES, Role, experiment, record, role
+from mtrl.config.train import TrainConfig
+from mtrl.evaluation.command import _by_method
+from mtrl.logging.tensorboard import hyperparameters
+from mtrl.policy.policy import load_policy
+from mtrl.reporting.groups import group_runs
+from mtrl.reporting.runs import read_run
+from mtrl.storage import checkpoint
+from mtrl.storage.checkpoint import seal
+from mtrl.sweep.config import SweepConfig
+from mtrl.sweep.plan import make_run, methods
+from tests.mtrl.cli.test_cli import assert_refused
+from tests.mtrl.conftest import Result
+
+Cli = Callable[..., Result]
+Train = Callable[..., Path]
+
+
+def option_names(cls: type = TrainConfig, prefix: str = "") -> Iterator[str]:
+    """Every option, with those of a group."""
+    for f in dataclasses.fields(cls):
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        if dataclasses.is_dataclass(default) and f.name in ("agent", "evaluation", "checkpoint"):
+            yield from option_names(type(default), f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}"
+
+
+def test_every_option_has_a_role_and_every_role_an_option() -> None:
+    """A new option of training has to say what it means."""
+    options = {f.name for f in dataclasses.fields(TrainConfig)}
+    assert options == {name for name in ROLES if "." not in name}
+    assert {name for name in ROLES if "." in name} <= set(option_names())
+
+
+def test_unknown_options_make_another_experiment() -> None:
+    assert role("of_another_version") is Role.EXPERIMENT
+    assert role("agent.of_another_version") is Role.EXPERIMENT
+    assert role("checkpoint.of_another_version") is Role.EXECUTION
+    assert role("evaluation.worlds_per_task") is Role.EXECUTION
+
+
+#: Another value of each option, as config.yaml holds it.
+OTHER: dict[str, Any] = {
+    "benchmark": "MT10",
+    "protocol": "paper",
+    "network": {"class_path": "agents.networks.shared.Shared", "init_args": {"width": 8}},
+    "critic_network": {"class_path": "agents.networks.shared.Shared", "init_args": {"width": 8}},
+    "balancer": {"class_path": "mtrl.balancers.ls.LS", "init_args": {"preference": None}},
+    "balance": "critic",
+    "seeds": [7],
+    "total_steps": 41,
+    "engine": "batched",
+    "device": "cuda",
+    "compile": False,
+    "precision": "bfloat16",
+    "init_from": "somewhere",
+    "init_checkpoint": "best",
+    "run_dir": "elsewhere",
+    "agent.log_std": "tanh",
+    "agent.critic": "hl_gauss",
+    "agent.ensemble": "mean",
+    "agent.task_weights": "temperature",
+    "agent.gamma": 0.5,
+    "agent.tau": 0.5,
+    "agent.target_entropy": -2.0,
+    "agent.max_grad_norm": 3.0,
+}
+
+
+def other(name: str, value: Any) -> Any:
+    if name in OTHER:
+        return OTHER[name]
+    return not value if isinstance(value, bool) else 1 if value is None else value + 1
+
+
+def edited(config: dict[str, Any], name: str) -> dict[str, Any]:
+    group, _, key = name.partition(".")
+    if not key:
+        return config | {group: other(name, config[group])}
+    return config | {group: config[group] | {key: other(name, config[group][key])}}
+
+
+@pytest.mark.parametrize("name", option_names())
+def test_all_places_agree_on_what_makes_another_experiment(
+    finished: Path, cli: Cli, tmp_path: Path, name: str
+) -> None:
+    """Evaluation's tables, the report's groups, the sweep's digest, hyper-parameters, and what resume refuses."""
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    changed = edited(config, name)
+    differs = role(name) is Role.EXPERIMENT
+    assert (experiment(changed) != experiment(config)) == differs
+    assert (hyperparameters(changed) != hyperparameters(config)) == differs
+
+    two = shutil.copytree(finished, tmp_path / "two")
+    both = changed if name == "seeds" else changed | {"seeds": [1]}
+    (two / "config.yaml").write_text(yaml.safe_dump(both))
+    runs = [read_run(finished), read_run(two)]
+    assert len(group_runs(runs)) == (2 if differs else 1)
+    evaluations: Any = [
+        type("Evaluation", (), {"run": str(run.path), "step": 40, "seeds": run.seeds}) for run in runs
+    ]
+    assert len(_by_method(evaluations)) == (2 if differs else 1)
+
+    (finished / "config.yaml").write_text(yaml.safe_dump(changed))
+    path = checkpoint.find(finished / "checkpoints", "last")
+    if (differs or name == "seeds") and name != "total_steps":
+        result = cli("train", "--resume", finished)
+        assert_refused(result, name, "config.yaml")
+        assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), name)
+        with pytest.raises(ValueError, match=name):
+            load_policy(finished)
+    else:
+        from mtrl.config.experiment import check_run
+
+        check_run(finished, path)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in option_names() if n.partition(".")[0] in ("agent", "evaluation")]
+)
+def test_a_sweep_goes_on_only_with_the_same_experiment(name: str) -> None:
+    group, _, key = name.partition(".")
+    base = {
+        "benchmark": "MT3",
+        "device": "cpu",
+        "agent": {"max_grad_norm": 1.0},
+        "evaluation": {"interval": 10},
+    }
+    default = getattr(getattr(TrainConfig(), group), key)
+    value = 0.5 if key in ("gamma", "tau") else other(name, default)
+    changed = base | {group: base[group] | {key: value}}
+    digests = {make_run(methods(SweepConfig(base=b))[0], [0]).digest for b in (base, changed)}
+    assert (len(digests) == 2) == (role(name) is Role.EXPERIMENT)
+
+
+@pytest.mark.parametrize("axis", ["device", "sync", "num_threads", "checkpoint.replay", "log_interval"])
+def test_what_makes_no_other_experiment_is_no_axis(axis: str) -> None:
+    with pytest.raises(ValueError, match=f"{axis} is no axis"):
+        methods(SweepConfig(base={"benchmark": "MT3"}, axes={axis: [1, 2]}))
+
+
+# ------------------------------------------------------------------------------------------------ files that disagree
+
+
+def rewrite(run: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Changes the newest manifest and seals it again."""
+    path = checkpoint.find(run / "checkpoints", "last")
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["checksum"]
+    change(manifest)
+    (path / "manifest.json").write_text(seal(manifest))
+    return path
+
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "another step": lambda m: m.update(step=20),
+    "no step": lambda m: m.pop("step"),
+    "step as text": lambda m: m.update(step="40"),
+    "best as text": lambda m: m.update(best="20"),
+    "no files": lambda m: m.pop("files"),
+    "files as a list": lambda m: m.update(files=["agent.safetensors"]),
+    "no values": lambda m: m.pop("values"),
+    "values as text": lambda m: m.update(values="agent"),
+    "no loop": lambda m: m["values"].pop("loop"),
+    "loop as a list": lambda m: m["values"].update(loop=[1]),
+    "no agent": lambda m: m["values"].pop("agent"),
+    "agent as a number": lambda m: m["values"].update(agent=3),
+    "missing tensor": lambda m: m["values"]["agent"]["actor"].update(extra={"__tensor__": "not.there"}),
+    "no actor": lambda m: m["values"]["agent"].pop("actor"),
+    "experiment as text": lambda m: m["values"]["loop"].update(experiment="MT10"),
+    "model of another program": lambda m: (
+        m.clear(),
+        m.update(format=2, step=40, best=None, files={}, values={}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, case: str) -> None:
+    rewrite(finished, MANIFESTS[case])
+    assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), "step_0000000040")
+    result = cli("train", "--resume", finished, "--total_steps", 60)
+    assert result.code in (0, 2), result.err  # 0: the checkpoint before is taken, as where one is damaged
+    assert "Traceback" not in result.err
+    if result.code == 0:
+        assert "Going on from step_0000000020" in result.err
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "scalar", "double dimensions"])
+def test_tensors_whose_shapes_do_not_fit(finished: Path, cli: Cli, change: str) -> None:
+    path = checkpoint.find(finished / "checkpoints", "last")
+    tensors = load_file(path / "agent.safetensors")
+    name = next(n for n in tensors if ".actor." in n)
+    old = tensors[name]
+    tensors[name] = {
+        "longer": torch.cat([old, old], -1),
+        "shorter": old[..., :1].contiguous(),
+        "scalar": torch.zeros(()),
+        "double dimensions": old[None].contiguous(),
+    }[change]
+    save_file(tensors, path / "agent.safetensors")
+    rewrite(
+        finished,
+        lambda m: m["files"].update({"agent.safetensors": checkpoint._checksum(path / "agent.safetensors")}),
+    )
+    words = ("does not fit", "agent.actor", str(list(old.shape)))
+    assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), *words)
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), *words)
+
+
+STAMPS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "benchmark": lambda s: s["benchmark"].update(name="MT10"),
+    "protocol": lambda s: s["protocol"].update(name="paper"),
+    "horizon": lambda s: s["protocol"].update(horizon=7),
+    "tasks": lambda s: s["benchmark"].update(tasks=s["benchmark"]["tasks"][::-1]),
+    "engine": lambda s: s.update(engine="batched"),
+    "benchmark's": lambda s: s.pop("benchmark"),
+    "no mapping": lambda s: s.update(protocol=["tiny"]),
+}
+
+
+@pytest.mark.parametrize("case", STAMPS)
+def test_a_stamp_of_another_run(finished: Path, cli: Cli, case: str) -> None:
+    path = finished / "stamp.json"
+    stamp = json.loads(path.read_text())
+    STAMPS[case](stamp)
+    path.write_text(json.dumps(stamp))
+    for command in (
+        ["evaluate", finished, "--episodes", 1, "--engine", "reference"],
+        ["train", "--resume", finished],
+    ):
+        assert_refused(cli(*command), "stamp")
+
+
+def test_no_stamp(finished: Path, cli: Cli) -> None:
+    (finished / "stamp.json").unlink()
+    assert_refused(cli("evaluate", finished), "stamp.json")
+    assert_refused(cli("train", "--resume", finished), "stamp.json")
+
+
+def test_a_checkpoint_of_before_is_judged_by_what_it_has(finished: Path, cli: Cli) -> None:
+    rewrite(finished, lambda m: m["values"]["loop"].pop("experiment"))
+    assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
+
+
+def test_a_line_that_is_gone_or_new(finished: Path, cli: Cli) -> None:
+    path = finished / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "batch_size"}))
+    assert_refused(cli("train", "--resume", finished), "batch_size is 'unset', was 8")
+    path.write_text(
+        yaml.safe_dump(config | {"agent": {k: v for k, v in config["agent"].items() if k != "gamma"}})
+    )
+    assert_refused(cli("train", "--resume", finished), "agent.gamma is 'unset'")
+
+
+def test_killed_between_a_new_number_of_steps_and_its_first_checkpoint(finished: Path, cli: Cli) -> None:
+    path = finished / "config.yaml"
+    path.write_text(path.read_text().replace("total_steps: 40", "total_steps: 60"))
+    assert cli("train", "--resume", finished).code == 0
+    assert checkpoint.steps(finished / "checkpoints")[-1] == 60
+
+
+def test_where_it_is_executed_may_change(finished: Path, cli: Cli) -> None:
+    path = finished / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(
+        yaml.safe_dump(config | {"log_interval": 5, "num_threads": 1, "sync": True, "run_dir": "other"})
+    )
+    assert cli("train", "--resume", finished, "--total_steps", 60).code == 0
+    assert record(config) == record(yaml.safe_load(path.read_text()) | {"total_steps": 40})

@@ -1,0 +1,167 @@
+"""Configurations: what is filled in, what is refused, and that what a run keeps repeats it."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agents.networks import MultiHead
+from envs.benchmarks import PROTOCOLS
+from mtrl.balancers import AlignedMTL
+from mtrl.config.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.config.train import TRAINING_PRESETS, TrainConfig, stamp
+from tests.mtrl.conftest import Result, assert_same_state, read_state, train_arguments
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def from_arguments(*arguments: str) -> TrainConfig:
+    parser = train_parser()
+    return train_config(parser, parse(parser, ["--device", "cpu", *arguments]))
+
+
+def comparable(config: TrainConfig) -> dict[str, Any]:
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    balancer = values.pop("balancer")
+    return values | {"balancer": None if balancer is None else (type(balancer), balancer._given_preference)}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_configuration_file_resolves(path: Path) -> None:
+    config = from_arguments("--config", str(path))
+    given = yaml.safe_load(path.read_text())
+    assert config.benchmark == given["benchmark"]
+    assert config.protocol == given["protocol"]
+    assert config.run_dir is not None
+    assert config.random_steps is not None
+
+
+def test_there_are_configuration_files() -> None:
+    assert {"quickstart", "mt10", "mt10_paper"} <= {p.stem for p in CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("protocol", ["metaworld_plus", "paper"])
+def test_the_protocols_values_are_filled_in(protocol: str) -> None:
+    config = from_arguments("--protocol", protocol)
+    rules, preset = PROTOCOLS[protocol], TRAINING_PRESETS[protocol]
+    assert config.evaluation.interval == config.checkpoint.interval == rules.evaluation_interval
+    assert config.evaluation.episodes == rules.evaluation_episodes
+    assert config.random_steps == preset.random_steps
+    assert config.agent.max_grad_norm == preset.max_grad_norm
+    assert config.num_workers >= 1
+
+
+def test_given_values_win_over_the_protocols() -> None:
+    config = from_arguments(
+        "--random_steps", "0", "--evaluation.interval", "7", "--agent.max_grad_norm", "2.5"
+    )
+    assert config.random_steps == 0
+    assert config.evaluation.interval == config.checkpoint.interval == 7
+    assert config.agent.max_grad_norm == 2.5
+
+
+def test_options_win_over_the_file_wherever_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("{seeds: [4], batch_size: 32, network: {class_path: multi_head, init_args: {width: 16}}}")
+    config = from_arguments("--config", str(path), "--batch_size", "64", "--network.depth", "2")
+    assert config.seeds == [4]
+    assert config.batch_size == 64
+    assert config.network == MultiHead(width=16, depth=2)
+
+
+def test_a_nameless_run_is_named_after_what_it_is() -> None:
+    config = from_arguments("--benchmark", "MT1:reach", "--seeds", "0,4")
+    assert config.run_dir == "runs/MT1_reach-v3-MultiHead-AlignedMTL-seed0_4"
+
+
+@pytest.mark.parametrize("spelling", [["0,1,4"], ["[0,1,4]"], ["0", "1", "4"], ["0,", "1", ",4"]])
+def test_spellings_of_seeds(spelling: list[str]) -> None:
+    assert from_arguments("--seeds", *spelling).seeds == [0, 1, 4]
+    assert from_arguments(f"--seeds={spelling[0]}").seeds == ([0, 1, 4] if len(spelling) == 1 else [0])
+
+
+def test_balancers_with_options() -> None:
+    config = from_arguments(
+        "--benchmark", "MT3", "--balancer", "AlignedMTL", "--balancer.scale_mode", "rmse",
+        "--balancer.preference", "[1, 2, 1]",
+    )  # fmt: skip
+    assert isinstance(config.balancer, AlignedMTL)
+    assert config.balancer.scale_mode == "rmse"
+    assert config.balancer._given_preference == [1.0, 2.0, 1.0]
+    assert from_arguments("--balancer", "null").balancer is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--benchmark", "MT1:reach", "--seeds", "3,1", "--balancer", "null", "--balance", "critic"],
+        [
+            "--protocol",
+            "paper",
+            "--network",
+            "shared",
+            "--network.task_id",
+            "true",
+            "--checkpoint.replay",
+            "false",
+        ],
+        ["--benchmark", "MT3", "--balancer", "CAGrad", "--balancer.preference", "[0.2, 0.3, 0.5]"],
+        ["--agent.learning_rate", "1e-3", "--agent.gamma", "0.95", "--agent.max_grad_norm", "3"],
+    ],
+)
+def test_what_is_dumped_reads_back_as_the_same(tmp_path: Path, arguments: list[str]) -> None:
+    parser = train_parser()
+    namespace = parse(parser, ["--device", "cpu", *arguments])
+    config = train_config(parser, namespace)
+    (tmp_path / "config.yaml").write_text(dump(parser, namespace, config))
+    assert comparable(load_config(tmp_path)) == comparable(config)
+    assert comparable(from_arguments("--config", str(tmp_path / "config.yaml"))) == comparable(config)
+
+
+def test_what_a_run_keeps_repeats_it(
+    train: Callable[..., Path], cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    first = train("first", balancer__scale_mode="median", seeds="0,2", agent__tau=0.01)
+    second = tmp_path / "second"
+    assert cli("train", "--config", first / "config.yaml", "--run_dir", second).code == 0
+    assert (first / "metrics.jsonl").read_bytes() == (second / "metrics.jsonl").read_bytes()
+    assert_same_state(read_state(first), read_state(second))
+    one, other = ((run / "config.yaml").read_text().splitlines() for run in (first, second))
+    assert [line for line in one if "run_dir" not in line] == [
+        line for line in other if "run_dir" not in line
+    ]
+
+
+def test_the_stamp_says_what_a_run_was_made_with(train: Callable[..., Path]) -> None:
+    found = json.loads((train("run") / "stamp.json").read_text())
+    assert found["protocol"] == dataclasses.asdict(PROTOCOLS["tiny"])
+    assert found["benchmark"]["tasks"] == ["drawer-close-v3", "window-open-v3", "window-close-v3"]
+    assert found["engine"] == "reference"
+    assert {"python", "torch", "numpy", "mujoco", "metaworld"} <= found["versions"].keys()
+    assert found["hardware"]["device"] == "cpu"
+    assert "git_commit" in found
+
+
+def test_a_commit_is_told_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mtrl.config.train.__file__", str(tmp_path / "mtrl" / "config" / "train.py"))
+    monkeypatch.delenv("MTRL_GIT_COMMIT", raising=False)
+    assert stamp(from_arguments())["git_commit"] is None
+    monkeypatch.setenv("MTRL_GIT_COMMIT", "d815202")
+    assert stamp(from_arguments())["git_commit"] == "d815202 (as MTRL_GIT_COMMIT told)"
+
+
+def test_stamps_differ_where_protocols_do() -> None:
+    first, second = (stamp(from_arguments("--protocol", p)) for p in ("metaworld_plus", "paper"))
+    assert first["protocol"] != second["protocol"]
+    assert first["versions"] == second["versions"]
+
+
+def test_training_arguments_of_the_tests_are_a_configuration(fake: object, tmp_path: Path) -> None:
+    parser = train_parser()
+    config = train_config(parser, parse(parser, train_arguments(tmp_path)[1:]))
+    assert config.network == MultiHead(width=8, depth=1, head_width=8)

@@ -1,0 +1,259 @@
+"""Evaluations in a process of their own say what those in training's process say, whatever happens meanwhile."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from agents.sac import SAC
+from envs.worlds import Transitions
+from mtrl.config.train import TrainConfig
+from mtrl.evaluation.during_training import BackgroundEvaluator, ForegroundEvaluator, Judged
+from mtrl.evaluation.episodes import make_agent, make_evaluation_env
+from mtrl.storage import checkpoint
+from mtrl.training import trainer
+from tests.mtrl.conftest import (
+    OPTIONS,
+    FakeEngine,
+    Result,
+    assert_same_state,
+    put_fakes,
+    read_state,
+    train_arguments,
+)
+from tests.mtrl.training.test_trainer import make_config
+
+Cli = Callable[..., Result]
+
+
+class SlowEngine(FakeEngine):
+    """An evaluation of 24 steps takes a while."""
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        time.sleep(0.1)
+        return super().step(actions)
+
+
+class DyingEngine(FakeEngine):
+    """Takes its process with it."""
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(actions)
+
+
+@pytest.fixture
+def config(fake: Callable, tmp_path: Path, request: pytest.FixtureRequest) -> TrainConfig:
+    return make_config(tmp_path / "run", seeds=getattr(request, "param", [0, 1]))
+
+
+@pytest.fixture
+def agent(config: TrainConfig) -> SAC:
+    env = make_evaluation_env(config, config.seeds, config.evaluation, config.engine)
+    return make_agent(config, env)
+
+
+@pytest.fixture
+def background(config: TrainConfig) -> Iterator[BackgroundEvaluator]:
+    evaluator = BackgroundEvaluator(config)
+    yield evaluator
+    evaluator.close()
+
+
+def assert_equal(first: Judged, second: Judged) -> None:
+    for name, values in vars(first.episodes).items():
+        np.testing.assert_array_equal(values, getattr(second.episodes, name), err_msg=name)
+    np.testing.assert_array_equal(first.finite, second.finite)
+
+
+@pytest.mark.parametrize("config", [[4], [0, 1], [5, 2, 7]], indirect=True)
+def test_both_judge_alike(config: TrainConfig, agent: SAC, background: BackgroundEvaluator) -> None:
+    foreground = ForegroundEvaluator(config, agent, lambda: None)
+    returns = []
+    for factor in (1.0, 3.0):
+        policy = agent.policy_state()
+        policy["actor"]["shared"] *= factor
+        for evaluator in (foreground, background):
+            evaluator.start(policy)
+        judged = foreground.result()
+        assert_equal(judged, background.result())
+        assert judged.finite.all()
+        assert judged.episodes.returns.shape == (len(config.seeds), 3, 4)
+        returns.append(judged.episodes.returns)
+    assert not np.array_equal(*returns)
+    foreground.close()
+
+
+def test_the_agent_in_training_stays_as_it_is(config: TrainConfig, agent: SAC) -> None:
+    before, other = agent.policy_state(), agent.policy_state()
+    other["actor"]["shared"] *= 2.0
+
+    def stop() -> None:
+        raise InterruptedError
+
+    for before_step in (lambda: None, stop):
+        evaluator = ForegroundEvaluator(config, agent, before_step)
+        if before_step is stop:
+            with pytest.raises(InterruptedError):
+                evaluator.start(other)
+        else:
+            evaluator.start(other)
+        evaluator.close()
+        for name, parameters in agent.policy_state().items():
+            assert_same_state(before[name], parameters)
+
+
+def test_seeds_are_shared_between_two_processes(
+    config: TrainConfig, agent: SAC, background: BackgroundEvaluator
+) -> None:
+    background.start(agent.policy_state())
+    background.result()
+    processes = {judge._worker.process.pid for judge in background._judges}
+    assert len(processes) == 2
+
+
+def test_seeds_whose_actions_are_not_finite_are_named(
+    config: TrainConfig, agent: SAC, background: BackgroundEvaluator
+) -> None:
+    policy = agent.policy_state()
+    policy["actor"]["shared"][1] = torch.nan
+    background.start(policy)
+    judged = background.result()
+    assert judged.finite.tolist() == [True, False]
+    assert np.isfinite(judged.episodes.returns).all()
+
+
+def test_a_process_that_dies_is_replaced_once(
+    config: TrainConfig, agent: SAC, background: BackgroundEvaluator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    background.start(agent.policy_state())
+    expected = background.result()
+    for judge in background._judges:
+        judge._worker.process.kill()
+        judge._worker.process.wait()
+    background.start(agent.policy_state())
+    assert_equal(background.result(), expected)
+    assert "evaluation: the process died (signal 9); another one begins again." in capfd.readouterr().err
+
+
+def test_processes_that_keep_dying_stop_training(fake: Callable, cli: Cli, tmp_path: Path) -> None:
+    fake(DyingEngine)
+    evaluator = BackgroundEvaluator(make_config(tmp_path / "run"))
+    fake(FakeEngine)
+    evaluator.start({})
+    with pytest.raises(RuntimeError, match=r"Evaluations keep failing: the process (died|raised)"):
+        evaluator.result()
+    evaluator.close()
+
+
+@pytest.mark.parametrize("engine", [FakeEngine, SlowEngine])
+def test_the_process_ends_when_its_parent_is_gone(
+    fake: Callable, agent: SAC, tmp_path: Path, engine: type
+) -> None:
+    """While it waits and while it judges."""
+    fake(engine)
+    evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
+    if engine is SlowEngine:
+        evaluator.start(agent.policy_state())
+        assert not evaluator.ready(0.2)
+    for judge in evaluator._judges:
+        judge._worker.channel.close()
+        assert judge._worker.process.wait(timeout=60) == 0
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+@pytest.fixture
+def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+
+
+def sorted_lines(run: Path) -> list[dict[str, Any]]:
+    """An evaluation's line comes when it is done."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return sorted(lines, key=lambda line: (line["step"], "evaluation/success" in line))
+
+
+def assert_same_outcome(expected: Path, run: Path) -> None:
+    assert sorted_lines(expected) == sorted_lines(run)
+    best = [checkpoint.find(path / "checkpoints", "best").name for path in (expected, run)]
+    assert best[0] == best[1]
+    last = [checkpoint.steps(path / "checkpoints")[-1] for path in (expected, run)]
+    assert last[0] == last[1]
+    assert_same_state(read_state(expected, last[0]), read_state(run, last[0]))
+
+
+def test_training_goes_on_meanwhile(
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
+    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
+    assert_same_outcome(whole, tmp_path / "run")
+
+
+class SignalledEngine(FakeEngine):
+    """SIGTERM in a step of training."""
+
+    at, engines = 0, 0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        type(self).engines += 1
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        if self.steps == self.at and self.engines == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().step(actions)
+
+
+@pytest.mark.parametrize("at", [16, 20, 39])
+@pytest.mark.parametrize("finished_in_background", [True, False])
+def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
+    whole: Path,
+    in_background: None,
+    fake: Callable,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    finished_in_background: bool,
+) -> None:
+    monkeypatch.setattr(SignalledEngine, "at", at)
+    monkeypatch.setattr(SignalledEngine, "engines", 0)
+    monkeypatch.setattr(BackgroundEvaluator, "ready", lambda *_: False)  # it takes too long
+    fake(SignalledEngine)
+    result = cli(*train_arguments(tmp_path / "run", **OPTIONS))
+    assert result.code == 128 + signal.SIGTERM, result.err
+    state = checkpoint.read_manifest(checkpoint.find(tmp_path / "run" / "checkpoints", "last"))
+    assert state["values"]["loop"]["pending_evaluation"] == (16 if at < 39 else 40)
+    monkeypatch.undo()
+    if finished_in_background:
+        monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+    put_fakes(monkeypatch)
+    result = cli("train", "--resume", tmp_path / "run")
+    assert result.code == 0, result.err
+    assert_same_outcome(whole, tmp_path / "run")
+
+
+def test_an_evaluation_whose_checkpoint_is_gone_is_left_out(
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
+    run = shutil.copytree(whole, tmp_path / "run")
+    path = checkpoint.find(run / "checkpoints", "last")
+    state = checkpoint.load(path)
+    state["loop"]["pending_evaluation"] = 3
+    checkpoint.save(path.parent, 40, state, best=checkpoint.best_step(path.parent))
+    before = (run / "metrics.jsonl").read_text()
+    result = cli("train", "--resume", run)
+    assert result.code == 0
+    assert "The evaluation of step 3 is left out: There is no checkpoint '3'" in result.err
+    assert (run / "metrics.jsonl").read_text() == before

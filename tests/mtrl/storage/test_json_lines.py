@@ -1,0 +1,134 @@
+"""Logs that lost lines, or hold something else: said, marked, and never a traceback."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mtrl.storage.json_lines import describe_steps, due_steps
+from tests.mtrl.cli.test_cli import assert_refused
+from tests.mtrl.conftest import Result, read_metrics
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def stopped(finished: Path) -> Path:
+    """A run that goes on from step 20; its evaluation is made."""
+    shutil.rmtree(finished / "checkpoints" / "step_0000000040")
+    return finished
+
+
+def keep(run: Path, count: int) -> None:
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:count]))
+
+
+def test_lines_of_a_whole_run(finished: Path, cli: Cli) -> None:
+    steps = [(line["step"], "evaluation/success" in line) for line in read_metrics(finished)]
+    assert steps == [(10, False), (20, False), (20, True), (30, False), (40, False), (40, True)]
+    result = cli("report", finished)
+    assert result.code == 0
+    assert "missing" not in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    ("kept", "training", "evaluation"), [(0, [10, 20], [20]), (1, [20], [20]), (2, [], [20]), (3, [], [])]
+)
+def test_a_resume_says_and_marks_what_is_missing(
+    stopped: Path, trained_once: Path, cli: Cli, kept: int, training: list[int], evaluation: list[int]
+) -> None:
+    keep(stopped, kept)
+    result = cli("train", "--resume", stopped)
+    assert result.code == 0, result.err
+    marks = [line["missing"] for line in read_metrics(stopped) if "missing" in line]
+    if evaluation:
+        assert "metrics.jsonl has lost the lines of steps" in result.err
+        assert marks == [{"training": training, "evaluation": evaluation}]
+    else:
+        assert "lost" not in result.err
+        assert marks == []
+    rest = [line for line in read_metrics(stopped) if "missing" not in line]
+    assert rest == read_metrics(trained_once)[:kept] + read_metrics(trained_once)[3:]
+
+    report = cli("report", stopped)
+    assert report.code == 0, report.err
+    said = "[1 of 2 evaluations missing]" in report.out
+    assert said == bool(evaluation)
+    assert ("the evaluations of steps 20 are missing" in report.err) == bool(evaluation)
+
+
+def test_a_mark_is_made_once(stopped: Path, cli: Cli) -> None:
+    (stopped / "metrics.jsonl").unlink()
+    shutil.copytree(stopped / "checkpoints" / "step_0000000020", stopped.parent / "kept")
+    assert cli("train", "--resume", stopped).code == 0
+    shutil.rmtree(stopped / "checkpoints" / "step_0000000040")
+    result = cli("train", "--resume", stopped)
+    assert result.code == 0
+    assert "lost" not in result.err
+    assert sum("missing" in line for line in read_metrics(stopped)) == 1
+
+
+def test_a_report_counts_what_the_checkpoints_know_of(finished: Path, cli: Cli) -> None:
+    keep(finished, 3)
+    result = cli("report", finished)
+    assert result.code == 0
+    assert "[1 of 2 evaluations missing]" in result.out
+    assert "the evaluations of steps 40 are missing" in result.err
+
+
+BAD = {
+    "no step": b'{"loss": 1}',
+    "a step that is no number": b'{"step": "20"}',
+    "a step that is true": b'{"step": true}',
+    "a negative step": b'{"step": -1}',
+    "half a line": b'{"step": 2',
+    "a list": b"[1, 2]",
+    "binary": bytes(range(14, 60)),
+    "no text": b"\xff\xfe",
+    "empty": b"",
+    "deep": b"[" * 200_000,
+    "a long number": b'{"step": ' + b"1" * 5000 + b"}",
+    "steering": b"\x1b[31m",
+}
+
+
+@pytest.mark.parametrize("log", ["metrics.jsonl", "timing.jsonl"])
+@pytest.mark.parametrize("name", BAD)
+def test_a_damaged_line(stopped: Path, cli: Cli, name: str, log: str) -> None:
+    path = stopped / log
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    damaged = first + BAD[name] + b"\n" + b"".join(rest)
+    path.write_bytes(damaged)
+    other = (stopped / "metrics.jsonl").read_bytes()
+    result = cli("train", "--resume", stopped)
+    assert_refused(result, f"{path}, line 2, must be a JSON object with a step", "delete the line")
+    for words in ("Expecting", "decode", "recursion", "\x1b", "codec"):
+        assert words not in result.err
+    assert path.read_bytes() == damaged
+    assert (stopped / "metrics.jsonl").read_bytes() == other
+    report = cli("report", stopped)
+    assert report.code == (2 if log == "metrics.jsonl" else 0)
+    assert f"{path}, line 2" in report.err
+
+
+def test_no_file(stopped: Path, cli: Cli) -> None:
+    (stopped / "metrics.jsonl").unlink()
+    (stopped / "metrics.jsonl").mkdir()
+    assert_refused(cli("train", "--resume", stopped), "metrics.jsonl must be a file")
+
+
+@pytest.mark.parametrize("worlds", [1, 3, 7, 20])
+@pytest.mark.parametrize("interval", [1, 5, 10, 33])
+def test_due_steps_are_those_at_which_an_interval_is_passed(worlds: int, interval: int) -> None:
+    steps = range(worlds, 200, worlds)
+    expected = [step for step in steps if (step - worlds) // interval < step // interval]
+    assert due_steps(interval, worlds, steps[-1]) == expected
+
+
+def test_steps_in_words() -> None:
+    assert describe_steps([10, 20]) == "10, 20"
+    assert describe_steps(range(10, 60, 10)) == "10 to 50 (5 of them)"
+    assert json.dumps(due_steps(10, 1, 30)) == "[10, 20, 30]"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,10 +11,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from envs.custom import CustomBenchmark, CustomProtocol, CustomTask, check_equal_spaces, get_spaces
+from envs.processes import Processes
 from envs.worlds import Transitions, World
 
 
@@ -85,26 +83,21 @@ class GymnasiumEngine:
         check_equal_spaces(benchmark)
         self._worlds = worlds
         tasks = dict(zip(benchmark.tasks, benchmark.environments, strict=True))
-        makers = [partial(_make, os.getpid(), tasks[world.task]) for world in worlds]
-        self._env: AsyncVectorEnv | SyncVectorEnv = (
-            # A fork would take the locks of other threads with it.
-            AsyncVectorEnv(makers, context="forkserver", autoreset_mode=AutoresetMode.DISABLED)
-            if num_workers
-            else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        )
-
-        assert self._env.single_observation_space.shape is not None
-        assert self._env.single_action_space.shape is not None
-        (self.observation_size,) = self._env.single_observation_space.shape
-        (self.action_size,) = self._env.single_action_space.shape
+        makers = [partial(ScaledEnv, tasks[world.task]) for world in worlds]
+        self._processes = Processes(makers, num_workers)
+        env = self._processes.env
+        assert env.single_observation_space.shape is not None
+        assert env.single_action_space.shape is not None
+        (self.observation_size,) = env.single_observation_space.shape
+        (self.action_size,) = env.single_action_space.shape
 
     def reset(self, positions: NDArray[np.intp], starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        mask = np.zeros(self._env.num_envs, dtype=np.bool_)
+        mask = np.zeros(self._processes.env.num_envs, dtype=np.bool_)
         mask[positions] = True
-        seeds: list[int | None] = [None] * self._env.num_envs
+        seeds: list[int | None] = [None] * self._processes.env.num_envs
         for position, (seed,) in zip(positions.tolist(), starts.tolist(), strict=True):
             seeds[position] = int(seed)
-        observations, infos = self._call("reset", seed=seeds, options={"reset_mask": mask})
+        observations, infos = self._processes.call("reset", seed=seeds, options={"reset_mask": mask})
         self._check(infos)
         started: NDArray[np.float64] = observations[positions]
         finite = np.isfinite(started).all(-1)
@@ -114,7 +107,7 @@ class GymnasiumEngine:
         return started
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
-        observations, rewards, terminations, truncations, infos = self._call("step", actions)
+        observations, rewards, terminations, truncations, infos = self._processes.call("step", actions)
         self._check(infos)
         said = infos.get("_success", np.zeros(len(actions), dtype=np.bool_))
         successes = np.where(said, infos.get("success", 0.0), np.nan)
@@ -125,7 +118,7 @@ class GymnasiumEngine:
         return Transitions(observations, rewards, successes, faults, terminations, truncations)
 
     def get_state(self) -> NDArray[np.float64]:
-        return np.empty((self._env.num_envs, 0))
+        return np.empty((self._processes.env.num_envs, 0))
 
     def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
         """Does nothing: new episodes begin."""
@@ -138,28 +131,5 @@ class GymnasiumEngine:
                 f"The environment of {self._worlds[position]} failed: {text.strip().splitlines()[-1]}"
             )
 
-    def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        try:
-            return getattr(self._env, name)(*arguments, **options)
-        except (EOFError, ConnectionError):
-            raise RuntimeError("A process of an environment died: resume from the last checkpoint.") from None
-
     def close(self) -> None:
-        if isinstance(self._env, AsyncVectorEnv):
-            for process in self._env.processes:  # also those that are at something, or do not answer
-                process.kill()
-                process.join()
-            self._env.closed = True
-        else:
-            self._env.close()
-
-
-def _make(parent: int, task: CustomTask) -> ScaledEnv:
-    if os.getpid() != parent:
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # sent to all of a job; the parent decides
-            signal.signal(number, signal.SIG_IGN)
-    return ScaledEnv(task)
+        self._processes.close()

@@ -1,4 +1,4 @@
-"""MuJoCo without OpenGL: it loads what MUJOCO_GL names when it is imported, and simulating needs none.
+"""MuJoCo without a log and without OpenGL: importing it loads what MUJOCO_GL names, and simulating needs none.
 
 Imported before anything that imports MuJoCo. Where a script has imported MuJoCo already, there is nothing to do.
 """
@@ -31,6 +31,11 @@ def _load_opengl(name: str) -> Any:
         if name in context:
             return context[name]
     raise AttributeError(f"MuJoCo has no {name!r} (MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r})")
+
+
+def keep_no_log() -> None:
+    """Keeps MuJoCo from writing its warnings to a file in the working directory: engines report them themselves."""
+    sys.modules["mujoco"].set_mju_user_warning(lambda message: None)
 
 
 if "mujoco" not in sys.modules:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import envs.headless  # noqa: F401  (before MuJoCo)
+from envs.headless import keep_no_log  # before MuJoCo
 
 # isort: split
-import os
 import pickle
-import signal
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.types import Task
 from numpy.typing import NDArray
 
 from envs.benchmarks import Protocol
-from envs.divergence import diverged, keep_no_log
 from envs.goals import RESET_SPACES
+from envs.processes import Processes
 from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Transitions, World
 
 _MAX_STEPS = 500  # Meta-World's own horizon
@@ -85,7 +83,7 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         self._actions.append(action)
         try:
             observation, reward, _, _, info = self.environment.step(action.copy())
-            if diverged(self.environment.data):
+            if _diverged(self.environment.data):
                 raise FloatingPointError("the simulation diverged")
             if not (np.isfinite(observation).all() and np.isfinite(reward)):
                 raise FloatingPointError("the observation or the reward is not finite")
@@ -109,57 +107,36 @@ class ReferenceEngine:
     observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
-        makers = [
-            partial(_make, os.getpid(), world.task, protocol.reward_version, world.position)
-            for world in worlds
-        ]
-        self._env: AsyncVectorEnv | SyncVectorEnv = (
-            # A fork would take the locks of other threads with it.
-            AsyncVectorEnv(makers, context="forkserver", autoreset_mode=AutoresetMode.DISABLED)
-            if num_workers
-            else SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
+        self._processes = Processes(
+            [partial(ReferenceEnv, world.task, protocol.reward_version, world.position) for world in worlds],
+            num_workers,
         )
 
     def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
-        mask = np.zeros(self._env.num_envs, dtype=np.bool_)
+        mask = np.zeros(self._processes.env.num_envs, dtype=np.bool_)
         mask[positions] = True
         options = {"reset_mask": mask, "goals": dict(zip(positions.tolist(), goals, strict=True))}
-        observations: NDArray[np.float64] = self._call("reset", options=options)[0]
+        observations: NDArray[np.float64] = self._processes.call("reset", options=options)[0]
         return observations[positions]
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
-        observations, rewards, _, _, infos = self._call("step", actions)
+        observations, rewards, _, _, infos = self._processes.call("step", actions)
         faults = {i: infos["fault"][i] for i in np.flatnonzero(infos.get("_fault", [])).tolist()}
         return Transitions(observations, rewards, np.array(infos["success"], np.bool_), faults)
 
     def get_state(self) -> NDArray[np.float64]:
-        return np.stack(self._call("call", "get_state"))
+        return np.stack(self._processes.call("call", "get_state"))
 
     def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
-        self._call("reset", options={"states": state})
-
-    def _call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        try:
-            return getattr(self._env, name)(*arguments, **options)
-        except (EOFError, ConnectionError):
-            raise RuntimeError(
-                "A process of the reference engine died: resume from the last checkpoint."
-            ) from None
+        self._processes.call("reset", options={"states": state})
 
     def close(self) -> None:
-        if isinstance(self._env, AsyncVectorEnv):
-            for process in self._env.processes:  # also those that are at something, or do not answer
-                process.kill()
-                process.join()
-            self._env.closed = True
+        self._processes.close()
 
 
-def _make(parent: int, task: str, reward_version: str, position: int) -> ReferenceEnv:
-    if os.getpid() != parent:
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # sent to all of a job; the parent decides
-            signal.signal(number, signal.SIG_IGN)
-    return ReferenceEnv(task, reward_version, position)
+_BAD = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
+
+
+def _diverged(data: mujoco.MjData) -> bool:
+    """Whether positions, velocities or accelerations became invalid: MuJoCo silently starts again at time 0."""
+    return any(data.warning[kind].number > 0 for kind in _BAD)

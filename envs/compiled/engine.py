@@ -12,7 +12,7 @@ from envs.benchmarks import Protocol
 from envs.compiled.step import Seat
 from envs.compiled.threads import Threads
 from envs.compiled.worlds import RECORD, compiled_task
-from envs.divergence import keep_no_log
+from envs.headless import keep_no_log
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 
 

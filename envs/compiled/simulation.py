@@ -68,16 +68,6 @@ def locate(readings: Mapping[str, Reading]) -> Columns:
     return columns
 
 
-def aim(hands: Array, actions: Array, low: Array, high: Array) -> Array:
-    """The hands' targets [n, 3] moved by the actions [n, 4], within a box."""
-    return np.minimum(np.maximum(hands + actions[:, :3] * ACTION_SCALE, low), high)
-
-
-def squeeze(actions: Array) -> Array:
-    """The controls of both fingers [n, 2]."""
-    return actions[:, 3:] * np.array([1.0, -1.0])
-
-
 def _assets() -> Path:
     """Where Meta-World keeps its models, found without importing it: that takes longer than compiling a model."""
     package = find_spec("metaworld")

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -30,50 +31,16 @@ class Reading(NamedTuple):
     name: str
 
 
-def body(name: str) -> Reading:
-    """Where a body's frame is."""
-    return Reading("position", "body", name)
-
-
-def site(name: str) -> Reading:
-    """Where a site is."""
-    return Reading("position", "site", name)
-
-
-def geom(name: str) -> Reading:
-    """Where a geom's centre is."""
-    return Reading("position", "geom", name)
-
-
-def body_quaternion(name: str) -> Reading:
-    """A body's orientation as a quaternion, scalar first (MuJoCo's `xquat`)."""
-    return Reading("quaternion", "body", name)
-
-
-def body_axes(name: str) -> Reading:
-    """A body's orientation: its three axes (`envs.compiled.arrays.quaternion` makes a quaternion of them)."""
-    return Reading("axes", "body", name)
-
-
-def geom_axes(name: str) -> Reading:
-    """A geom's orientation, likewise."""
-    return Reading("axes", "geom", name)
-
-
-def site_axes(name: str) -> Reading:
-    """A site's orientation, likewise."""
-    return Reading("axes", "site", name)
-
-
-def joint(name: str) -> Reading:
-    """The position of a hinge or slide joint."""
-    return Reading("joint", "joint", name)
-
-
-def grip(name: str) -> Reading:
-    """Whether both of the gripper's pads press on a geom: 1 or 0."""
-    return Reading("grip", "geom", name)
-
+# Where a body's or a site's frame is, or a geom's centre.
+body, site, geom = (partial(Reading, "position", kind) for kind in ("body", "site", "geom"))
+# A body's orientation as a quaternion, scalar first (MuJoCo's `xquat`).
+body_quaternion = partial(Reading, "quaternion", "body")
+# An orientation as three axes (`envs.compiled.arrays.quaternion` makes a quaternion of them).
+body_axes, site_axes, geom_axes = (partial(Reading, "axes", kind) for kind in ("body", "site", "geom"))
+# The position of a hinge or slide joint.
+joint = partial(Reading, "joint", "joint")
+# Whether both of the gripper's pads press on a geom: 1 or 0.
+grip = partial(Reading, "grip", "geom")
 
 ROBOT: dict[str, Reading] = {
     "hand": body("hand"),
@@ -146,7 +113,6 @@ def available_tasks() -> list[str]:
     """The names of the tasks that are declared; modules that they share begin with an underscore."""
     package = importlib.import_module("envs.compiled.tasks")
     modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    # What begins with an underscore is shared by a family of tasks.
     return [f"{module.replace('_', '-')}-v3" for module in modules if not module.startswith("_")]
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled.arrays import Array, Arrays
 from envs.compiled.floats import standard_floats
 from envs.compiled.machine_code import Code
 from envs.compiled.native import Place, define
 from envs.compiled.observation import FRAME_SIZE, complete, frame
 from envs.compiled.outcome import outcome_of
-from envs.compiled.simulation import Simulation, aim, squeeze
+from envs.compiled.simulation import ACTION_SCALE, Simulation
 from envs.compiled.step import define_step, load_library
-from envs.compiled.task import load_task
+from envs.compiled.task import Task, load_task
 from envs.goals import RESET_SPACES
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
 
@@ -84,17 +85,8 @@ class CompiledTask:
             for part, shape in ((simulation.hand, (3,)), (simulation.fingers, (2,)), (simulation.time, ()))
         )
         action = _place("action", (ACTION_SIZE,))
-        low, high = np.array(task.hand_low), np.array(task.hand_high)
-        aiming = define(
-            code,
-            "aim",
-            lambda record: {
-                "hands": aim(record["hands"], record["actions"], low, high),
-                "fingers": squeeze(record["actions"]),
-            },
-            {"hands": hand, "actions": action},
-            {"hands": hand, "fingers": fingers},
-        )
+        targets = {"hands": hand, "fingers": fingers}
+        aiming = define(code, "aim", partial(_aim, task), {"hands": hand, "actions": action}, targets)
         observation = _place("observation", (OBSERVATION_SIZE,))
         outcome = define(
             code,
@@ -151,6 +143,15 @@ class CompiledTask:
     def has_start(self, goal: NDArray[np.float64]) -> bool:
         """Whether `start` need not compute anything."""
         return goal.tobytes() in self._starts
+
+
+def _aim(task: Task, record: Arrays) -> dict[str, Array]:
+    """What an action [n, 4] does: it moves where the hand is to be [n, 3], within a box, and controls the fingers."""
+    hands = record["hands"] + record["actions"][:, :3] * ACTION_SCALE
+    return {
+        "hands": np.minimum(np.maximum(hands, np.array(task.hand_low)), np.array(task.hand_high)),
+        "fingers": record["actions"][:, 3:] * np.array([1.0, -1.0]),
+    }
 
 
 @cache

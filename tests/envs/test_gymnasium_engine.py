@@ -144,8 +144,8 @@ def test_code_that_fails_is_named_with_its_traceback(make, num_workers, capsys) 
 def test_a_process_that_dies(make) -> None:
     env = make({}, num_workers=1)
     env.reset()
-    env._engine._env.processes[0].kill()
-    env._engine._env.processes[0].join()
+    env._engine._processes.env.processes[0].kill()
+    env._engine._processes.env.processes[0].join()
     with pytest.raises(RuntimeError, match="died: resume from the last checkpoint"):
         env.step(np.zeros((1, 1)))
 

@@ -41,7 +41,7 @@ def test_meta_world_loads_no_opengl(library: str) -> None:
 
 @pytest.mark.parametrize("library", [None, "", "osmesa", "crayons"])
 def test_the_environment_is_as_it_was(library: str | None) -> None:
-    done = run("import os, envs.divergence; print(repr(os.environ.get('MUJOCO_GL')))", library)
+    done = run("import os, envs.headless; print(repr(os.environ.get('MUJOCO_GL')))", library)
     assert done.stdout == f"{library!r}\n"
 
 

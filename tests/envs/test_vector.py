@@ -227,7 +227,7 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     env.reset()
     before = env.step(np.zeros((3, 4)))[0]
     if engine == "reference":
-        env._engine._env.envs[1].environment.data.qvel[:] = velocity
+        env._engine._processes.env.envs[1].environment.data.qvel[:] = velocity
     else:
         task = env._engine.tasks[1]
         model = task.simulation.model

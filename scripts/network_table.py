@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
+from agents.config import SACConfig
 from agents.networks import Architecture, Shared
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from envs.benchmarks import get_benchmark
 from mtrl.balancers import AlignedMTL, Balancer
 from mtrl.config.lookup import networks

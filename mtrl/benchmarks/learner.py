@@ -14,9 +14,10 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from agents.config import Precision, SACConfig
 from agents.networks import Architecture, Shared
 from agents.optimizer import TaskOptimizer
-from agents.sac import SAC, Precision, SACConfig
+from agents.sac import SAC
 from envs.benchmarks import get_benchmark
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates

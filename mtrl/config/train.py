@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import torch
 
+from agents.config import Precision, SACConfig
 from agents.networks import Architecture, MultiHead
-from agents.sac import Precision, SACConfig
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer

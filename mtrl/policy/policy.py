@@ -16,8 +16,9 @@ import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.config import SACConfig
 from agents.networks.base import Architecture
-from agents.sac import SAC, SACConfig
+from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.catalogue import unknown
 from mtrl.config.experiment import check_run

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from agents.sac import SACConfig
+from agents.config import SACConfig
 from mtrl.config.catalogue import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names

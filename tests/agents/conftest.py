@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import agents.sac
+from agents.config import SACConfig
 from agents.layers import Axes
 from agents.networks import (
     Architecture,
@@ -24,7 +25,7 @@ from agents.networks import (
     SoftModularization,
     TaskEncoder,
 )
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from mtrl.balancers import Balancer
 from mtrl.device.generators import Generators
 

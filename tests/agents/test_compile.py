@@ -8,8 +8,9 @@ import torch
 
 from agents import affine
 from agents.adam import Adam
+from agents.config import SACConfig
 from agents.networks import MultiHead, Residual
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from mtrl.balancers import available
 from tests.agents.conftest import MODERN
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import envs
+from agents.config import SACConfig
 from agents.networks import Architecture
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from envs.benchmarks import get_benchmark, get_protocol
 from envs.vector import VectorEnv
 from mtrl.balancers import available

@@ -4,9 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents.config import SACConfig
 from agents.metadata import DATA, task_embeddings
 from agents.networks import Care
-from agents.sac import SAC, SACConfig
+from agents.sac import SAC
 from envs.benchmarks import TASK_NAMES
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
+from agents.config import SACConfig
 from agents.losses import actor_loss, critic_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks import MultiHead, Shared
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from agents.values import ScalarValue
 from mtrl.balancers import DWA, FAMO, LS, RLW, AlignedMTL, Balancer, PCGrad, available
 from mtrl.balancers.random import Random

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.config import SACConfig
 from agents.networks import Architecture
-from agents.sac import SAC, SACConfig
+from agents.sac import SAC
 from agents.task_policy import MeanAction, TaskPolicy
 from mtrl.config.lookup import networks
 

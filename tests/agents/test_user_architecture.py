@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from agents.sac import SAC, Batch, SACConfig
+from agents.config import SACConfig
+from agents.sac import SAC, Batch
 from mtrl.cli import main
 from mtrl.config.lookup import networks
 from mtrl.config.parsing import dump, parse, train_config, train_parser

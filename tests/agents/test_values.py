@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from agents.config import SACConfig
 from agents.networks import Shared
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from agents.values import CategoricalValue, Ensemble, ScalarValue
 
 Draw = Callable[..., Tensor]

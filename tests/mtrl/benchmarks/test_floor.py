@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from agents.config import SACConfig
 from agents.networks import Shared
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from mtrl.balancers import LS, Balancer
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from agents.config import SACConfig
 from agents.networks import Shared
-from agents.sac import SAC, Batch, SACConfig
+from agents.sac import SAC, Batch
 from mtrl.device.cuda_graph import WARM_UP_CALLS
 from mtrl.policy.acting import VectorPolicy
 from mtrl.training.replay import Replay

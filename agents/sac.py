@@ -58,7 +58,8 @@ def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Te
     return {**shared, **owned}
 
 
-def _make_value(config: SACConfig, device: torch.device, dtype: torch.dtype) -> Value:
+def make_value(config: SACConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> Value:
+    """What the critics' outputs say, as the settings have it."""
     if config.critic == "squared":
         return ScalarValue(config.ensemble)
     return CategoricalValue(
@@ -127,7 +128,7 @@ class SAC:
             task_names=None if task_names is None else tuple(task_names),
         )
         critic_architecture = architecture if critic_architecture is None else critic_architecture
-        self.value = _make_value(config, self.device, axes.dtype)
+        self.value = make_value(config, self.device, axes.dtype)
         self.critic = Critic(
             axes, critic_architecture, observation_size, action_size, self.value.num_outputs
         ).to(self.device)

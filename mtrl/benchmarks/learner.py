@@ -42,7 +42,8 @@ class LearnerBenchmark:
 
     Args:
         balancer: balancers by name, and `plain` (gradient of the mean loss), `loop` (LS by one backward
-            pass per task) and `single_file` (plain SAC written with torch.nn).
+            pass per task) and `single_file` (plain SAC written with torch.nn: residual networks, or else MLPs, of the
+            same sizes, with the same settings).
         modes: eager, captured (one CUDA graph), compiled (captured, losses through torch.compile) and autotuned
             (compiled, with kernels timed for each matrix product); a CPU has eager.
         num_seeds: agents trained side by side, one figure for each entry.
@@ -158,8 +159,10 @@ def _variant(
 ) -> Callable[[], None]:
     """A function that makes one update of a method."""
     if method == "single_file":
-        width, depth = getattr(config.network, "width", 400), getattr(config.network, "depth", 3)
-        sac = SingleFileSAC(config.num_tasks, config.batch_size, width, depth, device, CAPACITY)
+        critics = config.critic_network or config.network
+        sac = SingleFileSAC(
+            config.network, critics, config.agent, config.num_tasks, config.batch_size, device, CAPACITY
+        )
         if mode == "eager":
             return sac.update
         return Captured(sac.update, [])

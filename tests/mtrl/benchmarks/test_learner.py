@@ -2,7 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from agents.networks import Architecture, Residual, Shared
+from agents.sac import SAC, SACConfig
+from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.cli import main
 
 
@@ -60,3 +64,23 @@ def test_the_modern_agent_is_timed_with_its_own_critics(tmp_path: Path) -> None:
         assert "critic='categorical'" in content["settings"]["agent"]
         flops.append(content["results"][0]["work"]["flops"])
     assert flops[1] > 1.5 * flops[0]
+
+
+@pytest.mark.parametrize(
+    "architecture", [Shared(width=8, depth=2), Residual(width=8, depth=2), Residual(width=8, heads="shared")]
+)
+@pytest.mark.parametrize("critic", ["squared", "hl_gauss"])
+def test_the_yardstick_is_of_the_same_size(architecture: Architecture, critic: str) -> None:
+    config = SACConfig(critic=critic, normalize_returns=True, ensemble="mean")
+    sac = SAC(architecture, config, observation_size=39, action_size=4, num_tasks=3, seeds=[0])
+    single = SingleFileSAC(architecture, architecture, config, 3, 4, torch.device("cpu"), 10)
+    padding = (
+        2 * 8 + 8
+    )  # the rows that fill 43 inputs of two critics and 39 of the actor up to multiples of 4
+    for ours, theirs in ((sac.actor, single.actor), (sac.critic, single.critics)):
+        sizes = [sum(p.numel() for p in module.parameters()) for module in (ours, theirs)]
+        padding -= sizes[0] - sizes[1]
+    assert padding == 0
+    before = [p.clone() for p in single.critics.parameters()]
+    single.update()
+    assert not any(torch.equal(p, was) for p, was in zip(single.critics.parameters(), before, strict=True))

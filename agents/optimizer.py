@@ -48,6 +48,7 @@ class TaskOptimizer:
         self.parameters = parameters
         self.balancer = balancer
         self.num_tasks = num_tasks
+        self.shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
         self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay)
@@ -65,9 +66,10 @@ class TaskOptimizer:
         if self.adam_shared is not None:
             self.adam_shared.compile()
 
-    def leaves(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters (shared, owned) that the losses are to be computed with."""
-        return self.parameters.leaves(None if self.balancer is None else self.num_tasks)
+    @property
+    def leaves(self) -> dict[str, Tensor]:
+        """The parameters that the losses are to be computed with."""
+        return {**self.shared_leaves, **self.owned_leaves}
 
     @property
     def reads_representation(self) -> bool:
@@ -81,8 +83,6 @@ class TaskOptimizer:
     def step(
         self,
         losses: Tensor,
-        shared: Mapping[str, Tensor],
-        owned: Mapping[str, Tensor],
         representation: Tensor,
         losses_now: Callable[[], Tensor],
     ) -> dict[str, Tensor]:
@@ -101,14 +101,16 @@ class TaskOptimizer:
         owned_factor = 1.0
         if self.balancer is None:
             weights = losses.new_full(losses.shape, 1.0 / self.num_tasks)
-            gradients_of = summed_gradients(losses, weights, {**shared, **owned})
-            shared_gradient = self.parameters.flat_shared({name: gradients_of[name] for name in shared})
-            owned_gradient = self.parameters.flat_owned({name: gradients_of[name] for name in owned})
+            gradients_of = summed_gradients(losses, weights, self.leaves)
+            shared_gradient = self.parameters.flat_shared(gradients_of)
+            owned_gradient = self.parameters.flat_owned(gradients_of)
             owned_squares = self._sum_squares(owned_gradient)
         else:
-            gradients = self._task_gradients(losses, shared, owned, representation)
+            gradients = self._task_gradients(losses, representation)
             with self._branch:  # a balancer leaves most of a GPU idle while it solves
-                owned_gradient = self.parameters.flat_owned(dict(zip(owned, gradients.owned, strict=True)))
+                owned_gradient = self.parameters.flat_owned(
+                    dict(zip(self.owned_leaves, gradients.owned, strict=True))
+                )
                 owned_squares = self._sum_squares(owned_gradient)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
             self._branch.join()
@@ -124,17 +126,11 @@ class TaskOptimizer:
                 self.balancer.observe(losses_now())
         return metrics
 
-    def _task_gradients(
-        self,
-        losses: Tensor,
-        shared: Mapping[str, Tensor],
-        owned: Mapping[str, Tensor],
-        representation: Tensor,
-    ) -> TaskGradients:
+    def _task_gradients(self, losses: Tensor, representation: Tensor) -> TaskGradients:
         return task_gradients(
             losses,
-            list(shared.values()),
-            list(owned.values()),
+            list(self.shared_leaves.values()),
+            list(self.owned_leaves.values()),
             representation if self.reads_representation else None,
             task_axis=TASK_AXIS,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 
@@ -69,6 +70,17 @@ class ParameterVector:
     def flat_owned(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors of the shapes of all owned parameters as `owned` is laid out: [S, Q]."""
         return self._owned.flat(tensors)
+
+
+def with_parameters(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of a module that has the named tensors, themselves and not copied, as its parameters."""
+    copied = copy.deepcopy(module)
+    for name, tensor in parameters.items():
+        owner, _, attribute = name.rpartition(".")
+        holder = copied.get_submodule(owner)
+        delattr(holder, attribute)
+        setattr(holder, attribute, tensor)
+    return copied
 
 
 class _Layout:

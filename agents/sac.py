@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from agents.actor_critic import NUM_CRITICS, Actor, Critic
 from agents.adam import Adam
@@ -26,7 +25,7 @@ from agents.layers import Axes
 from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
-from agents.parameters import ParameterVector
+from agents.parameters import ParameterVector, with_parameters
 from agents.values import CategoricalValue, ScalarValue, Value
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
@@ -40,7 +39,6 @@ _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
     "autotune_num_choices_displayed": 0,
     "max_autotune_report_choices_stats": False,
 }
-Parameters = Mapping[str, Tensor]
 
 
 class Batch(NamedTuple):
@@ -51,11 +49,6 @@ class Batch(NamedTuple):
     reward: Tensor
     next_observation: Tensor
     terminated: Tensor
-
-
-def _merged(leaves: tuple[dict[str, Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-    shared, owned = leaves
-    return {**shared, **owned}
 
 
 def make_value(config: SACConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> Value:
@@ -135,10 +128,14 @@ class SAC:
         self._check_encoder(architecture, axes)
         self.actor = Actor(axes, architecture, self.critic.encoded_size, action_size).to(self.device)
         critic_parameters, actor_parameters = ParameterVector(self.critic), ParameterVector(self.actor)
-        self.target_shared = critic_parameters.shared.detach().clone()
-        self.target_owned = critic_parameters.owned.detach().clone()
+        self.target_critic = copy.deepcopy(self.critic)
+        target_parameters = ParameterVector(self.target_critic)
+        self.target_shared, self.target_owned = target_parameters.shared, target_parameters.owned
         self.critic_optimizer = self._optimizer("critic", critic_parameters, critic_balancer, num_tasks)
         self.actor_optimizer = self._optimizer("actor", actor_parameters, actor_balancer, num_tasks)
+        # The same networks, to be differentiated: their own parameters are constants.
+        self._trained_critic = with_parameters(self.critic, self.critic_optimizer.leaves)
+        self._trained_actor = with_parameters(self.actor, self.actor_optimizer.leaves)
         self.log_alpha = torch.full(
             (len(self.seeds), num_tasks), math.log(config.initial_temperature), device=self.device
         )
@@ -198,35 +195,31 @@ class SAC:
             what `TaskOptimizer.step` returns.
         """
         critic, actor = self.critic_optimizer, self.actor_optimizer
-        critic_leaves, actor_leaves = critic.leaves(), actor.leaves()
         noise = self.noise.randn(2, *batch.action.shape[1:])
         alpha = self.log_alpha.exp()
         with self._target_branch, torch.no_grad():
-            target_parameters = critic.parameters.views(self.target_shared, self.target_owned)
-            target = self._target(target_parameters, batch, noise[:, 0], alpha)
+            target = self._target(batch, noise[:, 0], alpha)
         with self._policy_branch:
             action, log_prob, log_std, policy_features = self._policy(
-                _merged(actor_leaves), batch.observation, noise[:, 1]
+                self._trained_actor, batch.observation, noise[:, 1]
             )
-        outputs, value_features = self._values(_merged(critic_leaves), batch.observation, batch.action)
+        outputs, value_features = self._values(self._trained_critic, batch.observation, batch.action)
         self._target_branch.join()
         critic_losses = self._critic_loss(outputs, target)
         metrics = critic.step(
             self._weighed(critic_losses),
-            *critic_leaves,
             value_features,
             lambda: self._weighed(
-                self.value.loss(self._run(self.critic, {}, batch.observation, batch.action)[0], target)
+                self.value.loss(self._run(self.critic, batch.observation, batch.action)[0], target)
             ),
         )
         with self._follow_branch:
             self._follow(metrics["nonfinite"])
         self._policy_branch.join()
-        policy_outputs, _ = self._values({}, batch.observation, action)
+        policy_outputs, _ = self._values(self.critic, batch.observation, action)
         actor_losses = self._actor_loss(policy_outputs, log_prob, alpha)
         actor_metrics = actor.step(
             self._weighed(actor_losses),
-            *actor_leaves,
             policy_features,
             lambda: self._weighed(self._actor_losses_now(batch, noise[:, 1], alpha)),
         )
@@ -273,11 +266,11 @@ class SAC:
         self.critic_optimizer.compile()
         self.actor_optimizer.compile()
 
-    def _target(self, parameters: Parameters, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
-        """The soft Bellman target [S, T, B] with the target critics' parameters."""
-        mean, log_std, _ = self._run(self.actor, {}, self.critic.encode(batch.next_observation))
+    def _target(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
+        """The soft Bellman target [S, T, B] of the target critics."""
+        mean, log_std, _ = self._run(self.actor, self.critic.encode(batch.next_observation))
         next_action, next_log_prob = sample_action(mean, self.config.bounded_log_std(log_std), noise)
-        next_outputs, _ = self._run(self.critic, parameters, batch.next_observation, next_action)
+        next_outputs, _ = self._run(self.target_critic, batch.next_observation, next_action)
         reward = batch.reward
         if self.config.normalize_returns:
             reward = reward / self._return_scale(alpha).unsqueeze(-1)
@@ -302,34 +295,28 @@ class SAC:
         self.return_statistics.copy_(statistics, non_blocking=True)
 
     def _policy(
-        self, parameters: Parameters, observation: Tensor, noise: Tensor
+        self, actor: nn.Module, observation: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B], the log standard deviations [S, T, B,
         A] as constants, and the representation."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
-        mean, log_std, features = self._run(self.actor, parameters, encoded)
+        mean, log_std, features = self._run(actor, encoded)
         log_std = self.config.bounded_log_std(log_std)
         action, log_prob = sample_action(mean, log_std, noise)
         return action, log_prob, log_std.detach(), self.actor_optimizer.representation(features)
 
-    def _values(self, parameters: Parameters, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [S, E, T, B, K] and the representation; of the critics' own parameters, if none are given."""
-        outputs, features = self._run(self.critic, parameters, observation, action)
+    def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [S, E, T, B, K] and the representation."""
+        outputs, features = self._run(critic, observation, action)
         return outputs, self.critic_optimizer.representation(features)
 
-    def _run(self, module: nn.Module, parameters: Parameters, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """A module's outputs and features, with the given parameters, if any, in place of its own.
-
-        The outputs are float32 whatever the precision. No two names of a module are tied.
-        """
+    def _run(self, module: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """A module's outputs and features; the outputs are float32 whatever the precision."""
         half = self.precision == "bfloat16"
         # Autocast's cache would keep tensors of a CUDA graph beyond it.
         with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext():
-            if parameters:
-                *outputs, features = functional_call(module, dict(parameters), inputs, tie_weights=False)
-            else:
-                *outputs, features = module(*inputs)
+            *outputs, features = module(*inputs)
         return *(output.float() for output in outputs), features
 
     def _actor_loss(self, outputs: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
@@ -337,8 +324,8 @@ class SAC:
         return actor_loss(self.value.combined(self.value.mean(outputs)), log_prob, alpha)
 
     def _actor_losses_now(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
-        action, log_prob, _, _ = self._policy({}, batch.observation, noise)
-        outputs = self._run(self.critic, {}, batch.observation, action)[0]
+        action, log_prob, _, _ = self._policy(self.actor, batch.observation, noise)
+        outputs = self._run(self.critic, batch.observation, action)[0]
         return self._actor_loss(outputs, log_prob, alpha)
 
     @torch.no_grad()

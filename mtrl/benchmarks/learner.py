@@ -82,22 +82,13 @@ class LearnerBenchmark:
 class LoopOptimizer(TaskOptimizer):
     """The baseline: per-task gradients by T calls of `autograd.grad` on parameters that are not expanded."""
 
-    def leaves(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return self.parameters.leaves(None)
-
-    def _task_gradients(
-        self,
-        losses: Tensor,
-        shared: Mapping[str, Tensor],
-        owned: Mapping[str, Tensor],
-        representation: Tensor,
-    ) -> TaskGradients:
-        leaves = [*shared.values(), *owned.values()]
-        rows, owned_sums = [], [torch.zeros_like(leaf) for leaf in owned.values()]
+    def _task_gradients(self, losses: Tensor, representation: Tensor) -> TaskGradients:
+        leaves, num_shared = list(self.leaves.values()), len(self.shared_leaves)
+        rows, owned_sums = [], [torch.zeros_like(leaf) for leaf in leaves[num_shared:]]
         for t in range(self.num_tasks):
             gradients = torch.autograd.grad(losses[:, t].sum(), leaves, retain_graph=t + 1 < self.num_tasks)
-            rows.append(torch.cat([g.reshape(len(losses), -1) for g in gradients[: len(shared)]], dim=-1))
-            for total, gradient in zip(owned_sums, gradients[len(shared) :], strict=True):
+            rows.append(torch.cat([g.reshape(len(losses), -1) for g in gradients[:num_shared]], dim=-1))
+            for total, gradient in zip(owned_sums, gradients[num_shared:], strict=True):
                 total += gradient
         return TaskGradients(torch.stack(rows, dim=1), tuple(owned_sums), None)
 
@@ -187,13 +178,7 @@ def _variant(
 
 def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.device) -> tuple[SAC, Replay]:
     """A method's agent, and a replay full of random transitions."""
-    balancer = (
-        None
-        if method == "plain"
-        else LS()
-        if method == "loop"
-        else find_class("balancer", method, given=True)()
-    )
+    balancer = None if method in ("plain", "loop") else find_class("balancer", method, given=True)()
     agent = SAC(
         config.network,
         replace(config.agent, max_grad_norm=config.agent.max_grad_norm or 1.0),
@@ -211,6 +196,7 @@ def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.
     if method == "loop":
         for optimizer in (agent.critic_optimizer, agent.actor_optimizer):
             optimizer.__class__ = LoopOptimizer
+            optimizer.balancer = LS().setup(config.num_tasks, seeds=agent.seeds, device=device)
     replay = Replay(
         CAPACITY,
         seeds=range(num_seeds),

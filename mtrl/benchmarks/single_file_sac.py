@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.config import SACConfig
 from agents.networks import Architecture, Residual
-from agents.sac import SACConfig, make_value
+from agents.sac import make_value
 
 
 def mlp(in_features: int, out_features: int, width: int, depth: int) -> nn.Sequential:

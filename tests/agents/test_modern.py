@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.networks import Care, Residual, Shared
+from agents.parameters import with_parameters
 from agents.sac import SAC, Batch
 from agents.values import CategoricalValue
 from mtrl.balancers import DWA, AlignedMTL, Balancer, PCGrad
@@ -43,9 +44,11 @@ def test_one_pass_gives_the_gradients_of_each_tasks_loss(
 
     def losses(parameters: dict[str, Tensor]) -> Tensor:
         if network == "critic":
-            return sac.value.loss(sac._values(parameters, data.observation, data.action)[0], target)
-        action, log_prob, *_ = sac._policy(parameters, data.observation, noise[1])
-        return sac._actor_loss(sac._values({}, data.observation, action)[0], log_prob, alpha)
+            return sac.value.loss(
+                sac._values(with_parameters(sac.critic, parameters), data.observation, data.action)[0], target
+            )
+        action, log_prob, *_ = sac._policy(with_parameters(sac.actor, parameters), data.observation, noise[1])
+        return sac._actor_loss(sac._values(sac.critic, data.observation, action)[0], log_prob, alpha)
 
     vector = getattr(sac, f"{network}_optimizer").parameters
     shared, owned = vector.leaves(3)

@@ -18,6 +18,7 @@ from agents.networks import (
     Shared,
     SoftModularization,
 )
+from agents.parameters import with_parameters
 from agents.sac import SAC, Batch
 from mtrl.balancers import LS, Balanced, available
 from mtrl.config.lookup import networks
@@ -94,7 +95,12 @@ class TestPerTaskGradients:
         target = normal(*data.reward.shape)
 
         def losses(parameters: dict[str, Tensor]) -> Tensor:
-            return critic_loss(sac._values(parameters, data.observation, data.action)[0].squeeze(-1), target)
+            return critic_loss(
+                sac._values(with_parameters(sac.critic, parameters), data.observation, data.action)[
+                    0
+                ].squeeze(-1),
+                target,
+            )
 
         self.compare(sac.critic_optimizer.parameters, losses)
 
@@ -105,8 +111,10 @@ class TestPerTaskGradients:
         noise, alpha = normal(*data.action.shape), normal(2, 3).exp()
 
         def losses(parameters: dict[str, Tensor]) -> Tensor:
-            action, log_prob, *_ = sac._policy(parameters, data.observation, noise)
-            return sac._actor_loss(sac._values({}, data.observation, action)[0], log_prob, alpha)
+            action, log_prob, *_ = sac._policy(
+                with_parameters(sac.actor, parameters), data.observation, noise
+            )
+            return sac._actor_loss(sac._values(sac.critic, data.observation, action)[0], log_prob, alpha)
 
         self.compare(sac.actor_optimizer.parameters, losses)
 
@@ -254,13 +262,12 @@ def test_an_encoder_is_trained_by_the_critics_alone(agent: MakeAgent, batch: Mak
 
 def test_the_target_critics_have_an_encoder_of_their_own(agent: MakeAgent, batch: MakeBatch) -> None:
     sac, data = agent(Care(width=8, expert_width=4, context_width=4)), batch()
-    parameters = sac.critic_optimizer.parameters
     noise, alpha = torch.zeros_like(data.action), torch.zeros(2, 3)
-    target = sac._target(parameters.views(sac.target_shared, sac.target_owned), data, noise, alpha)
+    target = sac._target(data, noise, alpha)
     size = sum(p[0].numel() for n, p in sac.critic.named_parameters() if n.startswith("encoder"))
     with torch.no_grad():
         sac.target_shared[:, :size] *= 1.5
-    moved = sac._target(parameters.views(sac.target_shared, sac.target_owned), data, noise, alpha)
+    moved = sac._target(data, noise, alpha)
     assert not torch.allclose(moved, target)
 
 

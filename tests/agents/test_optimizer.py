@@ -47,11 +47,8 @@ class Problem:
         return (y - x[..., :OUT].sin()).square().mean((1, -1, -2)), features
 
     def step(self, x: Tensor, scale: Tensor | float = 1.0) -> dict[str, Tensor]:
-        shared, owned = self.optimizer.leaves()
-        losses, features = self.losses(shared | owned, x)
-        return self.optimizer.step(
-            losses * scale, shared, owned, features, lambda: self.losses({}, x)[0] * scale
-        )
+        losses, features = self.losses(self.optimizer.leaves, x)
+        return self.optimizer.step(losses * scale, features, lambda: self.losses({}, x)[0] * scale)
 
     def vectors(self) -> list[Tensor]:
         return [self.parameters.shared.detach(), self.parameters.owned.detach()]

@@ -82,9 +82,8 @@ class TestLosses:
 
 
 def the_target(sac: SAC, data: Batch, noise: Tensor | None = None) -> Tensor:
-    parameters = sac.critic_optimizer.parameters.views(sac.target_shared, sac.target_owned)
     noise = torch.zeros_like(data.action) if noise is None else noise
-    return sac._target(parameters, data, noise, sac.log_alpha.exp())
+    return sac._target(data, noise, sac.log_alpha.exp())
 
 
 def test_the_target_action_is_drawn_at_the_next_observation(agent: MakeAgent, batch: MakeBatch) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from agents.config import SACConfig
 from agents.networks import Architecture, Residual, Shared
-from agents.sac import SAC, SACConfig
+from agents.sac import SAC
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.cli import main
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,18 @@ import envs
 from envs.cores import available_cores, yield_to_others
 from mtrl.benchmarks.output import write_report
 from mtrl.system import terminal
-from mtrl.system.channel import Channel
-from mtrl.system.process import Worker, live
 
 _SEEDS = 4
 _ACTIONS = 16  # that worlds take in turn
-#: How many processes share the evaluation.
-_VARIANTS = {"alone": 0, "one process": 1, "two processes": 2}
+_VARIANTS = ("alone", "beside an evaluation")
 
 
 @dataclass(frozen=True)
 class EvaluationBenchmark:
-    """Times steps of training's worlds while those of an evaluation are stepped beside, in three ways in turn.
+    """Times steps of training's worlds, alone and while those of an evaluation are stepped beside, in turn.
 
     Training makes a step every so often, as when a GPU learns meanwhile, for which it waits busily. The evaluation's
-    processes run in Linux's idle class and wait for actions between two steps.
+    process runs in Linux's idle class and waits for actions between two steps.
 
     Args:
         benchmark: the tasks; four seeds of each.
@@ -37,7 +35,7 @@ class EvaluationBenchmark:
         evaluation_worlds: of each task and seed.
         period: milliseconds from one step of training to the next.
         wait: milliseconds that an evaluation waits for actions.
-        num_workers: threads that simulate, for training and for each process of the evaluation; null takes one per
+        num_workers: threads that simulate, for training and for the evaluation; null takes one per
             core.
         seconds: that each way is timed at a time.
         repetitions: how often each way is timed.
@@ -65,16 +63,17 @@ def main(config: EvaluationBenchmark) -> None:
     if min(*counts, config.seconds, config.period) <= 0 or config.wait < 0:
         raise ValueError("Worlds, seconds, period and repetitions must be positive, and wait not negative.")
     training = _Training(config)
-    evaluations = {n: [_Evaluation(config, _SEEDS // n) for _ in range(n)] for n in (1, 2)}
+    evaluation = ProcessPoolExecutor(1, get_context("spawn"))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}
     try:
+        evaluation.submit(_prepare, config).result()
         for _ in range(config.repetitions):
-            for name, count in _VARIANTS.items():
-                found[name].append(_measure(training, evaluations.get(count, []), config.seconds))
+            for name in _VARIANTS:
+                beside = evaluation if name != "alone" else None
+                found[name].append(_measure(training, beside, config))
     finally:
         training.env.close()
-        for evaluation in [e for several in evaluations.values() for e in several]:
-            evaluation.close()
+        evaluation.shutdown()
     results: list[dict[str, Any]] = [
         {"variant": name, **{k: statistics.median(r[k] for r in runs) for k in runs[0]}, "all": runs}
         for name, runs in found.items()
@@ -92,23 +91,23 @@ def main(config: EvaluationBenchmark) -> None:
     write_report(config, {"cores": available_cores(), "results": results})
 
 
-def _measure(training: _Training, evaluations: Sequence[_Evaluation], seconds: float) -> dict[str, float]:
-    for evaluation in evaluations:
-        evaluation.start()
-    times = 1e3 * training.run(seconds)
-    rates = [evaluation.stop() for evaluation in evaluations]
+def _measure(
+    training: _Training, evaluation: ProcessPoolExecutor | None, config: EvaluationBenchmark
+) -> dict[str, float]:
+    rates = [evaluation.submit(_evaluate, config.seconds, 1e-3 * config.wait)] if evaluation else []
+    times = 1e3 * training.run(config.seconds)
     return {
         "median_milliseconds": float(np.median(times)),
         "percentile_99_milliseconds": float(np.percentile(times, 99)),
         "lost": float(np.maximum(times / training.period_milliseconds - 1.0, 0.0).mean()),
-        "evaluation_steps_per_second": sum(rates),
+        "evaluation_steps_per_second": sum(rate.result() for rate in rates),
     }
 
 
 class _Training:
     def __init__(self, config: EvaluationBenchmark) -> None:
         self.period_milliseconds = config.period
-        self.env = _make(config, config.training_worlds, _SEEDS)
+        self.env = _make(config, config.training_worlds)
         self._actions = _actions(self.env)
 
     def run(self, seconds: float) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -124,52 +123,32 @@ class _Training:
         return np.array(times)
 
 
-class _Evaluation:
-    """A process that steps worlds between `start` and `stop`."""
-
-    def __init__(self, config: EvaluationBenchmark, num_seeds: int) -> None:
-        self._worker = Worker((config, num_seeds), (), __name__)
-        self._worker.receive()
-
-    def start(self) -> None:
-        self._worker.send(True)
-
-    def stop(self) -> float:
-        """Steps of worlds per second."""
-        self._worker.send(True)
-        rate: float = self._worker.receive()[0]
-        return rate
-
-    def close(self) -> None:
-        self._worker.stop()
+_env: envs.VectorEnv | None = None  # of the evaluation's process
 
 
-def serve(descriptor: int) -> None:
-    """The life of an evaluation's process."""
+def _prepare(config: EvaluationBenchmark) -> None:
+    global _env
     yield_to_others()
-    live(descriptor, _evaluate)
+    _env = _make(config, config.evaluation_worlds)
 
 
-def _evaluate(channel: Channel) -> None:
-    config, num_seeds = channel.receive()
-    env = _make(config, config.evaluation_worlds, num_seeds)
-    actions = _actions(env)
-    channel.send((True, None))
-    while True:
-        channel.receive()
-        count, started = 0, time.perf_counter()
-        while not channel.ready(1e-3 * config.wait):
-            env.step(actions[count % _ACTIONS])
-            count += 1
-        channel.receive()
-        channel.send((True, count * env.num_envs / (time.perf_counter() - started)))
+def _evaluate(seconds: float, wait: float) -> float:
+    """Steps of worlds per second, with so many seconds between two steps of all."""
+    assert _env is not None
+    actions = _actions(_env)
+    count, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        _env.step(actions[count % _ACTIONS])
+        count += 1
+        time.sleep(wait)
+    return count * _env.num_envs / elapsed
 
 
-def _make(config: EvaluationBenchmark, worlds: int, num_seeds: int) -> envs.VectorEnv:
+def _make(config: EvaluationBenchmark, worlds: int) -> envs.VectorEnv:
     env = envs.make(
         config.benchmark,
         "metaworld_plus",
-        range(num_seeds),
+        range(_SEEDS),
         worlds_per_task=worlds,
         num_workers=config.num_workers,
     )

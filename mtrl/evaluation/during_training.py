@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from threading import Thread
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,14 +26,10 @@ from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
 from mtrl.evaluation.episodes import Episodes, evaluation_env_arguments, make_agent, run_episodes
 from mtrl.policy.acting import VectorPolicy, finite_actions
-from mtrl.system.channel import Channel
-from mtrl.system.process import Worker, WorkerError, live
 
 Policy = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""
 _Arrays = Mapping[str, Mapping[str, NDArray[np.float32]]]
-
-_CHANCES = 2
 
 
 class Judged(NamedTuple):
@@ -97,129 +98,138 @@ class ForegroundEvaluator:
 
 
 class BackgroundEvaluator:
-    """Judges in processes of its own, with their own worlds, which leave the processor to training where both want it.
+    """Judges in a process of its own, with its own worlds, which leaves the processor to training where both want it.
 
-    With several seeds these are two, each for some of them: one simulates while the other waits for its actions.
-    A process that fails is replaced once by another, which judges the same policy.
+    If the process dies, another one judges the same policy, once.
     """
 
     background = True
 
     def __init__(self, config: TrainConfig) -> None:
-        middle = (len(config.seeds) + 1) // 2
-        self._parts = [part for part in (slice(middle), slice(middle, None)) if config.seeds[part]]
-        self._judges = [_Judge(dataclasses.replace(config, seeds=config.seeds[part])) for part in self._parts]
-        self._sender = ThreadPoolExecutor(1, "policy")
+        self._config, self._arguments = config, _env_arguments(config)
+        self._thread = ThreadPoolExecutor(1, "evaluation")  # waits for the policy's copy, and for the process
+        self._start_process()
+
+    def _start_process(self) -> None:
+        # A fork would take CUDA and the locks of other threads with it.
+        self._process = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
+        with _without_main_module():
+            self._prepared = self._process.submit(_prepare, self._config, self._arguments)
 
     def start(self, policy: Policy) -> None:
-        # By a thread: the processes may be slow to take it.
-        self._sending = self._sender.submit(self._send, policy, HostCopier())
+        self._judged = self._thread.submit(self._judge, policy, HostCopier())
 
-    def _send(self, policy: Policy, copier: HostCopier) -> None:
-        arrays = {  # which are pickled ten times as fast as tensors
+    def _judge(self, policy: Policy, copier: HostCopier) -> Judged:
+        self._policy: _Arrays = {  # arrays are pickled ten times as fast as tensors
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        for judge, part in zip(self._judges, self._parts, strict=True):
-            judge.send({n: {name: x[part] for name, x in values.items()} for n, values in arrays.items()})
+        return self._judge_again()
+
+    def _judge_again(self) -> Judged:
+        self._prepared.result()
+        return self._process.submit(_judge_policy, self._policy).result()
 
     def ready(self, seconds: float = 0.0) -> bool:
-        return all(judge.ready(seconds) for judge in self._judges)
+        return bool(wait([self._judged], seconds).done)
 
     def result(self) -> Judged:
         """
         Raises:
-            RuntimeError: a process failed, and so did another one.
+            RuntimeError: the process died, and so did another one, or what it ran raised.
         """
-        self._sending.result()
-        judged = [judge.receive() for judge in self._judges]
-        episodes = {
-            name: np.concatenate([vars(part.episodes)[name] for part in judged])
-            for name in vars(judged[0].episodes)
-        }
-        return Judged(Episodes(**episodes), np.concatenate([part.finite for part in judged]))
-
-    def close(self) -> None:
-        for judge in self._judges:
-            judge.close()
-        self._sender.shutdown()
-
-
-class _Judge:
-    """A process that judges the policies of some seeds, and another one if it fails."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self._assignment = _Assignment(config, _env_arguments(config))
-        self._policy: _Arrays = {}
-        self._worker = self._start_worker()
-
-    def _start_worker(self) -> Worker:
-        return Worker(self._assignment, (), __name__)
-
-    def send(self, policy: _Arrays) -> None:
-        self._policy = policy
-        self._worker.send(policy)
-
-    def ready(self, seconds: float) -> bool:
-        return self._worker.channel.ready(seconds)
-
-    def receive(self) -> Judged:
-        for chance in range(_CHANCES):
+        try:
             try:
-                judged: Judged = self._worker.receive()[0]
-                return judged
-            except WorkerError as error:
-                self._worker.stop()
-                self._worker = self._start_worker()
-                reason = str(error).removeprefix("its worker ")
-                if chance + 1 < _CHANCES:
-                    print(f"evaluation: the {reason}; another one begins again.", file=sys.stderr)
-                    self._worker.send(self._policy)
-        raise RuntimeError(
-            f"Evaluations keep failing: the {reason}. With --sync training makes them in its own process."
-        )
+                return self._judged.result()
+            except BrokenProcessPool:
+                print("evaluation: its process died; another one begins again.", file=sys.stderr)
+                self._start_process()
+                self._judged = self._thread.submit(self._judge_again)
+                return self._judged.result()
+        except Exception as error:
+            died = isinstance(error, BrokenProcessPool)
+            reason = "its process died" if died else f"{type(error).__name__}: {error}"
+            raise RuntimeError(
+                f"The evaluation failed twice ({reason}). With --sync training makes it in its own process."
+                if died
+                else f"The evaluation failed ({reason})."
+            ) from None
 
     def close(self) -> None:
-        self._worker.stop()
+        for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`
+            process.kill()
+        self._process.shutdown()
+        self._thread.shutdown()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Assignment:
-    config: TrainConfig
-    env_arguments: dict[str, Any]
+@contextlib.contextmanager
+def _without_main_module() -> Iterator[None]:
+    """A process that is spawned meanwhile does not import the script that is running, which may begin to train anew."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
-def serve(descriptor: int) -> None:
-    """The life of the process: after its assignment it judges the policies that it is sent."""
+# ---------------------------------------------------------------- in the process
+
+
+def _begin() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all of a job; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     yield_to_others()
-    live(descriptor, _judge_all)
+    torch.set_num_threads(1)
 
 
-def _judge_all(channel: Channel) -> None:
-    assignment: _Assignment = channel.receive()
-    config = assignment.config
-    if config.device == "cuda":
-        torch.set_float32_matmul_precision("high")
-    with contextlib.closing(VectorEnv(**assignment.env_arguments)) as env:
-        agent = make_agent(config, env)
-        shape = (*env.layout, agent.observation_size)
-        policy = VectorPolicy(agent, shape, deterministic=True, spin=False)
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
-        def act(observation: Tensor) -> Tensor:
-            if channel.ready(0.0):  # nothing is sent meanwhile: the parent is gone
-                raise EOFError
-            policy.start(observation)
-            return policy.finish()
 
-        while True:
-            arrays: _Arrays = channel.receive()
-            agent.load_policy(
-                {
-                    network: {name: torch.from_numpy(value) for name, value in parameters.items()}
-                    for network, parameters in arrays.items()
-                }
-            )
-            channel.send((True, _judge(config, env, act, torch.device("cpu"))))
+class _Evaluation:
+    """Worlds and an agent that takes one policy after the other."""
+
+    def __init__(self, config: TrainConfig, env_arguments: dict[str, Any]) -> None:
+        if config.device == "cuda":
+            torch.set_float32_matmul_precision("high")
+        self._config, self._env = config, VectorEnv(**env_arguments)
+        self._agent = make_agent(config, self._env)
+        shape = (*self._env.layout, self._agent.observation_size)
+        self._policy = VectorPolicy(self._agent, shape, deterministic=True, spin=False)
+
+    def judge(self, arrays: _Arrays) -> Judged:
+        self._agent.load_policy(
+            {
+                network: {name: torch.from_numpy(value) for name, value in parameters.items()}
+                for network, parameters in arrays.items()
+            }
+        )
+        return _judge(self._config, self._env, self._act, torch.device("cpu"))
+
+    def _act(self, observation: Tensor) -> Tensor:
+        self._policy.start(observation)
+        return self._policy.finish()
+
+
+_evaluation: _Evaluation | None = None
+
+
+def _prepare(config: TrainConfig, env_arguments: dict[str, Any]) -> None:
+    global _evaluation
+    _evaluation = _Evaluation(config, env_arguments)
+
+
+def _judge_policy(arrays: _Arrays) -> Judged:
+    assert _evaluation is not None
+    return _evaluation.judge(arrays)
+
+
+# ---------------------------------------------------------------- in both
 
 
 def _env_arguments(config: TrainConfig) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def test_training_and_evaluations_are_timed_together(cli: Cli, tmp_path: Path) -
         "benchmark", "evaluation", "--benchmark", "MT3", *arguments, "--num_workers", 1, "--output", output
     )
     assert result.code == 0, result.err
-    assert "two processes" in result.out
+    assert "beside an evaluation" in result.out
     report = json.loads(output.read_text())
     assert report["cores"] == len(cores)
     found = {r["variant"]: r for r in report["results"]}

@@ -1,9 +1,13 @@
 """Evaluations in a process of their own say what those in training's process say, whatever happens meanwhile."""
 
+import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,15 +116,6 @@ def test_the_agent_in_training_stays_as_it_is(config: TrainConfig, agent: SAC) -
             assert_same_state(before[name], parameters)
 
 
-def test_seeds_are_shared_between_two_processes(
-    config: TrainConfig, agent: SAC, background: BackgroundEvaluator
-) -> None:
-    background.start(agent.policy_state())
-    background.result()
-    processes = {judge._worker.process.pid for judge in background._judges}
-    assert len(processes) == 2
-
-
 def test_seeds_whose_actions_are_not_finite_are_named(
     config: TrainConfig, agent: SAC, background: BackgroundEvaluator
 ) -> None:
@@ -137,37 +132,94 @@ def test_a_process_that_dies_is_replaced_once(
 ) -> None:
     background.start(agent.policy_state())
     expected = background.result()
-    for judge in background._judges:
-        judge._worker.process.kill()
-        judge._worker.process.wait()
+    (process,) = multiprocessing.active_children()
+    process.kill()
+    process.join()
     background.start(agent.policy_state())
     assert_equal(background.result(), expected)
-    assert "evaluation: the process died (signal 9); another one begins again." in capfd.readouterr().err
+    assert capfd.readouterr().err == "evaluation: its process died; another one begins again.\n"
 
 
 def test_processes_that_keep_dying_stop_training(fake: Callable, cli: Cli, tmp_path: Path) -> None:
     fake(DyingEngine)
-    evaluator = BackgroundEvaluator(make_config(tmp_path / "run"))
-    fake(FakeEngine)
-    evaluator.start({})
-    with pytest.raises(RuntimeError, match=r"Evaluations keep failing: the process (died|raised)"):
+    config = make_config(tmp_path / "run")
+    with contextlib.closing(make_evaluation_env(config, [0], config.evaluation, config.engine)) as env:
+        policy = make_agent(config, env).policy_state()
+    evaluator = BackgroundEvaluator(config)
+    evaluator.start(policy)
+    with pytest.raises(
+        RuntimeError, match=r"^The evaluation failed twice \(its process died\)\. With --sync"
+    ):
         evaluator.result()
     evaluator.close()
 
 
-@pytest.mark.parametrize("engine", [FakeEngine, SlowEngine])
-def test_the_process_ends_when_its_parent_is_gone(
-    fake: Callable, agent: SAC, tmp_path: Path, engine: type
+def test_what_the_process_raises_is_told_in_a_sentence(
+    config: TrainConfig, background: BackgroundEvaluator
 ) -> None:
-    """While it waits and while it judges."""
-    fake(engine)
+    background.start({})
+    with pytest.raises(RuntimeError, match=r"^The evaluation failed \(KeyError: 'actor'\)\.$"):
+        background.result()
+
+
+def test_nothing_is_waited_for_when_it_is_closed(fake: Callable, agent: SAC, tmp_path: Path) -> None:
+    fake(SlowEngine)
     evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
-    if engine is SlowEngine:
-        evaluator.start(agent.policy_state())
-        assert not evaluator.ready(0.2)
-    for judge in evaluator._judges:
-        judge._worker.channel.close()
-        assert judge._worker.process.wait(timeout=60) == 0
+    evaluator.start(agent.policy_state())
+    (process,) = multiprocessing.active_children()
+    assert not evaluator.ready(0.2)
+    evaluator.close()
+    assert not process.is_alive()
+    assert not multiprocessing.active_children()
+
+
+PARENT = """  # nothing guards it: to import it anew would begin a second parent
+import multiprocessing, signal, sys, time
+import pytest, torch
+from pathlib import Path
+from mtrl.evaluation.during_training import BackgroundEvaluator
+from mtrl.evaluation.episodes import make_agent, make_evaluation_env
+from tests.mtrl.conftest import FakeEngine, put_fakes
+from tests.mtrl.evaluation.test_during_training import SlowEngine
+from tests.mtrl.training.test_trainer import make_config
+
+what, directory = sys.argv[1:]
+use = put_fakes(pytest.MonkeyPatch())
+config = make_config(Path(directory))
+agent = make_agent(config, make_evaluation_env(config, config.seeds, config.evaluation, config.engine))
+use(SlowEngine if what == "evaluating" else FakeEngine)
+evaluator = BackgroundEvaluator(config)
+evaluator.start(agent.policy_state())
+if what == "waiting":
+    evaluator.result()
+else:
+    evaluator._prepared.result()
+(process,) = multiprocessing.active_children()
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("what", ["waiting", "evaluating"])
+def test_the_process_ends_with_its_parent(what: str, number: signal.Signals, tmp_path: Path) -> None:
+    """SIGINT goes to both, as by Ctrl-C."""
+    script = tmp_path / "script.py"
+    script.write_text(PARENT, encoding="utf-8")
+    parent = subprocess.Popen(
+        [sys.executable, script, what, tmp_path / "run"],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    process = int(parent.stdout.readline())
+    os.killpg(parent.pid, number) if number == signal.SIGINT else parent.kill()
+    parent.wait(timeout=60)
+    deadline = time.monotonic() + 60
+    while os.path.exists(f"/proc/{process}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # ------------------------------------------------------------------------------------------------ training

@@ -27,24 +27,32 @@ class CompiledEngine:
         self.tasks = [compiled_task(name, protocol.reward_version) for name in names]
         self.records = np.zeros(len(worlds), RECORD)
         self.records["task"] = [names.index(world.task) for world in worlds]
-        self._num_threads = min(max(num_workers, 1), len(worlds))
-        self.seats = [[Seat(task.simulation) for task in self.tasks] for _ in range(self._num_threads)]
+        num_threads = min(max(num_workers, 1), len(worlds))
+        self.seats = [[Seat(task.simulation) for task in self.tasks] for _ in range(num_threads)]
         addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
         self._threads = Threads(self.records, [task.step for task in self.tasks], addresses)
 
     def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
-        tasks = [self.tasks[i] for i in self.records["task"][positions].tolist()]
+        tasks = self.records["task"][positions].tolist()
         new = {
             (task, goal.tobytes()): goal
             for task, goal in zip(tasks, goals, strict=True)
-            if not task.has_start(goal)
+            if not self.tasks[task].has_start(goal)
         }
         if new:
-            with ThreadPoolExecutor(self._num_threads) as executor:
-                list(executor.map(lambda key, goal: key[0].start(goal), new, new.values()))
+            shares = [list(new.items())[i :: len(self.seats)] for i in range(len(self.seats))]
+            with ThreadPoolExecutor(len(self.seats)) as executor:
+                list(executor.map(self._prepare, self.seats, shares))
         for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
-            self.records["state"][position], self.records["observation"][position] = task.start(goal)
+            start = self.tasks[task].start(goal, self.seats[0][task].simulation.model)
+            self.records["state"][position], self.records["observation"][position] = start
         return self.records["observation"][positions]
+
+    def _prepare(
+        self, seats: list[Seat], starts: list[tuple[tuple[int, bytes], NDArray[np.float64]]]
+    ) -> None:
+        for (task, _), goal in starts:
+            self.tasks[task].start(goal, seats[task].simulation.model)
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
         records = self.records

@@ -144,12 +144,17 @@ class Simulation:
         start = mujoco.mj_stateSize(self.model, SPECIFICATION & (int(kind) - 1))
         return slice(start, start + mujoco.mj_stateSize(self.model, int(kind)))
 
-    def copy(self) -> Simulation:
-        """Another one in the same state, which another thread may use meanwhile."""
+    def copy(self, model: mujoco.MjModel | None = None) -> Simulation:
+        """Another one in the same state, which another thread may use meanwhile.
+
+        Args:
+            model: of a copy, which is used again.
+        """
         other = copy.copy(self)
-        # A model that nobody writes to may be shared; a deep copy has its own.
-        other.data = copy.deepcopy(self.data) if self.bodies or self.sites else copy.copy(self.data)
-        other.model = other.data.model
+        other.data = copy.copy(self.data)
+        if self.bodies or self.sites:  # a model that nobody writes to is shared
+            other.model = copy.copy(self.model) if model is None else model
+            other.model.body_pos[:], other.model.site_pos[:] = self.model.body_pos, self.model.site_pos
         return other
 
     # ---------------------------------------------------------------- what the sensors say

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+import envs.headless  # noqa: F401  (before MuJoCo)
+
+# isort: split
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,17 +125,22 @@ class CompiledTask:
             for name, (part, shape) in self.parts.items()
         }
 
-    def start(self, goal: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def start(
+        self, goal: NDArray[np.float64], model: mujoco.MjModel
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How an episode begins at a goal: a record's "state", and the first observation, the only one that is not
         clipped.
 
         It depends on nothing else, so it is computed once per goal: Meta-World resets twice, and lets the hand settle
         for 50 steps each time.
+
+        Args:
+            model: of a copy of this task's simulation, to do it in.
         """
         key = goal.tobytes()
         if key not in self._starts:
             with standard_floats():
-                vector, readings, fields = self.simulation.copy().reset(goal[: self._goal_size])
+                vector, readings, fields = self.simulation.copy(model).reset(goal[: self._goal_size])
             first = frame(complete(readings, self.task))[0]
             record = np.zeros(1, RECORD)
             views = self.views(record)

@@ -85,7 +85,7 @@ def compare(
             expected, rewards = np.stack([s[0] for s in steps]), np.array([s[1] for s in steps])
             successes = np.array([s[4]["success"] for s in steps])
             assert not any("fault" in s[4] for s in steps)
-            observations, our_rewards, our_successes, faults = batched.step(actions)
+            observations, our_rewards, our_successes, faults = batched.step(actions)[:4]
             assert not faults
             drift = max(_largest(states[i] - _state(world)) for i, world in enumerate(references))
             differences.physics = max(differences.physics, drift)
@@ -130,7 +130,7 @@ class SomeWorlds:
 
     def reset(self, i: int, goal: NDArray[np.float64]) -> None:
         self.records["state"][i], self.records["observation"][i] = self.compiled.start(
-            np.resize(goal, GOAL_SIZE)
+            np.resize(goal, GOAL_SIZE), self.simulation.model
         )
 
     def step(self, i: int) -> None:

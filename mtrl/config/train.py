@@ -1,14 +1,10 @@
-"""The typed configuration of a training run, and what a run is stamped with."""
+"""The typed configuration of a training run."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import platform
-import subprocess
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +15,7 @@ from agents.networks import Architecture, MultiHead
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
-from mtrl.storage import checkpoint
+from mtrl.config.keep import KEPT, check_rule
 
 Seeds = list[int]
 Device = Literal["auto", "cpu", "cuda"]
@@ -73,7 +69,7 @@ class CheckpointConfig:
 
     interval: int | None = None
     replay: bool = True
-    keep: int | str = checkpoint.KEPT
+    keep: int | str = KEPT
 
 
 @dataclass(frozen=True)
@@ -190,7 +186,7 @@ class TrainConfig:
         return get_protocol(self.protocol)
 
     def _check(self) -> None:
-        checkpoint.check_rule(self.checkpoint.keep)
+        check_rule(self.checkpoint.keep)
         positive = {
             "total_steps": self.total_steps,
             "batch_size": self.batch_size,
@@ -287,49 +283,3 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
             "device cuda needs a GPU that PyTorch can use, and none was found; use --device cpu."
         )
     return device
-
-
-def stamp(config: TrainConfig) -> dict[str, Any]:
-    """What two runs must share to be compared (protocol), and what one needs to be repeated (the rest)."""
-    packages = ("mtrl-toolkit", "torch", "numpy", "gymnasium", "metaworld", "mujoco")
-    cuda = config.device == "cuda"
-    return {
-        "protocol": dataclasses.asdict(config.get_protocol()),
-        "benchmark": dataclasses.asdict(config.get_benchmark()),
-        "engine": config.engine,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
-        "git_commit": _git_commit(),
-        "hardware": {
-            "processor": platform.machine(),
-            "cores": available_cores(),
-            "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "threads": torch.get_num_threads(),
-        },
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The commit this code is at, with "+changes" if files differ from it.
-
-    Outside a checkout the variable MTRL_GIT_COMMIT may tell it, which the stamp then says; otherwise None.
-    """
-    root = Path(__file__).parents[2]
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        told = os.environ.get("MTRL_GIT_COMMIT")
-        return f"{told} (as MTRL_GIT_COMMIT told)" if told else None
-    return commit.strip() + ("+changes" if status else "")

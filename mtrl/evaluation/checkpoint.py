@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from agents.sac import SAC
 from envs import VectorEnv
 from envs.goals import benchmark_goals
-from mtrl.config.experiment import check_run
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
 from mtrl.evaluation.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
 from mtrl.logging.logger import json_values
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.check_run import check_run
 from mtrl.system.files import write_text
 
 Engine = Literal["batched", "reference"]
@@ -86,7 +86,7 @@ class Candidate:
             CheckpointError: it is missing, or its manifest is damaged.
             ValueError: the run's files disagree.
         """
-        path = checkpoint.find(run_dir / "checkpoints", which)
+        path = checkpoints.find(run_dir / "checkpoints", which)
         check_run(run_dir, path, config)
         return cls(run_dir, config, path, checkpoint.read_manifest(path)["step"])
 

@@ -21,9 +21,10 @@ from agents.networks.base import Architecture
 from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.catalogue import unknown
-from mtrl.config.experiment import check_run
 from mtrl.config.imports import import_class
-from mtrl.storage.checkpoint import find, load, read_manifest
+from mtrl.storage.check_run import check_run
+from mtrl.storage.checkpoint import load, read_manifest
+from mtrl.storage.checkpoints import find
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]

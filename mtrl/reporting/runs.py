@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.system.terminal import command, one_line
 from mtrl.training.diverged import FILE as FROZEN
@@ -169,7 +169,7 @@ def _missing(
     newest = max((line["step"] for line in lines), default=0)  # its evaluation may be going on
     last, pending = newest, None
     with contextlib.suppress(checkpoint.CheckpointError, KeyError, TypeError):
-        manifest = checkpoint.read_manifest(checkpoint.find(path / "checkpoints", "last"))
+        manifest = checkpoint.read_manifest(checkpoints.find(path / "checkpoints", "last"))
         last, pending = max(last, manifest["step"]), manifest["values"]["loop"].get("pending_evaluation")
     evaluations = missing_steps(lines, log, interval, worlds, last)["evaluation"]
     evaluations = [step for step in evaluations if step not in (pending, newest)]

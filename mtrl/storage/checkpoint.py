@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mtrl.config.spelling import whole_number
 from mtrl.system.files import sync, write_text
-from mtrl.system.terminal import message
 
 FORMAT = 2  # of 1, parameters were in another order
-KEPT = 2  # newest checkpoints, besides the best
-_STEP = re.compile(r"step_(\d{10})")
+NAME = re.compile(r"step_(\d{10})")
 
 
 class CheckpointError(ValueError):
@@ -97,7 +94,7 @@ def load(checkpoint: Path, parts: list[str] | None = None) -> dict[str, Any]:
         path = checkpoint / f"{part}.safetensors"
         if part not in manifest["values"]:
             raise CheckpointError(f"The checkpoint {checkpoint} has no part {part!r}: it is of no training.")
-        _check_file(path, manifest)
+        check_file(path, manifest)
         try:
             tensors = load_file(path)
         except SafetensorError as error:
@@ -148,7 +145,7 @@ def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
     step, best = manifest.get("step"), manifest.get("best")
     is_ours = {
         "step": isinstance(step, int)
-        and (match := _STEP.fullmatch(checkpoint.name))
+        and (match := NAME.fullmatch(checkpoint.name))
         and int(match[1]) == step,
         "best": best is None or isinstance(best, int),
         "files": isinstance(manifest.get("files"), dict),
@@ -160,6 +157,19 @@ def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
                 f"The manifest of {checkpoint} was not written for it by this toolkit: its {name!r} does not fit; use "
                 "another checkpoint."
             )
+
+
+def check_file(path: Path, manifest: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CheckpointError: a file of the checkpoint is missing or has not the checksum of the manifest.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
+    if _checksum(path) != manifest["files"].get(path.name):
+        raise CheckpointError(
+            f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
+        )
 
 
 def check_fits(checkpoint: Path, found: Any, expected: Any, name: str) -> None:
@@ -191,129 +201,6 @@ def seal(manifest: Mapping[str, Any]) -> str:
     """The text of a manifest, with the checksum of the rest of it."""
     checksum = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return json.dumps({**manifest, "checksum": checksum})
-
-
-def steps(directory: Path) -> list[int]:
-    """The steps of the checkpoints in a directory, ascending."""
-    if not directory.is_dir():
-        return []
-    matches = (_STEP.fullmatch(path.name) for path in directory.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
-
-
-def find(directory: Path, which: str) -> Path:
-    """The checkpoint called "last", "best" or by its step.
-
-    Raises:
-        CheckpointError: there is none of that name; the sentence lists those there are.
-    """
-    available = steps(directory)
-    if not available:
-        raise CheckpointError(
-            f"There is no checkpoint in {directory}; was the run stopped before its first one?"
-        )
-    if which == "last":
-        return directory / f"step_{available[-1]:010d}"
-    if which == "best":
-        best = best_step(directory)
-        if best is None:
-            raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
-        return directory / f"step_{best:010d}"
-    step = whole_number(which)
-    if step not in available:
-        raise CheckpointError(
-            f"There is no checkpoint {which!r} in {directory}: use last, best or one of "
-            f"{', '.join(map(str, available))}."
-        )
-    return directory / f"step_{step:010d}"
-
-
-def find_intact(directory: Path) -> tuple[Path, list[Path]]:
-    """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
-
-    Raises:
-        CheckpointError: there is none; the error is that of the newest.
-    """
-    newest = find(directory, "last")
-    damaged: dict[Path, CheckpointError] = {}
-    for step in reversed(steps(directory)):
-        path = directory / f"step_{step:010d}"
-        try:
-            manifest = read_manifest(path)
-            for name in manifest["files"]:
-                _check_file(path / name, manifest)
-        except CheckpointError as error:
-            damaged[path] = error
-        else:
-            for damage in damaged.values():
-                message(f"{damage} Going on from {path.name}, the one before.")
-            return path, list(damaged)
-    raise damaged[newest]
-
-
-def set_aside(damaged: list[Path]) -> None:
-    """Renames damaged checkpoints, so that nothing takes them for good ones and nothing is deleted."""
-    for path in damaged:
-        target = path.with_name(f"damaged_{path.name}")
-        shutil.rmtree(target, ignore_errors=True)
-        path.rename(target)
-
-
-def best_step(directory: Path) -> int | None:
-    """The step of the best checkpoint as the newest one records it, or None before the first evaluation.
-
-    Raises:
-        CheckpointError: the newest one is damaged.
-    """
-    available = steps(directory)
-    best: int | None = read_manifest(directory / f"step_{available[-1]:010d}")["best"] if available else None
-    return best
-
-
-def check_rule(rule: int | str) -> None:
-    """
-    Raises:
-        ValueError: it is no rule of `prune`.
-    """
-    if rule != "all" and not (isinstance(rule, str) and _multiple(rule)):
-        if isinstance(rule, int) and not isinstance(rule, bool) and rule >= KEPT:
-            return
-        raise ValueError(
-            f"checkpoint.keep must be all, a number of the newest ones from {KEPT} on, or every:STEPS, got {rule!r}."
-        )
-
-
-def kept_by(rule: int | str, steps: Sequence[int]) -> set[int]:
-    """The steps, of ascending ones, that a rule keeps: all, the newest so many, or the first from each multiple on."""
-    if rule == "all":
-        return set(steps)
-    if isinstance(rule, int):
-        return set(steps[-rule:])
-    multiple = _multiple(rule)
-    assert multiple is not None
-    first: dict[int, int] = {}
-    for step in steps:
-        first.setdefault(step // multiple, step)
-    first.pop(0, None)
-    return set(first.values())
-
-
-def _multiple(rule: str) -> int | None:
-    """The steps of the rule every:STEPS."""
-    word, _, steps = rule.partition(":")
-    number = whole_number(steps) if word == "every" else None
-    return number if number is not None and number > 0 else None
-
-
-def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:
-    """Deletes all checkpoints but the newest two, the best, those of a rule (see `kept_by`) and those to be kept
-    besides, and what a killed process left half-written."""
-    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), best_step(directory), *keep}
-    for step in steps(directory):
-        if step not in keep:
-            shutil.rmtree(directory / f"step_{step:010d}")
-    for path in directory.glob(".writing_*"):
-        shutil.rmtree(path)
 
 
 def _separate(content: Any, device: str | None) -> tuple[dict[str, Tensor], Any]:
@@ -348,19 +235,6 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_join(v, tensors) for v in value]
     return value
-
-
-def _check_file(path: Path, manifest: Mapping[str, Any]) -> None:
-    """
-    Raises:
-        CheckpointError: a file of the checkpoint is missing or has not the checksum of the manifest.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
-    if _checksum(path) != manifest["files"].get(path.name):
-        raise CheckpointError(
-            f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
-        )
 
 
 def _checksum(path: Path) -> str:

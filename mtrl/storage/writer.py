@@ -7,8 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mtrl.config.keep import KEPT
 from mtrl.device.host_copy import HostCopier
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 
 
 class CheckpointWriter:
@@ -17,10 +18,10 @@ class CheckpointWriter:
     Args:
         directory: of the checkpoints.
         background: whether `save` only copies the state, on its device, and a thread writes the copy.
-        rule: which are kept besides the newest two and the best, see `checkpoint.kept_by`.
+        rule: which are kept besides the newest two and the best, see `kept_by`.
     """
 
-    def __init__(self, directory: Path, *, background: bool, rule: int | str = checkpoint.KEPT) -> None:
+    def __init__(self, directory: Path, *, background: bool, rule: int | str = KEPT) -> None:
         self._rule = rule
         self._directory = directory
         self._thread = ThreadPoolExecutor(1, "checkpoint") if background else None
@@ -29,7 +30,7 @@ class CheckpointWriter:
 
     def has(self, step: int) -> bool:
         """Whether there is a checkpoint of this step, or will be."""
-        return step == self._newest or step in checkpoint.steps(self._directory)
+        return step == self._newest or step in checkpoints.steps(self._directory)
 
     def save(
         self, step: int, state: Mapping[str, Any], best: int | None, keep: Collection[int | None] = ()
@@ -47,7 +48,7 @@ class CheckpointWriter:
         self._newest = step
         if self._thread is None:
             checkpoint.save(self._directory, step, state, best)
-            checkpoint.prune(self._directory, keep, self._rule)
+            checkpoints.prune(self._directory, keep, self._rule)
             return
         snapshot = checkpoint.snapshot(state)
         self._writing = self._thread.submit(self._write, step, snapshot, best, keep, HostCopier())
@@ -62,7 +63,7 @@ class CheckpointWriter:
     ) -> None:
         snapshot.move(copier)
         checkpoint.write(self._directory, step, snapshot, best)
-        checkpoint.prune(self._directory, keep, self._rule)
+        checkpoints.prune(self._directory, keep, self._rule)
 
     def check(self) -> None:
         """Raises what a write that is over raised."""

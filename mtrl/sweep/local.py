@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from envs.cores import available_cores, list_cores
+from mtrl.sweep import CORES
 from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
-from mtrl.sweep.child import CORES
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import Run
 from mtrl.sweep.process import last_words, start, was_killed

@@ -78,7 +78,7 @@ def spawn(
         file.write(f"$ mtrl {' '.join(arguments)}\n".encode())
         file.flush()
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "mtrl.sweep.child", str(os.getpid()), *arguments],
+            [sys.executable, "-P", "-m", "mtrl.cli.child", str(os.getpid()), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

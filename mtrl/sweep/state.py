@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.sweep.plan import Run
 
 
 def last_step(run: Run, root: Path) -> int | None:
     """The step of a run's last checkpoint, or None before its first."""
-    steps = checkpoint.steps(run.directory(root) / "checkpoints")
+    steps = checkpoints.steps(run.directory(root) / "checkpoints")
     return steps[-1] if steps else None
 
 
@@ -34,7 +34,7 @@ def is_trained(run: Run, root: Path) -> bool:
     if step < run.total_steps:
         return False
     try:
-        manifest = checkpoint.read_manifest(checkpoint.find(run.directory(root) / "checkpoints", "last"))
+        manifest = checkpoint.read_manifest(checkpoints.find(run.directory(root) / "checkpoints", "last"))
     except checkpoint.CheckpointError:
         return False
     return not manifest["values"]["loop"].get("pending_evaluation")

@@ -21,7 +21,15 @@ from mtrl.balancers.moments import Moments
 from mtrl.config.lookup import find_class
 from mtrl.system import terminal
 from mtrl.toy import plot
-from mtrl.toy.problem import STARTS, losses_and_jacobian, optimum, pareto_front, task_losses, weighted_loss
+from mtrl.toy.problem import (
+    STARTS,
+    Run,
+    losses_and_jacobian,
+    optimum,
+    pareto_front,
+    task_losses,
+    weighted_loss,
+)
 
 STEPS = 35_000
 LEARNING_RATE = 1e-3
@@ -49,28 +57,6 @@ class ToyConfig:
     preference: float | list[float] = 0.5
     output: Path = Path("toy")
     steps: int = STEPS
-
-
-@dataclass
-class Run:
-    """One method on one preference, from all starts.
-
-    trajectories: the point of each start every `RECORD_EVERY` steps and at the end, [start, K, 2].
-    seconds: processor time, for all preferences of the method together.
-    gaps: how far the weighted loss of each start's last point lies above the optimum.
-    failures: what the balancer counted, over all starts.
-    """
-
-    balancer: str
-    preference: float
-    steps: int
-    seconds: float
-    optimum: list[float]
-    optimum_loss: float
-    gaps: list[float]
-    reached: list[bool]
-    failures: int
-    trajectories: list[list[list[float]]]
 
 
 def prepare(method: type[Balancer], preferences: Sequence[float]) -> Balancer:

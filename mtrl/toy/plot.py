@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtrl.toy.problem import task_losses, weighted_loss
-
-if TYPE_CHECKING:
-    from mtrl.toy.command import Run
+from mtrl.toy.problem import Run, task_losses, weighted_loss
 
 #: One colour per start.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE")

@@ -6,12 +6,35 @@ The plane has two narrow valleys for x2 > 0 and a smooth basin for x2 < 0 that h
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 STARTS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
+
+
+@dataclass
+class Run:
+    """One method on one preference, from all starts.
+
+    trajectories: the point of each start at the start, at regular steps and at the end, [start, K, 2].
+    seconds: processor time, for all preferences of the method together.
+    gaps: how far the weighted loss of each start's last point lies above the optimum.
+    failures: what the balancer counted, over all starts.
+    """
+
+    balancer: str
+    preference: float
+    steps: int
+    seconds: float
+    optimum: list[float]
+    optimum_loss: float
+    gaps: list[float]
+    reached: list[bool]
+    failures: int
+    trajectories: list[list[list[float]]]
 
 
 class Optimum(NamedTuple):

@@ -19,11 +19,11 @@ from agents.networks import Shared
 from agents.parameters import ParameterVector
 from agents.sac import SAC
 from envs import VectorEnv
-from mtrl.config.experiment import check_run
 from mtrl.config.parsing import load_config
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation.episodes import make_agent
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.check_run import check_run
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     assert config.init_from is not None
     run = Path(config.init_from)
     source = load_config(run, device="cpu", with_balancer=False)
-    path = checkpoint.find(run / "checkpoints", config.init_checkpoint)
+    path = checkpoints.find(run / "checkpoints", config.init_checkpoint)
     check_run(run, path, source)
     state = checkpoint.load(path, ["agent"])["agent"]
     twin = make_agent(source, env)

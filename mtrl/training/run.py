@@ -12,11 +12,13 @@ from typing import Any
 
 import yaml
 
-from mtrl.config.experiment import check_run, record
-from mtrl.config.train import TrainConfig, stamp
-from mtrl.storage import checkpoint
+from mtrl.config.experiment import record
+from mtrl.config.train import TrainConfig
+from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.check_run import check_run
 from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
 from mtrl.storage.run_directory import created, refuse_existing
+from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
@@ -72,7 +74,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
         Interrupted, TrainingError: see `Trainer.run`.
     """
     with locked(run_dir):
-        path, damaged = checkpoint.find_intact(run_dir / "checkpoints")
+        path, damaged = checkpoints.find_intact(run_dir / "checkpoints")
         check_run(run_dir, path, config)
         manifest = checkpoint.read_manifest(path)
         options = read_mapping("configuration", run_dir / "config.yaml")
@@ -101,7 +103,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 f"({_version(run_dir)}); go on with that one."
             ) from error
         with contextlib.closing(trainer):
-            checkpoint.set_aside(damaged)
+            checkpoints.set_aside(damaged)
             _mark_missing(trainer, logs)
             if total_steps is not None:
                 _write_total_steps(run_dir / "config.yaml", total_steps)

@@ -22,7 +22,7 @@ from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluator, ForegroundEvaluator
 from mtrl.evaluation.episodes import make_agent, nan_mean
 from mtrl.logging.logger import Logger
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
@@ -266,7 +266,7 @@ class Trainer:
         if self.pending_evaluation is None:
             return None
         try:
-            path = checkpoint.find(self.run_dir / "checkpoints", str(self.pending_evaluation))
+            path = checkpoints.find(self.run_dir / "checkpoints", str(self.pending_evaluation))
             agent = checkpoint.load(path, ["agent"])["agent"]
         except checkpoint.CheckpointError as error:
             print(f"The evaluation of step {self.pending_evaluation} is left out: {error}", file=sys.stderr)

@@ -19,7 +19,8 @@ from mtrl.logging.tensorboard import hyperparameters
 from mtrl.policy.policy import load_policy
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import read_run
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.check_run import check_run
 from mtrl.storage.checkpoint import seal
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
@@ -117,7 +118,7 @@ def test_all_places_agree_on_what_makes_another_experiment(
     assert len(_by_method(evaluations)) == (2 if differs else 1)
 
     (finished / "config.yaml").write_text(yaml.safe_dump(changed))
-    path = checkpoint.find(finished / "checkpoints", "last")
+    path = checkpoints.find(finished / "checkpoints", "last")
     if (differs or name == "seeds") and name != "total_steps":
         result = cli("train", "--resume", finished)
         assert_refused(result, name, "config.yaml")
@@ -125,8 +126,6 @@ def test_all_places_agree_on_what_makes_another_experiment(
         with pytest.raises(ValueError, match=name):
             load_policy(finished)
     else:
-        from mtrl.config.experiment import check_run
-
         check_run(finished, path)
 
 
@@ -159,7 +158,7 @@ def test_what_makes_no_other_experiment_is_no_axis(axis: str) -> None:
 
 def rewrite(run: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """Changes the newest manifest and seals it again."""
-    path = checkpoint.find(run / "checkpoints", "last")
+    path = checkpoints.find(run / "checkpoints", "last")
     manifest = json.loads((path / "manifest.json").read_text())
     del manifest["checksum"]
     change(manifest)
@@ -203,7 +202,7 @@ def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, case: st
 
 @pytest.mark.parametrize("change", ["longer", "shorter", "scalar", "double dimensions"])
 def test_tensors_whose_shapes_do_not_fit(finished: Path, cli: Cli, change: str) -> None:
-    path = checkpoint.find(finished / "checkpoints", "last")
+    path = checkpoints.find(finished / "checkpoints", "last")
     tensors = load_file(path / "agent.safetensors")
     name = next(n for n in tensors if ".actor." in n)
     old = tensors[name]
@@ -273,7 +272,7 @@ def test_killed_between_a_new_number_of_steps_and_its_first_checkpoint(finished:
     path = finished / "config.yaml"
     path.write_text(path.read_text().replace("total_steps: 40", "total_steps: 60"))
     assert cli("train", "--resume", finished).code == 0
-    assert checkpoint.steps(finished / "checkpoints")[-1] == 60
+    assert checkpoints.steps(finished / "checkpoints")[-1] == 60
 
 
 def test_where_it_is_executed_may_change(finished: Path, cli: Cli) -> None:

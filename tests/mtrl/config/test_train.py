@@ -1,7 +1,6 @@
 """Configurations: what is filled in, what is refused, and that what a run keeps repeats it."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from agents.networks import MultiHead
 from envs.benchmarks import PROTOCOLS
 from mtrl.balancers import AlignedMTL
 from mtrl.config.parsing import dump, load_config, parse, train_config, train_parser
-from mtrl.config.train import TRAINING_PRESETS, TrainConfig, stamp
+from mtrl.config.train import TRAINING_PRESETS, TrainConfig
 from tests.mtrl.conftest import Result, assert_same_state, read_state, train_arguments
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -135,30 +134,6 @@ def test_what_a_run_keeps_repeats_it(
     assert [line for line in one if "run_dir" not in line] == [
         line for line in other if "run_dir" not in line
     ]
-
-
-def test_the_stamp_says_what_a_run_was_made_with(train: Callable[..., Path]) -> None:
-    found = json.loads((train("run") / "stamp.json").read_text())
-    assert found["protocol"] == dataclasses.asdict(PROTOCOLS["tiny"])
-    assert found["benchmark"]["tasks"] == ["drawer-close-v3", "window-open-v3", "window-close-v3"]
-    assert found["engine"] == "reference"
-    assert {"python", "torch", "numpy", "mujoco", "metaworld"} <= found["versions"].keys()
-    assert found["hardware"]["device"] == "cpu"
-    assert "git_commit" in found
-
-
-def test_a_commit_is_told_where_there_is_no_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mtrl.config.train.__file__", str(tmp_path / "mtrl" / "config" / "train.py"))
-    monkeypatch.delenv("MTRL_GIT_COMMIT", raising=False)
-    assert stamp(from_arguments())["git_commit"] is None
-    monkeypatch.setenv("MTRL_GIT_COMMIT", "d815202")
-    assert stamp(from_arguments())["git_commit"] == "d815202 (as MTRL_GIT_COMMIT told)"
-
-
-def test_stamps_differ_where_protocols_do() -> None:
-    first, second = (stamp(from_arguments("--protocol", p)) for p in ("metaworld_plus", "paper"))
-    assert first["protocol"] != second["protocol"]
-    assert first["versions"] == second["versions"]
 
 
 def test_training_arguments_of_the_tests_are_a_configuration(fake: object, tmp_path: Path) -> None:

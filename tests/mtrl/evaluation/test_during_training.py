@@ -23,7 +23,7 @@ from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation.during_training import BackgroundEvaluator, ForegroundEvaluator, Judged
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.training import trainer
 from tests.mtrl.conftest import (
     OPTIONS,
@@ -238,9 +238,9 @@ def sorted_lines(run: Path) -> list[dict[str, Any]]:
 
 def assert_same_outcome(expected: Path, run: Path) -> None:
     assert sorted_lines(expected) == sorted_lines(run)
-    best = [checkpoint.find(path / "checkpoints", "best").name for path in (expected, run)]
+    best = [checkpoints.find(path / "checkpoints", "best").name for path in (expected, run)]
     assert best[0] == best[1]
-    last = [checkpoint.steps(path / "checkpoints")[-1] for path in (expected, run)]
+    last = [checkpoints.steps(path / "checkpoints")[-1] for path in (expected, run)]
     assert last[0] == last[1]
     assert_same_state(read_state(expected, last[0]), read_state(run, last[0]))
 
@@ -285,7 +285,7 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
     fake(SignalledEngine)
     result = cli(*train_arguments(tmp_path / "run", **OPTIONS))
     assert result.code == 128 + signal.SIGTERM, result.err
-    state = checkpoint.read_manifest(checkpoint.find(tmp_path / "run" / "checkpoints", "last"))
+    state = checkpoint.read_manifest(checkpoints.find(tmp_path / "run" / "checkpoints", "last"))
     assert state["values"]["loop"]["pending_evaluation"] == (16 if at < 39 else 40)
     monkeypatch.undo()
     if finished_in_background:
@@ -300,10 +300,10 @@ def test_an_evaluation_whose_checkpoint_is_gone_is_left_out(
     whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
 ) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    path = checkpoint.find(run / "checkpoints", "last")
+    path = checkpoints.find(run / "checkpoints", "last")
     state = checkpoint.load(path)
     state["loop"]["pending_evaluation"] = 3
-    checkpoint.save(path.parent, 40, state, best=checkpoint.best_step(path.parent))
+    checkpoint.save(path.parent, 40, state, best=checkpoints.best_step(path.parent))
     before = (run / "metrics.jsonl").read_text()
     result = cli("train", "--resume", run)
     assert result.code == 0

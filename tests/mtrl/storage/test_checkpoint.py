@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.checkpoint import CheckpointError
 
 STATE = {
@@ -71,7 +71,7 @@ def test_views_and_shared_memory_are_stored_as_they_look(tmp_path: Path) -> None
 def test_refuses_what_it_could_not_load(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="cannot hold a set"):
         checkpoint.save(tmp_path, 0, {"a": {"b": {1, 2}}})
-    assert checkpoint.steps(tmp_path) == []
+    assert checkpoints.steps(tmp_path) == []
 
 
 def files() -> list[str]:
@@ -153,60 +153,6 @@ def _torch_save(value: object, directory: Path) -> bytes:
     return (directory / "hostile.pt").read_bytes()
 
 
-def test_last_best_and_step(tmp_path: Path) -> None:
-    for step in (20, 40, 60):
-        checkpoint.save(tmp_path, step, STATE, best=min(step, 40))
-    assert checkpoint.steps(tmp_path) == [20, 40, 60]
-    assert checkpoint.find(tmp_path, "last").name == "step_0000000060"
-    assert checkpoint.find(tmp_path, "best").name == "step_0000000040"
-    assert checkpoint.find(tmp_path, "20").name == "step_0000000020"
-
-
-@pytest.mark.parametrize("which", ["30", "-20", "newest", "", "20.0", "²"])
-def test_a_checkpoint_that_is_not_there(tmp_path: Path, which: str) -> None:
-    checkpoint.save(tmp_path, 20, STATE)
-    with pytest.raises(CheckpointError, match=r"last, best or one of 20\.$"):
-        checkpoint.find(tmp_path, which)
-
-
-def test_no_checkpoint_at_all(tmp_path: Path) -> None:
-    for directory in (tmp_path, tmp_path / "missing"):
-        for which in ("last", "best", "20"):
-            with pytest.raises(CheckpointError, match="There is no checkpoint in"):
-                checkpoint.find(directory, which)
-
-
-def test_best_before_an_evaluation(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 20, STATE)
-    with pytest.raises(CheckpointError, match="use --checkpoint last"):
-        checkpoint.find(tmp_path, "best")
-
-
-def test_best_when_the_newest_is_damaged(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 20, STATE, best=20)
-    (checkpoint.save(tmp_path, 40, STATE, best=20) / "manifest.json").write_text("{")
-    with pytest.raises(CheckpointError) as error:
-        checkpoint.find(tmp_path, "best")
-    assert one_sentence(error)
-
-
-def test_prune_keeps_the_newest_two_and_the_best(tmp_path: Path) -> None:
-    for step in (10, 20, 30, 40, 50):
-        checkpoint.save(tmp_path, step, STATE, best=20)
-    checkpoint.prune(tmp_path)
-    assert checkpoint.steps(tmp_path) == [20, 40, 50]
-    assert equal(checkpoint.load(checkpoint.find(tmp_path, "best")), STATE)
-
-
-def test_prune_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 10, STATE)
-    (tmp_path / ".writing_0000000020").mkdir()
-    (tmp_path / ".writing_0000000020" / "agent.safetensors").write_bytes(b"half")
-    assert checkpoint.steps(tmp_path) == [10]
-    checkpoint.prune(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["step_0000000010"]
-
-
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
 def test_killed_while_writing(tmp_path: Path, stage: int) -> None:
     """SIGKILL before each sync: after each file, the manifest, the directory, the rename."""
@@ -221,7 +167,7 @@ def test_killed_while_writing(tmp_path: Path, stage: int) -> None:
         finally:
             os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    last = checkpoint.find(tmp_path, "last")
+    last = checkpoints.find(tmp_path, "last")
     assert last.name == ("step_0000000010" if stage < 5 else "step_0000000020")
     assert equal(checkpoint.load(last), old if stage < 5 else new)
 
@@ -235,24 +181,4 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(checkpoint, "save_file", no_space)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 20, STATE)
-    assert equal(checkpoint.load(checkpoint.find(tmp_path, "last")), STATE)
-
-
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        (2, [60, 70]),
-        (4, [40, 50, 60, 70]),
-        (99, [0, 10, 20, 30, 40, 50, 60, 70]),
-        ("all", [0, 10, 20, 30, 40, 50, 60, 70]),
-        ("every:20", [20, 40, 60, 70]),
-        ("every:25", [30, 50, 60, 70]),
-        ("every:1", [10, 20, 30, 40, 50, 60, 70]),
-        ("every:1000", [60, 70]),
-    ],
-)
-def test_a_rule_keeps_more_whenever_it_is_asked(tmp_path: Path, rule: int | str, expected: list[int]) -> None:
-    for step in range(0, 80, 10):
-        checkpoint.save(tmp_path, step, {"x": {"a": 1}})
-        checkpoint.prune(tmp_path, rule=rule)
-    assert checkpoint.steps(tmp_path) == expected
+    assert equal(checkpoint.load(checkpoints.find(tmp_path, "last")), STATE)

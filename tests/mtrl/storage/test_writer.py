@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs.worlds import Transitions
 from mtrl.device.cuda_graph import EXCLUSIVE
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.training import trainer
 from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
@@ -50,13 +50,13 @@ def test_the_state_is_that_of_the_moment(
     tensor, array, numbers = torch.arange(4.0), np.arange(3), [1, 2]
     writer.save(10, {"a": {"tensor": tensor, "array": array, "numbers": numbers}}, best=None)
     assert writer.has(10)
-    assert checkpoint.steps(tmp_path) == []
+    assert checkpoints.steps(tmp_path) == []
     tensor += 1
     array += 1
     numbers.append(3)
     held.set()
     writer.wait()
-    loaded = checkpoint.load(checkpoint.find(tmp_path, "last"))["a"]
+    loaded = checkpoint.load(checkpoints.find(tmp_path, "last"))["a"]
     assert loaded["tensor"].tolist() == [0, 1, 2, 3]
     assert loaded["array"].tolist() == [0, 1, 2]
     assert loaded["numbers"] == [1, 2]
@@ -68,7 +68,7 @@ def test_what_is_not_kept_is_deleted(tmp_path: Path, background: bool) -> None:
     for step in (10, 20, 30, 40, 50):
         writer.save(step, {"a": {}}, best=20, keep=[10])
     writer.close()
-    assert checkpoint.steps(tmp_path) == [10, 20, 40, 50]
+    assert checkpoints.steps(tmp_path) == [10, 20, 40, 50]
     assert writer.has(40)
     assert not writer.has(30)
 
@@ -90,10 +90,10 @@ def test_what_cannot_be_written_is_said_once(
 def test_check_does_not_wait(writer: CheckpointWriter, held: threading.Event, tmp_path: Path) -> None:
     writer.save(10, {"a": {}}, best=None)
     writer.check()
-    assert checkpoint.steps(tmp_path) == []
+    assert checkpoints.steps(tmp_path) == []
     held.set()
     writer.wait()
-    assert checkpoint.steps(tmp_path) == [10]
+    assert checkpoints.steps(tmp_path) == [10]
 
 
 def test_nothing_is_copied_during_a_capture(
@@ -113,7 +113,7 @@ def test_nothing_is_copied_during_a_capture(
         assert not written.wait(0.2)
     writer.wait()
     assert written.is_set()
-    assert checkpoint.steps(tmp_path) == [10]
+    assert checkpoints.steps(tmp_path) == [10]
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -160,7 +160,7 @@ def test_a_run_that_is_stopped_waits_for_its_checkpoint(
     fake(StoppedEngine)
     result = cli(*train_arguments(tmp_path / "run", **OPTIONS))
     assert result.code == 128 + signal.SIGTERM, result.err
-    assert checkpoint.steps(tmp_path / "run" / "checkpoints")[-1] == 20
+    assert checkpoints.steps(tmp_path / "run" / "checkpoints")[-1] == 20
     fake(FakeEngine)
     assert cli("train", "--resume", tmp_path / "run").code == 0
     assert_same_run(whole, tmp_path / "run")

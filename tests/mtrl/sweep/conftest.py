@@ -51,7 +51,7 @@ def training_processes(root: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "mtrl.sweep.child" in words and any(str(root) in word for word in words):
+        if "mtrl.cli.child" in words and any(str(root) in word for word in words):
             found.append(process)
     return found
 

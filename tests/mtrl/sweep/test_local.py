@@ -99,7 +99,7 @@ def test_runs_of_several_cores_have_their_own(monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_is_kept_to_its_cores() -> None:
     core = list_cores()[1]
     code = "import os, runpy, sys; sys.argv = ['child', str(os.getppid()), '--help']"
-    code += "\ntry: runpy.run_module('mtrl.sweep.child', run_name='__main__')"
+    code += "\ntry: runpy.run_module('mtrl.cli.child', run_name='__main__')"
     code += "\nfinally: print(os.sched_getaffinity(0), 'MTRL_CORES' in os.environ)"
     environment = os.environ | {"MTRL_CORES": str(core)}
     output = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)

@@ -16,7 +16,7 @@ from agents.sac import SAC, Batch
 from envs.worlds import Transitions
 from mtrl.balancers import available
 from mtrl.gradients import TaskGradients, task_gradients
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoints
 from tests.mtrl.conftest import FakeEngine, Result, read_metrics, read_state, train_arguments
 
 Cli = Callable[..., Result]
@@ -57,7 +57,7 @@ def assert_stopped(result: Result, run: Path, *words: str, may_be_nan: tuple[str
     for word in (*words, f"step {report['step']}"):
         assert word in errors[0]
     assert report["reason"] in errors[0]
-    steps = checkpoint.steps(run / "checkpoints")
+    steps = checkpoints.steps(run / "checkpoints")
     assert steps[-1] == report["step"]
     assert_finite(run, steps[-1], may_be_nan)
     return steps[-1]
@@ -213,7 +213,7 @@ def test_a_regular_checkpoint_of_the_step_is_the_last_good_state(
     run = tmp_path / "run"
     result = cli(*train_arguments(run, checkpoint__interval=8))
     assert assert_stopped(result, run, "not finite") == 24
-    assert checkpoint.steps(run / "checkpoints")[-1] == 24
+    assert checkpoints.steps(run / "checkpoints")[-1] == 24
 
 
 def test_no_gradient_for_what_the_tasks_share(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoints
 from tests.mtrl.conftest import FakeEngine, Result, read_metrics, train_arguments
 from tests.mtrl.training.test_failures import NanEngine, assert_stopped
 
@@ -45,7 +45,7 @@ def test_a_stopped_run_goes_on(train: Train, cli: Callable[..., Result], tmp_pat
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("total_steps: 20", "total_steps: 40"))
     assert cli("train", "--resume", run).code == 0
-    assert checkpoint.steps(run / "checkpoints")[-1] == 40
+    assert checkpoints.steps(run / "checkpoints")[-1] == 40
     for expected, found in zip(whole, learned(run), strict=True):
         np.testing.assert_allclose(found["critic/loss"], expected["critic/loss"], rtol=0.02, atol=1e-3)
 

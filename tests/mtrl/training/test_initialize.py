@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtrl.config.parsing import load_config
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, train_arguments
 
@@ -25,7 +25,7 @@ def networks(run: Path, step: int) -> dict[str, Tensor]:
     env = make_evaluation_env(config, config.seeds, config.evaluation, "reference")
     agent = make_agent(config, env)
     env.close()
-    state = checkpoint.load(checkpoint.find(run / "checkpoints", str(step)), ["agent"])["agent"]
+    state = checkpoint.load(checkpoints.find(run / "checkpoints", str(step)), ["agent"])["agent"]
     found = {"log_alpha": state["log_alpha"]}
     for network in ("actor", "critic", "target"):
         optimizer = agent.actor_optimizer if network == "actor" else agent.critic_optimizer

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.worlds import Transitions
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoints
 from mtrl.system.signals import StopRequest
 from tests.mtrl.conftest import OPTIONS, FakeEngine, Result, train_arguments
 from tests.mtrl.training.test_resume import assert_same_run
@@ -223,7 +223,7 @@ def test_signals(
     assert result.code == 128 + number
     assert f"Stopped by {number.name} at step {stopped_at}, with a checkpoint" in result.err
     assert f"mtrl train --resume {run}" in result.err
-    assert checkpoint.steps(run / "checkpoints")[-1] == stopped_at
+    assert checkpoints.steps(run / "checkpoints")[-1] == stopped_at
     fake(FakeEngine)
     assert cli("train", "--resume", run).code == 0
     expected, _ = whole
@@ -237,7 +237,7 @@ def test_a_second_signal_exits_at_once(
     run = tmp_path / "run"
     code = run_child(train_arguments(run, **OPTIONS), tmp_path / "counts.json", engine="TwiceSignalled")
     assert code == 128 + signal.SIGINT
-    assert checkpoint.steps(run / "checkpoints")[-1] == 8  # it was in the evaluation of step 16
+    assert checkpoints.steps(run / "checkpoints")[-1] == 8  # it was in the evaluation of step 16
     go_on(cli, run)
     assert_same_run(whole[0], run)
 
@@ -295,7 +295,7 @@ def test_the_terminal_is_gone(
     os.close(slave)
     os.close(master)  # the child has it
     assert process.wait() == 128 + signal.SIGHUP
-    assert checkpoint.steps(run / "checkpoints")[-1] == 16  # it was in the evaluation of this step
+    assert checkpoints.steps(run / "checkpoints")[-1] == 16  # it was in the evaluation of this step
     go_on(cli, run)
     assert_same_run(whole[0], run)
 

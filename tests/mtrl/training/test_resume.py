@@ -19,7 +19,7 @@ from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
 from mtrl.config.train import TRAINING_PRESETS
 from mtrl.evaluation.during_training import ForegroundEvaluator, Judged
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system.lock import locked
 from mtrl.training import run, trainer
@@ -69,10 +69,10 @@ def stopped(fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def assert_same_run(first: Path, second: Path, num_seeds: int = 2) -> None:
     assert (first / "metrics.jsonl").read_text() == (second / "metrics.jsonl").read_text()
-    assert checkpoint.steps(first / "checkpoints") == checkpoint.steps(second / "checkpoints")
-    best = [checkpoint.find(run / "checkpoints", "best").name for run in (first, second)]
+    assert checkpoints.steps(first / "checkpoints") == checkpoints.steps(second / "checkpoints")
+    best = [checkpoints.find(run / "checkpoints", "best").name for run in (first, second)]
     assert best[0] == best[1]
-    for step in checkpoint.steps(first / "checkpoints"):
+    for step in checkpoints.steps(first / "checkpoints"):
         assert_same_state(read_state(first, step), read_state(second, step))
     for name in ("mean", *(f"seed_{s}" for s in range(num_seeds))):
         found, again = (curves(run / "tensorboard" / name) for run in (first, second))
@@ -239,7 +239,7 @@ def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
     assert result.code == 0, result.err
     assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert_same_state(read_state(run, 60), read_state(whole, 60))
-    best = [checkpoint.find(r / "checkpoints", "best").name for r in (run, whole)]
+    best = [checkpoints.find(r / "checkpoints", "best").name for r in (run, whole)]
     assert best[0] == best[1]
     configurations = [(r / "config.yaml").read_text().replace(r.name, "run") for r in (run, whole)]
     assert configurations[0] == configurations[1]
@@ -267,11 +267,11 @@ def test_the_best_of_a_run_is_its_end_until_it_goes_on(
     monkeypatch.setattr(ForegroundEvaluator, "result", with_success)
     run = train("run", total_steps=45)
     directory = run / "checkpoints"
-    assert checkpoint.find(directory, "best").name == "step_0000000045"
-    assert checkpoint.steps(directory) == [20, 40, 45]
+    assert checkpoints.find(directory, "best").name == "step_0000000045"
+    assert checkpoints.steps(directory) == [20, 40, 45]
     assert cli("train", "--resume", run, "--total_steps", 60).code == 0
-    assert checkpoint.find(directory, "best").name == "step_0000000020"
-    assert checkpoint.steps(directory) == [20, 45, 60]
+    assert checkpoints.find(directory, "best").name == "step_0000000020"
+    assert checkpoints.steps(directory) == [20, 45, 60]
 
 
 def test_shorter_than_configured_but_not_than_made(
@@ -464,7 +464,7 @@ def as_of_a_gpu(run: Path) -> None:
     """The run as a GPU would have left it: its generators have the states of `mtrl.device.philox`."""
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
-    path = checkpoint.find(run / "checkpoints", "last")
+    path = checkpoints.find(run / "checkpoints", "last")
     manifest = checkpoint.read_manifest(path)
     manifest["values"]["loop"]["device"] = "cuda"
     for file in path.glob("*.safetensors"):
@@ -485,7 +485,7 @@ def test_a_run_of_a_gpu_goes_on_on_a_cpu(finished: Path, cli: Cli, monkeypatch: 
     result = cli("train", "--resume", finished, "--total_steps", 60, "--device", "cpu")
     assert result.code == 0, result.err
     assert "was trained on cuda and goes on on cpu" in result.err
-    assert checkpoint.steps(finished / "checkpoints")[-1] == 60
+    assert checkpoints.steps(finished / "checkpoints")[-1] == 60
     assert [line["step"] for line in read_metrics(finished)][-1] == 60
     assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
     assert "device: cuda" in (finished / "config.yaml").read_text()
@@ -507,8 +507,8 @@ def test_devices_that_are_not_there(
 )
 def test_kept_checkpoints(train: Train, cli: Cli, rule: str, steps: list[int]) -> None:
     run = train("run", checkpoint__interval=8, checkpoint__keep=rule)
-    best = checkpoint.best_step(run / "checkpoints")
-    assert set(checkpoint.steps(run / "checkpoints")) == {*steps, best}
+    best = checkpoints.best_step(run / "checkpoints")
+    assert set(checkpoints.steps(run / "checkpoints")) == {*steps, best}
     assert cli("evaluate", run, "--engine", "reference", "--episodes", 1, "--checkpoint", steps[0]).code == 0
 
 

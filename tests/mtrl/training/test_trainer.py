@@ -13,7 +13,7 @@ from envs.worlds import Transitions
 from mtrl.balancers import active_set
 from mtrl.config.parsing import parse, train_config, train_parser
 from mtrl.config.train import TrainConfig
-from mtrl.storage import checkpoint
+from mtrl.storage import checkpoints
 from mtrl.training.trainer import Trainer
 from tests.mtrl.conftest import (
     MODERN,
@@ -356,6 +356,6 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_success(train: Train)
         if "evaluation/success" in line
     }
     best = max(successes, key=lambda step: successes[step])
-    found = checkpoint.find(run / "checkpoints", "best")
+    found = checkpoints.find(run / "checkpoints", "best")
     assert found.name == f"step_{best:010d}"
     assert found.is_dir()

@@ -1,4 +1,4 @@
-"""`mtrl` in a process that ends with the one that started it: `python -m mtrl.sweep.child PARENT_ID ARGUMENTS`.
+"""`mtrl` in a process that ends with the one that started it: `python -m mtrl.cli.child PARENT_ID ARGUMENTS`.
 
 A sweep, or a Ray worker, may be killed without a chance to stop its runs. One that trained on would be in the way of
 the process that goes on with it.
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-CORES = "MTRL_CORES"  # a variable: the cores that the process is kept to
+from mtrl.sweep import CORES
 
 
 def _follow(parent: int) -> None:

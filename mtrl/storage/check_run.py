@@ -1,0 +1,65 @@
+"""The files of a run agree: configuration, stamp and checkpoints are of one experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mtrl.config.experiment import flatten, record
+from mtrl.storage.checkpoint import CheckpointError, read_manifest
+from mtrl.system.files import read_mapping
+
+if TYPE_CHECKING:  # a policy is loaded without environments
+    from mtrl.config.train import TrainConfig
+
+
+def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None) -> None:
+    """Compares the files of a run: configuration, stamp and a checkpoint must be of one experiment.
+
+    Args:
+        config: the run's, whose benchmark and protocol are also compared as this version has them.
+
+    Raises:
+        ValueError: they are not, or one of them cannot be read; the sentence names what differs.
+        CheckpointError: the manifest is damaged.
+    """
+    options = read_mapping("configuration", run_dir / "config.yaml")
+    stamp = read_mapping("stamp", run_dir / "stamp.json")
+    ours = {"benchmark": {"name": options.get("benchmark")}, "engine": options.get("engine")}
+    if config is not None:
+        ours |= {
+            "benchmark": dataclasses.asdict(config.get_benchmark()),
+            "protocol": dataclasses.asdict(config.get_protocol()),
+        }
+    theirs = flatten(stamp)
+    for name, value in flatten(ours).items():
+        value = list(value) if isinstance(value, tuple) else value
+        added = (
+            name not in theirs and f"{name.partition('.')[0]}.name" in theirs
+        )  # since the stamp was written
+        if not added and theirs.get(name, "unset") != value:
+            raise ValueError(
+                f"The files of the run {run_dir} disagree: {name} is {theirs.get(name, 'unset')!r} in stamp.json, and "
+                f"{value!r} by config.yaml and this version. Restore the one that was changed, or use the version that "
+                "the stamp names; another experiment is a new run."
+            )
+    loop = read_manifest(checkpoint)["values"].get("loop")
+    if not isinstance(loop, dict):
+        raise CheckpointError(f"The checkpoint {checkpoint} is of no training: its manifest has no `loop`.")
+    now, then = record(options), loop.get("experiment")  # checkpoints of before have none
+    if then is None:
+        return
+    if not isinstance(then, dict):
+        raise CheckpointError(
+            f"The checkpoint {checkpoint} is of no training: its `experiment` is no mapping."
+        )
+    changed = [n for n in sorted({*now, *then}) if now.get(n, "unset") != then.get(n, "unset")]
+    if changed:
+        differences = "; ".join(
+            f"{n} is {now.get(n, 'unset')!r}, was {then.get(n, 'unset')!r}" for n in changed
+        )
+        raise ValueError(
+            f"config.yaml of the run {run_dir} is not what its checkpoint {checkpoint.name} was made with: "
+            f"{differences}. Restore it; another experiment is a new run."
+        )

@@ -1,0 +1,100 @@
+"""The checkpoints in a run's directory: which there are, which is meant, and which are deleted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from mtrl.config.keep import KEPT, kept_by
+from mtrl.config.spelling import whole_number
+from mtrl.storage.checkpoint import NAME, CheckpointError, check_file, read_manifest
+from mtrl.system.terminal import message
+
+
+def steps(directory: Path) -> list[int]:
+    """The steps of the checkpoints in a directory, ascending."""
+    if not directory.is_dir():
+        return []
+    matches = (NAME.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def find(directory: Path, which: str) -> Path:
+    """The checkpoint called "last", "best" or by its step.
+
+    Raises:
+        CheckpointError: there is none of that name; the sentence lists those there are.
+    """
+    available = steps(directory)
+    if not available:
+        raise CheckpointError(
+            f"There is no checkpoint in {directory}; was the run stopped before its first one?"
+        )
+    if which == "last":
+        return directory / f"step_{available[-1]:010d}"
+    if which == "best":
+        best = best_step(directory)
+        if best is None:
+            raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
+        return directory / f"step_{best:010d}"
+    step = whole_number(which)
+    if step not in available:
+        raise CheckpointError(
+            f"There is no checkpoint {which!r} in {directory}: use last, best or one of "
+            f"{', '.join(map(str, available))}."
+        )
+    return directory / f"step_{step:010d}"
+
+
+def find_intact(directory: Path) -> tuple[Path, list[Path]]:
+    """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
+
+    Raises:
+        CheckpointError: there is none; the error is that of the newest.
+    """
+    newest = find(directory, "last")
+    damaged: dict[Path, CheckpointError] = {}
+    for step in reversed(steps(directory)):
+        path = directory / f"step_{step:010d}"
+        try:
+            manifest = read_manifest(path)
+            for name in manifest["files"]:
+                check_file(path / name, manifest)
+        except CheckpointError as error:
+            damaged[path] = error
+        else:
+            for damage in damaged.values():
+                message(f"{damage} Going on from {path.name}, the one before.")
+            return path, list(damaged)
+    raise damaged[newest]
+
+
+def set_aside(damaged: list[Path]) -> None:
+    """Renames damaged checkpoints, so that nothing takes them for good ones and nothing is deleted."""
+    for path in damaged:
+        target = path.with_name(f"damaged_{path.name}")
+        shutil.rmtree(target, ignore_errors=True)
+        path.rename(target)
+
+
+def best_step(directory: Path) -> int | None:
+    """The step of the best checkpoint as the newest one records it, or None before the first evaluation.
+
+    Raises:
+        CheckpointError: the newest one is damaged.
+    """
+    available = steps(directory)
+    best: int | None = read_manifest(directory / f"step_{available[-1]:010d}")["best"] if available else None
+    return best
+
+
+def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:
+    """Deletes all checkpoints but the newest two, the best, those of a rule (see `kept_by`) and those to be kept
+    besides, and what a killed process left half-written."""
+    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), best_step(directory), *keep}
+    for step in steps(directory):
+        if step not in keep:
+            shutil.rmtree(directory / f"step_{step:010d}")
+    for path in directory.glob(".writing_*"):
+        shutil.rmtree(path)

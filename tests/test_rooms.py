@@ -1,0 +1,61 @@
+"""The rooms of the house: what may import what, read from the sources."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("agents", "envs", "mtrl")
+    for path in (ROOT / package).rglob("*.py")
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """The modules of the toolkit that a module imports, also those for type checking and within functions."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else node.module for name in names)
+
+
+def room(module: str) -> str:
+    """`agents`, `envs`, a folder of mtrl, or a module beside the folders."""
+    package, _, rest = module.partition(".")
+    return ".".join((package, rest.partition(".")[0])) if package == "mtrl" and rest else package
+
+
+def arrows() -> Mapping[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        targets = {room(target) for target in imports(module)} - {room(module)}
+        found.setdefault(room(module), set()).update(targets)
+    return found
+
+
+def test_no_circles() -> None:
+    TopologicalSorter(arrows()).prepare()  # raises with the circle
+    TopologicalSorter({m: {*imports(m)} - {m} for m in MODULES if not m.startswith("envs")}).prepare()
+
+
+def test_the_layers() -> None:
+    found = arrows()
+    assert found["envs"] == found["mtrl.system"] == found["mtrl.device"] == found["mtrl.options"] == set()
+    assert found["mtrl.balancers"] == {"mtrl.options", "mtrl.device"}
+    assert found["mtrl.gradients"] == {"mtrl.balancers"}
+    assert found["agents"] == {"mtrl.balancers", "mtrl.device", "mtrl.gradients", "mtrl.options"}
+
+
+def test_few_modules_stand_beside_the_rooms() -> None:
+    assert {path.stem for path in (ROOT / "mtrl").glob("*.py")} == {
+        "__init__",
+        "__main__",
+        "diagnostics",
+        "functions",
+        "gradients",
+        "options",
+    }

@@ -7,6 +7,10 @@ long, and then sleeps.
 
 from __future__ import annotations
 
+import platform
+import time
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from envs.compiled.floats import STANDARD
@@ -14,12 +18,14 @@ from envs.compiled.machine_code import BYTE, INT, INT32, POINTER, VOID, Code, fi
 from envs.compiled.step import SEAT_SIZE
 from envs.compiled.worlds import RECORD
 
-_LOOKS = 500  # before going to sleep: about 0.2 ms, in which whoever wants the core gets it
+_SPIN = 200_000  # nanoseconds that somebody looks before going to sleep
+_LOOKS = 64  # until others may have the core, if they want it
+_PAUSE = {"x86_64": "pause", "AMD64": "pause", "aarch64": "yield", "arm64": "yield"}
 
 # The words, in lines of their own: two lines of a cache, which some processors fetch together.
 LINE = 16
-COUNTER, DONE, BEGUN, SLEEPERS, MUTEX, CHANGED, COUNT, RECORDS, STEPS = (LINE * i for i in range(9))
-NUM_WORDS = 9 * LINE
+COUNTER, DONE, BEGUN, SLEEPERS, MUTEX, CHANGED, COUNT, ORDER, RECORDS, STEPS = (LINE * i for i in range(10))
+NUM_WORDS = 10 * LINE
 STOP = 2**62  # as the number of the step begun
 
 
@@ -86,10 +92,12 @@ def _stop(code: Code, wake: ir.Function) -> None:
 def _work(code: Code, wake: ir.Function) -> ir.Function:
     """Steps worlds until none is left; who ends the last one wakes the caller."""
     assert RECORD.fields is not None
+    task_index, cost_index = (RECORD.fields[name][1] // 8 for name in ("task", "cost"))
     builder = code.define("work", VOID, [POINTER, POINTER])
     shared, seats = builder.function.args
+    now = _clock(code, builder)
     count = load(builder, shared, COUNT)
-    records, steps = (load(builder, shared, index, POINTER) for index in (RECORDS, STEPS))
+    order, records, steps = (load(builder, shared, index, POINTER) for index in (ORDER, RECORDS, STEPS))
     take, step, last, end = _blocks(builder, "take", "step", "last", "end")
     builder.branch(take)
 
@@ -98,10 +106,13 @@ def _work(code: Code, wake: ir.Function) -> ir.Function:
     builder.cbranch(builder.icmp_signed("<", number, count), step, end)
 
     builder.position_at_end(step)
-    record = builder.gep(records, [builder.mul(number, INT(RECORD.itemsize))], source_etype=BYTE)
-    task = load(builder, record, RECORD.fields["task"][1] // 8)
+    began = now()
+    offset = builder.mul(load(builder, order, number), INT(RECORD.itemsize))
+    record = builder.gep(records, [offset], source_etype=BYTE)
+    task = load(builder, record, task_index)
     seat = field(builder, seats, builder.mul(task, INT(SEAT_SIZE)))
     builder.call(function_at(builder, steps, task, [POINTER, POINTER]), [seat, record])
+    builder.store(builder.sub(now(), began), field(builder, record, cost_index))
     done = builder.add(_add(builder, shared, DONE, 1), INT(1))
     builder.cbranch(builder.icmp_signed("==", done, count), last, take)
 
@@ -118,23 +129,31 @@ def _wait(code: Code) -> ir.Function:
     """`wait(shared, index, value)` returns when a word has reached a value."""
     builder = code.define("wait", VOID, [POINTER, INT, INT])
     shared, index, value = builder.function.args
+    now = _clock(code, builder)
     mutex, changed = field(builder, shared, MUTEX), field(builder, shared, CHANGED)
-    start = builder.block
-    look, rest, sleep, check, doze, wake, end = _blocks(
-        builder, "look", "rest", "sleep", "check", "doze", "wake", "end"
+    spin, look, pause, rest, sleep, check, doze, wake, end = _blocks(
+        builder, "spin", "look", "pause", "rest", "sleep", "check", "doze", "wake", "end"
     )
+    deadline = builder.add(now(), INT(_SPIN))
+    builder.branch(spin)
+
+    builder.position_at_end(spin)
     builder.branch(look)
 
     builder.position_at_end(look)
     looks = builder.phi(INT)
-    builder.cbranch(builder.icmp_signed("<", _word(builder, shared, index), value), rest, end)
+    builder.cbranch(builder.icmp_signed("<", _word(builder, shared, index), value), pause, end)
+
+    builder.position_at_end(pause)
+    builder.asm(ir.FunctionType(VOID, []), _PAUSE.get(platform.machine(), "nop"), "", [], True)
+    more = builder.add(looks, INT(1))
+    looks.add_incoming(INT(0), spin)
+    looks.add_incoming(more, pause)
+    builder.cbranch(builder.icmp_signed("<", more, INT(_LOOKS)), look, rest)
 
     builder.position_at_end(rest)
     builder.call(code.declare("sched_yield", INT32, []), [])
-    more = builder.add(looks, INT(1))
-    looks.add_incoming(INT(0), start)
-    looks.add_incoming(more, rest)
-    builder.cbranch(builder.icmp_signed("<", more, INT(_LOOKS)), look, sleep)
+    builder.cbranch(builder.icmp_signed("<", now(), deadline), spin, sleep)
 
     builder.position_at_end(sleep)
     _pthread(code, builder, "mutex_lock", mutex)
@@ -193,3 +212,16 @@ def _add(builder: ir.IRBuilder, shared: ir.Value, index: int, value: int) -> ir.
 
 def _pthread(code: Code, builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> None:
     builder.call(code.declare(f"pthread_{name}", INT32, [POINTER] * len(arguments)), arguments)
+
+
+def _clock(code: Code, builder: ir.IRBuilder) -> Callable[[], ir.Value]:
+    """Emits code that gives the nanoseconds of a clock."""
+    place = builder.alloca(ir.ArrayType(INT, 2))
+
+    def now() -> ir.Value:
+        function = code.declare("clock_gettime", INT32, [INT32, POINTER])
+        builder.call(function, [INT32(time.CLOCK_MONOTONIC), place])
+        seconds = builder.mul(load(builder, place, 0), INT(10**9))
+        return builder.add(seconds, load(builder, place, 1))
+
+    return now

@@ -32,6 +32,7 @@ class Threads:
     def __init__(self, records: NDArray[np.void], steps: Sequence[int], seats: NDArray[np.int64]) -> None:
         self._records, self._seats = records, seats
         self._steps = np.array(steps, np.int64)
+        self._order = np.arange(len(records))
         self._start()
 
     def _start(self) -> None:
@@ -39,7 +40,12 @@ class Threads:
         shared = memory[-(memory.ctypes.data // 8) % loop.LINE :]
         self._shared = shared.ctypes.data
         shared[loop.COUNTER] = shared[loop.COUNT] = len(self._records)
-        shared[loop.RECORDS], shared[loop.STEPS] = self._records.ctypes.data, self._steps.ctypes.data
+        for index, array in (
+            (loop.ORDER, self._order),
+            (loop.RECORDS, self._records),
+            (loop.STEPS, self._steps),
+        ):
+            shared[index] = array.ctypes.data
         library = ctypes.PyDLL(None)
         library.pthread_mutex_init(_ADDRESS(shared[loop.MUTEX :].ctypes.data), None)
         library.pthread_cond_init(_ADDRESS(shared[loop.CHANGED :].ctypes.data), None)
@@ -50,14 +56,15 @@ class Threads:
         for thread in threads:
             thread.start()
         self._process = os.getpid()
-        used = (memory, self._records, self._steps, self._seats)
+        used = (memory, self._order, self._records, self._steps, self._seats)
         self._finalizer = weakref.finalize(self, _end, self._process, self._shared, threads, used)
 
     def step(self) -> None:
-        """One step of every world."""
+        """One step of every world; what took long the last time comes first, so that the threads end together."""
         if os.getpid() != self._process:  # a fork has none of the threads
             self._finalizer.detach()
             self._start()
+        self._order[:] = np.argsort(-self._records["cost"], kind="stable")
         _run(self._shared, self._seats[0].ctypes.data)
 
     def close(self) -> None:

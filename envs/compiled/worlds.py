@@ -35,6 +35,7 @@ RECORD = np.dtype(
         ("observation", np.float64, OBSERVATION_SIZE),
         ("reward", np.float64),
         ("task", np.int64),
+        ("cost", np.int64),
         ("success", np.bool_),
         ("invalid", np.bool_),
         ("diverged", np.bool_),
@@ -46,7 +47,7 @@ RECORD = np.dtype(
 "state" is all that its future depends on: the vector of its simulation, its current frame, which the next observation
 shows as the previous one, and what the rewards need to know of the episode. "action" is read by a step, which writes
 "observation" [39], "reward", "success", whether the simulation "diverged", and whether the transition is "invalid".
-"task" is its task's number.
+"task" is its task's number, "cost" the nanoseconds of its last step.
 """
 
 

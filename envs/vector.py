@@ -199,6 +199,12 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
     def close_extras(self, **kwargs: Any) -> None:
         self._engine.close()
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "An environment cannot be copied or sent to another process: make another one there "
+            "(`VectorEnv(**envs.arguments(...))`) and give it this one's `state_dict()`."
+        )
+
     # ---------------------------------------------------------------- exact continuation
 
     def state_dict(self) -> dict[str, Any]:

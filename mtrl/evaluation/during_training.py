@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch import Tensor
 from agents.sac import SAC
 from envs import VectorEnv
 from envs.cores import yield_to_others
+from envs.processes import without_main_module
 from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
 from mtrl.evaluation.episodes import Episodes, evaluation_env_arguments, make_agent, run_episodes
@@ -113,7 +112,7 @@ class BackgroundEvaluator:
     def _start_process(self) -> None:
         # A fork would take CUDA and the locks of other threads with it.
         self._process = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
-        with _without_main_module():
+        with without_main_module():
             self._prepared = self._process.submit(_prepare, self._config, self._arguments)
 
     def start(self, policy: Policy) -> None:
@@ -160,17 +159,6 @@ class BackgroundEvaluator:
             process.kill()
         self._process.shutdown()
         self._thread.shutdown()
-
-
-@contextlib.contextmanager
-def _without_main_module() -> Iterator[None]:
-    """A process that is spawned meanwhile does not import the script that is running, which may begin to train anew."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 # ---------------------------------------------------------------- in the process

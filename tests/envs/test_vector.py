@@ -244,6 +244,19 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reward_that_is_not_finite_is_reported_and_the_world_reset(make) -> None:
+    env = make(THREE, seeds=(2,))
+    env.reset()
+    env.step(np.zeros((3, 4)))
+    env._engine.tasks[2].views(env._engine.records)["object_start"][2] = np.nan
+    _, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
+    assert infos["invalid"].tolist() == truncations.tolist() == [False, False, True]
+    assert rewards[2] == 0
+    reason = "the observation or the reward is not finite"
+    assert env.faults() == [f"task push-v3, world 0, seed 2: {reason}; the world was reset."]
+    assert not env.step(np.zeros((3, 4)))[-1]["invalid"].any()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

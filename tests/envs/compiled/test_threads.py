@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 import envs
 from envs.compiled.machine_code import Code
@@ -120,6 +122,30 @@ def test_children_step_environments_of_their_own(method: str) -> None:
         assert executor.submit(observe, 5).result(timeout=120) == expected
 
 
+class Steps(IterableDataset[float]):
+    """What `observe` gives, in a worker of a data loader."""
+
+    def __init__(self, env: envs.VectorEnv | None = None) -> None:
+        self.env = env
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(observe(5))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_data_loader_step_environments_of_their_own(make: Callable, method: str) -> None:
+    env = make(worlds_per_task=3, num_workers=3)  # whose threads a fork does not have
+    env.reset()
+    env.step(np.zeros((3, 4)))
+    loader = DataLoader(Steps(), batch_size=None, num_workers=1, multiprocessing_context=method)
+    assert list(loader) == observe(5)
+
+
+def test_an_environment_is_not_sent_to_another_process(make: Callable) -> None:
+    with pytest.raises(TypeError, match=r"cannot be copied or sent to another process: make another one"):
+        pickle.dumps(Steps(make()))
+
+
 def test_a_fork_goes_on_with_the_environment_that_it_has(make: Callable) -> None:
     env, actions = make(worlds_per_task=3, num_workers=3), random_actions(4, 3)
     env.reset()
@@ -137,18 +163,20 @@ def test_a_fork_goes_on_with_the_environment_that_it_has(make: Callable) -> None
 
 
 RUN = """
-import sys, time
+import sys, time  # nothing guards what follows
 import numpy as np
 import envs
 engine, what = sys.argv[1:]
-if __name__ == "__main__":
-    env = envs.make("MT1:reach", "paper", [0], worlds_per_task=2, num_workers=2, engine=engine)
-    env.reset()
-    if what == "crash":
-        env._engine._threads._seats[:, :, 0] = 8
-    print("ready", flush=True)
-    while what != "exit":
-        env.step(np.zeros((2, 4)))
+env = envs.make("MT1:reach", "paper", [0], worlds_per_task=2, num_workers=2, engine=engine)
+env.reset()
+if what == "crash":
+    env._engine._threads._seats[:, :, 0] = 8
+print("ready", flush=True)
+if what == "fail":
+    time.sleep(2)
+    env.step(np.full((2, 4), np.nan))
+while what != "exit":
+    env.step(np.zeros((2, 4)))
 """
 
 
@@ -159,7 +187,13 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start_process(engine: str = "batched", what: str = "step") -> subprocess.Popen[str]:
         arguments = [sys.executable, "-c", RUN, engine, what]
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         processes.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -177,11 +211,23 @@ def test_a_program_ends_though_it_closes_nothing(start: Callable) -> None:
     assert process.stderr.read() == ""
 
 
-def test_ctrl_c_ends_a_program_in_the_midst_of_steps(start: Callable) -> None:
-    process = start()
-    process.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("engine", ["batched", "reference"])
+def test_ctrl_c_ends_a_program_in_the_midst_of_steps(start: Callable, engine: str) -> None:
+    process = start(engine)
+    helpers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) in (-signal.SIGINT, 1)
     assert process.stderr.read().rstrip().endswith("KeyboardInterrupt")
+    wait_until_gone(helpers)
+
+
+@pytest.mark.parametrize("engine", ["batched", "reference"])
+def test_a_program_that_fails_leaves_nothing(start: Callable, engine: str) -> None:
+    process = start(engine, "fail")
+    helpers = children(process.pid)
+    assert process.wait(timeout=60) == 1
+    assert "ValueError: Finite actions are expected, but some are NaN or infinite." in process.stderr.read()
+    wait_until_gone(helpers)
 
 
 def test_a_crash_in_machine_code_ends_the_program(start: Callable) -> None:
@@ -202,7 +248,11 @@ def test_nothing_is_left_of_a_program_that_was_killed(start: Callable, engine: s
     assert bool(helpers) == (engine == "reference")
     process.kill()
     process.wait()
+    wait_until_gone(helpers)
+
+
+def wait_until_gone(processes: list[int]) -> None:
     deadline = time.monotonic() + 60
-    while any(os.path.exists(f"/proc/{helper}") for helper in helpers):
+    while any(os.path.exists(f"/proc/{process}") for process in processes):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,10 @@ class CheckpointConfig:
     interval: int | None = None
     replay: bool = True
     keep: int | str = KEPT
+
+
+#: Options that are groups of options.
+GROUPS = {"agent": SACConfig, "evaluation": EvaluationConfig, "checkpoint": CheckpointConfig}
 
 
 @dataclass(frozen=True)
@@ -253,6 +258,19 @@ class TrainConfig:
             raise ValueError(f"agent.weight_decay must not be negative, got {agent.weight_decay}.")
         if agent.target_entropy is not None and not math.isfinite(agent.target_entropy):
             raise ValueError(f"agent.target_entropy must be a finite number, got {agent.target_entropy}.")
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config.yaml` holds, with the defaults of options that the version which wrote it did not know.
+
+    A new option's default is what the versions before it did, so both make the same experiment.
+    """
+    options = dataclasses.fields(TrainConfig)
+    defaults = {o.name: o.default for o in options if o.default is not dataclasses.MISSING}
+    groups = {
+        name: {**dataclasses.asdict(group()), **(config.get(name) or {})} for name, group in GROUPS.items()
+    }
+    return {**defaults, **config, **groups}
 
 
 def check_null(prefix: str, settings: Any) -> None:

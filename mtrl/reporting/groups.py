@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mtrl.config.experiment import experiment, flatten
 from mtrl.config.lookup import CLASS_OPTIONS
+from mtrl.config.train import with_defaults
 from mtrl.reporting.runs import Run
 from mtrl.reporting.statistics import Floats, Statistic, select
 
@@ -75,10 +76,12 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """
     by_key: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps([experiment(run.config), comparable(run)], sort_keys=True, default=str)
+        key = json.dumps(
+            [experiment(with_defaults(run.config)), comparable(run)], sort_keys=True, default=str
+        )
         by_key.setdefault(key, []).append(run)
     members = list(by_key.values())
-    names = labels([experiment(group[0].config) for group in members])
+    names = labels([experiment(with_defaults(group[0].config)) for group in members])
     repeated = {name for name, count in Counter(names).items() if count > 1}
     groups = []
     for name, group in zip(names, members, strict=True):
@@ -131,7 +134,7 @@ def labels(configs: Sequence[dict[str, Any]]) -> list[str]:
         kind = name.partition(".")[0]
         for part, config in zip(parts, configs, strict=True):
             # An option of a class is compared with the same class's.
-            peers = [c for c in configs if c.get(kind) == config.get(kind)] if kind in config else configs
+            peers = [c for c in configs if kind == name or c.get(kind) == config.get(kind)]
             if len({str(c.get(name, "unset")) for c in peers}) > 1:
                 part.append(f"{name}={config.get(name, 'unset')}")
     return [", ".join(part) or "?" for part in parts]

@@ -15,12 +15,11 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from agents.config import SACConfig
 from mtrl.config.catalogue import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names
 from mtrl.config.parsing import dump, parse, read_config, train_config, train_parser
-from mtrl.config.train import CheckpointConfig, EvaluationConfig, TrainConfig
+from mtrl.config.train import GROUPS, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
 
 
@@ -169,8 +168,7 @@ def _check_axes(grid: Grid) -> None:
 
 def _known_axes() -> set[str]:
     names = {f.name for f in fields(TrainConfig)} - {"seeds", "run_dir"}
-    groups = {"agent": SACConfig, "evaluation": EvaluationConfig, "checkpoint": CheckpointConfig}
-    return names | {f"{name}.{f.name}" for name, group in groups.items() for f in fields(group)}
+    return names | {f"{name}.{f.name}" for name, group in GROUPS.items() for f in fields(group)}
 
 
 def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,20 @@ def test_runs_are_grouped_by_everything_but_the_seed(write_run: Write) -> None:
     assert groups[0].scores("final", 1).shape == (2, 2)
 
 
+def test_an_option_that_an_older_version_did_not_know_has_its_default(write_run: Write) -> None:
+    success = np.full((2, 1, 2), 0.5)
+    newer = {"init_from": None, "staggered": False, "agent": {"gamma": 0.99, "critic": "squared"}}
+    runs = [
+        read_run(write_run("old", success, seeds=[0])),
+        read_run(write_run("new", success, seeds=[1], config=newer)),
+        read_run(write_run("other", success, seeds=[0], config={"staggered": True})),
+    ]
+    assert [(g.label, len(g.runs)) for g in group_runs(runs)] == [
+        ("staggered=False", 2),
+        ("staggered=True", 1),
+    ]
+
+
 def test_a_seed_counted_twice_is_refused(write_run: Write) -> None:
     success = np.full((2, 1, 2), 0.5)
     runs = [read_run(write_run(name, success, seeds=[0])) for name in ("a", "b")]

@@ -89,6 +89,31 @@ def test_observation_or_reward(
     assert_finite(run, 40)
 
 
+class FaultyEngine(FakeEngine):
+    """One world diverges, once."""
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        transitions = super().step(actions)
+        if self.steps != 25:
+            return transitions
+        transitions.rewards[1] = 1e6
+        return transitions._replace(faults={1: "the simulation diverged"})
+
+
+def test_a_world_that_diverges_is_reset_and_nothing_is_learned_from_it(
+    fake: Callable, cli: Cli, tmp_path: Path
+) -> None:
+    fake(FaultyEngine)
+    run = tmp_path / "run"
+    result = cli(*train_arguments(run, evaluation__interval=40, seeds="3", buffer_size=100))
+    assert result.code == 0, result.err
+    faults = [line for line in result.err.splitlines() if "diverged" in line]
+    assert faults[0] == "task window-open-v3, world 0, seed 3: the simulation diverged; the world was reset."
+    state = read_state(run, 40)
+    assert state["replay:state.added"].tolist() == [[40, 39, 40]]
+    assert state["replay:state.storage"].abs().max() < 1e6
+
+
 def poison(monkeypatch: pytest.MonkeyPatch, at: int, field: str, value: float) -> None:
     """Puts a number into one sample of the batch of one update."""
     update, calls = SAC.update, 0

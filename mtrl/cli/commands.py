@@ -50,7 +50,7 @@ def train_command(arguments: list[str]) -> int:
 
 
 def evaluate_command(arguments: list[str]) -> int:
-    """Judge checkpoints: success of each task and seed, with clips."""
+    """Evaluate checkpoints: success of each task and seed, with clips."""
     from mtrl.evaluation.command import command
 
     return command(arguments)

@@ -2,7 +2,7 @@
 
 This is the only place that says so. `mtrl evaluate` and `mtrl report` set runs of one experiment in one table, a sweep
 goes on with a run only where the experiment is the same, TensorBoard shows its options as hyper-parameters, and a run
-is resumed and judged only as what its checkpoints were made with.
+is resumed and evaluated only as what its checkpoints were made with.
 """
 
 from __future__ import annotations

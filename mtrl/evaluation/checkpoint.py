@@ -1,4 +1,4 @@
-"""Judging a checkpoint of a run, and what is kept of it: every episode, as JSON."""
+"""Evaluating a checkpoint of a run, and what is kept of it: every episode, as JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Engine = Literal["batched", "reference"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of judging one checkpoint.
+    """The result of evaluating one checkpoint.
 
     goals: of every episode, [S][T][n], where object and target are placed (3 or 6 numbers).
     episodes: their outcomes, [S, T, n].
@@ -65,8 +65,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A checkpoint that is to be judged.
+class CheckpointRef:
+    """A checkpoint that is to be evaluated.
 
     Args:
         config: the resolved configuration of its run.
@@ -79,7 +79,7 @@ class Candidate:
     step: int
 
     @classmethod
-    def find(cls, run_dir: Path, config: TrainConfig, which: str) -> Candidate:
+    def find(cls, run_dir: Path, config: TrainConfig, which: str) -> CheckpointRef:
         """The checkpoint of a run that is called "last", "best" or by its step.
 
         Raises:
@@ -105,13 +105,13 @@ class Candidate:
         return agent
 
 
-def judge(
-    candidate: Candidate, evaluation: EvaluationConfig, *, engine: Engine, deterministic: bool = True
+def evaluate_checkpoint(
+    ref: CheckpointRef, evaluation: EvaluationConfig, *, engine: Engine, deterministic: bool = True
 ) -> Evaluation:
-    """Judges a checkpoint of a finished or running training.
+    """Evaluates a checkpoint of a finished or running training.
 
     Args:
-        candidate: the checkpoint.
+        ref: the checkpoint.
         evaluation: number of episodes, seed and worlds.
         engine: which engine simulates.
         deterministic: act with the mean of the policy; sampled actions are those of the evaluation's seed.
@@ -119,11 +119,11 @@ def judge(
     Raises:
         CheckpointError: the checkpoint is damaged.
     """
-    config = candidate.config
+    config = ref.config
     assert evaluation.episodes is not None
     env = make_evaluation_env(config, config.seeds, evaluation, engine)
     try:
-        agent = candidate.load_agent(env, evaluation)
+        agent = ref.load_agent(env, evaluation)
         episodes = run_episodes(
             env,
             lambda observation: agent.act(observation, deterministic=deterministic),
@@ -134,8 +134,8 @@ def judge(
     finally:
         env.close()
     return Evaluation(
-        run=str(candidate.run_dir),
-        step=candidate.step,
+        run=str(ref.run_dir),
+        step=ref.step,
         tasks=list(config.get_benchmark().tasks),
         seeds=list(config.seeds),
         protocol=config.protocol,

@@ -1,4 +1,4 @@
-"""`mtrl evaluate`: judges checkpoints of one or more runs, prints tables, and writes every episode and clips."""
+"""`mtrl evaluate`: evaluates checkpoints of one or more runs, prints tables, and writes every episode and clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import yaml
 from mtrl.config.experiment import experiment
 from mtrl.config.parsing import load_config, make_parser, parse
 from mtrl.config.train import Device, EvaluationConfig
-from mtrl.evaluation.checkpoint import Candidate, Engine, Evaluation, is_evaluation, judge, write_evaluations
+from mtrl.evaluation.checkpoint import (
+    CheckpointRef,
+    Engine,
+    Evaluation,
+    evaluate_checkpoint,
+    is_evaluation,
+    write_evaluations,
+)
 from mtrl.evaluation.render import Camera, renderer
 from mtrl.evaluation.tables import heading, measure_tables, summary_table
 from mtrl.evaluation.video import write_clips
@@ -21,11 +28,13 @@ from mtrl.system.paths import check_writable
 
 
 def command(arguments: list[str]) -> int:
-    """Judges the runs that the arguments name and prints a table of each measure; runs that differ in their seeds share
-    a table."""
+    """Evaluates the runs that the arguments name and prints a table of each measure.
+
+    Runs that differ in their seeds share a table.
+    """
     parser = make_parser(
         "evaluate",
-        "Judge a checkpoint of one or more runs: every task and seed, on goals of its own.",
+        "Evaluate a checkpoint of one or more runs: every task and seed, on goals of its own.",
         reads_classes=True,
     )
     parser.add_argument("run_dir", type=Path, nargs="+", help="directories of runs")
@@ -56,7 +65,7 @@ def evaluate(
     video_seed: int | None = None,
     camera: Camera = "corner2",
 ) -> list[Evaluation]:
-    """Judges a checkpoint of every run and writes every episode as JSON.
+    """Evaluates a checkpoint of every run and writes every episode as JSON.
 
     Args:
         checkpoint: last, best or the step of a checkpoint.
@@ -77,27 +86,27 @@ def evaluate(
             f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
         )
     settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=min(worlds_per_task, episodes))
-    candidates = [
-        Candidate.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
+    refs = [
+        CheckpointRef.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
     ]
-    for candidate in candidates:
-        _check_seeds(candidate, seed, video_seed)
+    for ref in refs:
+        _check_seeds(ref, seed, video_seed)
     _check_paths(run_dir, output, video)
     with contextlib.ExitStack() as stack:
         process = None if video is None else stack.enter_context(renderer())
         evaluations = []
-        for candidate in candidates:
-            evaluation = judge(candidate, settings, engine=engine, deterministic=not sampled)
+        for ref in refs:
+            evaluation = evaluate_checkpoint(ref, settings, engine=engine, deterministic=not sampled)
             evaluations.append(evaluation)
             if output is None:
-                write_evaluations([evaluation], candidate.run_dir / "evaluation" / evaluation.file_name())
+                write_evaluations([evaluation], ref.run_dir / "evaluation" / evaluation.file_name())
             if process is not None and video is not None:
                 write_clips(
-                    candidate,
+                    ref,
                     settings,
                     process,
                     video,
-                    seed=candidate.config.seeds[0] if video_seed is None else video_seed,
+                    seed=ref.config.seeds[0] if video_seed is None else video_seed,
                     camera=camera,
                     engine=engine,
                     deterministic=not sampled,
@@ -122,16 +131,16 @@ def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     return [members for _, members in methods]
 
 
-def _check_seeds(candidate: Candidate, seed: int, video_seed: int | None) -> None:
-    seeds = candidate.config.seeds
-    if seed in seeds and candidate.config.get_protocol().num_goals > 1:
+def _check_seeds(ref: CheckpointRef, seed: int, video_seed: int | None) -> None:
+    seeds = ref.config.seeds
+    if seed in seeds and ref.config.get_protocol().num_goals > 1:
         raise ValueError(
-            f"--seed {seed} is one that {candidate.run_dir} was trained with, so its goals would be those of training: "
+            f"--seed {seed} is one that {ref.run_dir} was trained with, so its goals would be those of training: "
             "choose another one."
         )
     if video_seed is not None and video_seed not in seeds:
         raise ValueError(
-            f"--video_seed must be a seed of the run {candidate.run_dir}, one of {', '.join(map(str, seeds))}, got "
+            f"--video_seed must be a seed of the run {ref.run_dir}, one of {', '.join(map(str, seeds))}, got "
             f"{video_seed}."
         )
 
@@ -143,7 +152,7 @@ def _check_paths(run_dirs: Sequence[Path], output: Path | None, video: Path | No
         raise ValueError("Each run can be given once, and one was given twice.")
     if video is not None and len({run.name for run in resolved}) < len(resolved):
         raise ValueError(
-            "Clips are named after their run, and two runs have one name: judge them one by one."
+            "Clips are named after their run, and two runs have one name: evaluate them one by one."
         )
     if output is not None and output.exists() and not is_evaluation(output):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Judging the policy during training: in this process, or in one of its own while training goes on."""
+"""Evaluating the policy during training: in this process, or in one of its own while training goes on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Policy = Mapping[str, Mapping[str, Tensor]]
 _Arrays = Mapping[str, Mapping[str, NDArray[np.float32]]]
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """The outcomes, and for which seeds all actions were finite [S]; others were replaced by zero."""
 
     episodes: Episodes
@@ -39,7 +39,7 @@ class Judged(NamedTuple):
 
 
 class Evaluator(Protocol):
-    """Judges one policy at a time.
+    """Evaluates one policy at a time.
 
     Attributes:
         background: whether `start` returns at once.
@@ -48,19 +48,19 @@ class Evaluator(Protocol):
     background: bool
 
     def start(self, policy: Policy) -> None:
-        """Begins to judge; what was begun before has been fetched."""
+        """Begins to evaluate; what was begun before has been fetched."""
 
     def ready(self, seconds: float = 0.0) -> bool:
         """Whether `result` need not wait, within so many seconds."""
 
-    def result(self) -> Judged:
+    def result(self) -> Evaluated:
         """What `start` began."""
 
     def close(self) -> None: ...
 
 
 class ForegroundEvaluator:
-    """Judges in this process, by the agent that is trained.
+    """Evaluates in this process, by the agent that is trained.
 
     Args:
         before_step: called before each step of the worlds; if it raises, the evaluation is off.
@@ -71,13 +71,13 @@ class ForegroundEvaluator:
     def __init__(self, config: TrainConfig, agent: SAC, before_step: Callable[[], None]) -> None:
         self._env = VectorEnv(**_env_arguments(config))
         self._config, self._agent, self._before_step = config, agent, before_step
-        self._judged: Judged | None = None
+        self._evaluated: Evaluated | None = None
 
     def start(self, policy: Policy) -> None:
         trained = self._agent.policy_state()
         self._agent.load_policy(policy)
         try:
-            self._judged = _judge(self._config, self._env, self._act, self._agent.device)
+            self._evaluated = _evaluate(self._config, self._env, self._act, self._agent.device)
         finally:
             self._agent.load_policy(trained)
 
@@ -88,18 +88,18 @@ class ForegroundEvaluator:
     def ready(self, seconds: float = 0.0) -> bool:
         return True
 
-    def result(self) -> Judged:
-        assert self._judged is not None
-        return self._judged
+    def result(self) -> Evaluated:
+        assert self._evaluated is not None
+        return self._evaluated
 
     def close(self) -> None:
         self._env.close()
 
 
 class BackgroundEvaluator:
-    """Judges in a process of its own, with its own worlds, which leaves the processor to training where both want it.
+    """Evaluates in a process with worlds of its own, which leaves the processor to training where both want it.
 
-    If the process dies, another one judges the same policy, once.
+    If the process dies, another one evaluates the same policy, once.
     """
 
     background = True
@@ -116,35 +116,35 @@ class BackgroundEvaluator:
             self._prepared = self._process.submit(_prepare, self._config, self._arguments)
 
     def start(self, policy: Policy) -> None:
-        self._judged = self._thread.submit(self._judge, policy, HostCopier())
+        self._evaluated = self._thread.submit(self._evaluate, policy, HostCopier())
 
-    def _judge(self, policy: Policy, copier: HostCopier) -> Judged:
+    def _evaluate(self, policy: Policy, copier: HostCopier) -> Evaluated:
         self._policy: _Arrays = {  # arrays are pickled ten times as fast as tensors
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        return self._judge_again()
+        return self._evaluate_again()
 
-    def _judge_again(self) -> Judged:
+    def _evaluate_again(self) -> Evaluated:
         self._prepared.result()
-        return self._process.submit(_judge_policy, self._policy).result()
+        return self._process.submit(_evaluate_policy, self._policy).result()
 
     def ready(self, seconds: float = 0.0) -> bool:
-        return bool(wait([self._judged], seconds).done)
+        return bool(wait([self._evaluated], seconds).done)
 
-    def result(self) -> Judged:
+    def result(self) -> Evaluated:
         """
         Raises:
             RuntimeError: the process died, and so did another one, or what it ran raised.
         """
         try:
             try:
-                return self._judged.result()
+                return self._evaluated.result()
             except BrokenProcessPool:
                 print("evaluation: its process died; another one begins again.", file=sys.stderr)
                 self._start_process()
-                self._judged = self._thread.submit(self._judge_again)
-                return self._judged.result()
+                self._evaluated = self._thread.submit(self._evaluate_again)
+                return self._evaluated.result()
         except Exception as error:
             died = isinstance(error, BrokenProcessPool)
             reason = "its process died" if died else f"{type(error).__name__}: {error}"
@@ -190,14 +190,14 @@ class _Evaluation:
         shape = (*self._env.layout, self._agent.observation_size)
         self._policy = VectorPolicy(self._agent, shape, deterministic=True, spin=False)
 
-    def judge(self, arrays: _Arrays) -> Judged:
+    def evaluate(self, arrays: _Arrays) -> Evaluated:
         self._agent.load_policy(
             {
                 network: {name: torch.from_numpy(value) for name, value in parameters.items()}
                 for network, parameters in arrays.items()
             }
         )
-        return _judge(self._config, self._env, self._act, torch.device("cpu"))
+        return _evaluate(self._config, self._env, self._act, torch.device("cpu"))
 
     def _act(self, observation: Tensor) -> Tensor:
         self._policy.start(observation)
@@ -212,9 +212,9 @@ def _prepare(config: TrainConfig, env_arguments: dict[str, Any]) -> None:
     _evaluation = _Evaluation(config, env_arguments)
 
 
-def _judge_policy(arrays: _Arrays) -> Judged:
+def _evaluate_policy(arrays: _Arrays) -> Evaluated:
     assert _evaluation is not None
-    return _evaluation.judge(arrays)
+    return _evaluation.evaluate(arrays)
 
 
 # ---------------------------------------------------------------- in both
@@ -224,9 +224,9 @@ def _env_arguments(config: TrainConfig) -> dict[str, Any]:
     return evaluation_env_arguments(config, config.seeds, config.evaluation, config.engine)
 
 
-def _judge(
+def _evaluate(
     config: TrainConfig, env: VectorEnv, act: Callable[[Tensor], Tensor], device: torch.device
-) -> Judged:
+) -> Evaluated:
     """Runs the evaluation's episodes; `act` takes observations [S, T, W, O] on the device."""
     finite = np.ones(len(config.seeds), dtype=np.bool_)
 
@@ -238,4 +238,4 @@ def _judge(
 
     assert config.evaluation.episodes is not None
     episodes = run_episodes(env, policy, config.evaluation.episodes, device)
-    return Judged(episodes, finite)
+    return Evaluated(episodes, finite)

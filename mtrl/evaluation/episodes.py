@@ -1,4 +1,4 @@
-"""Judging a policy: episodes on goals of their own, with the mean action, in environments apart from training's."""
+"""Evaluating a policy: episodes on goals of their own, with the mean action, in environments apart from training's."""
 
 from __future__ import annotations
 
@@ -83,10 +83,11 @@ def evaluation_env_arguments(
     evaluation: EvaluationConfig,
     engine: Literal["batched", "reference"],
 ) -> dict[str, Any]:
-    """The arguments of the `VectorEnv` to judge in: goals in order, drawn from `evaluation.seed` and the same for every
-    trained seed.
+    """The arguments of the `VectorEnv` to evaluate in: goals in order, drawn from `evaluation.seed`.
 
-    Where the protocol fixes one goal per seed for the run, it is that goal that is judged.
+    They are the same for every trained seed.
+
+    Where the protocol fixes one goal per seed for the run, it is that goal that is evaluated.
     """
     protocol = config.get_protocol()
     goal_seeds = list(seeds) if protocol.num_goals == 1 else [evaluation.seed] * len(seeds)
@@ -107,7 +108,7 @@ def make_evaluation_env(
     evaluation: EvaluationConfig,
     engine: Literal["batched", "reference"],
 ) -> envs.VectorEnv:
-    """Environments to judge in (see `evaluation_env_arguments`)."""
+    """Environments to evaluate in (see `evaluation_env_arguments`)."""
     return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))
 
 

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from envs.goals import benchmark_goals
 from mtrl.config.train import EvaluationConfig
-from mtrl.evaluation.checkpoint import Candidate, Engine
+from mtrl.evaluation.checkpoint import CheckpointRef, Engine
 from mtrl.evaluation.episodes import make_evaluation_env, to_tensor
 from mtrl.evaluation.render import Camera, Clip, Renderer
 from mtrl.system import terminal
 
 
 def write_clips(
-    candidate: Candidate,
+    ref: CheckpointRef,
     evaluation: EvaluationConfig,
     renderer: Renderer,
     directory: Path,
@@ -38,11 +38,11 @@ def write_clips(
         CheckpointError: the checkpoint is damaged.
         RuntimeError, OSError: a clip cannot be rendered or written.
     """
-    config = candidate.config
+    config = ref.config
     protocol, benchmark = config.get_protocol(), config.get_benchmark()
     goals = benchmark_goals(benchmark, seed if protocol.num_goals == 1 else evaluation.seed)
-    actions = _act(candidate, evaluation, seed, engine, deterministic)
-    name = f"{candidate.run_dir.resolve().name}-step{candidate.step}-seed{seed}"
+    actions = _act(ref, evaluation, seed, engine, deterministic)
+    name = f"{ref.run_dir.resolve().name}-step{ref.step}-seed{seed}"
     directory.mkdir(parents=True, exist_ok=True)
     clips = [
         Clip(
@@ -64,14 +64,14 @@ def write_clips(
 
 
 def _act(
-    candidate: Candidate, evaluation: EvaluationConfig, seed: int, engine: Engine, deterministic: bool
+    ref: CheckpointRef, evaluation: EvaluationConfig, seed: int, engine: Engine, deterministic: bool
 ) -> NDArray[np.float64]:
     """The actions of one seed's policy in the first episode of each task, [T, H, A]."""
-    config = candidate.config
+    config = ref.config
     env = make_evaluation_env(config, [seed], replace(evaluation, worlds_per_task=1), engine)
     s = config.seeds.index(seed)
     try:
-        agent = candidate.load_agent(env, evaluation)
+        agent = ref.load_agent(env, evaluation)
         observation, _ = env.reset(seed=env.initial_seed)
         steps = []
         for _ in range(config.get_protocol().horizon):

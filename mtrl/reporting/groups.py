@@ -102,7 +102,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 def comparable(run: Run) -> dict[str, Any]:
     """What two runs must share to be compared."""
-    return flatten({name: run.stamp[name] for name in ("protocol", "benchmark")} | {"evaluation": run.judged})
+    return flatten({name: run.stamp[name] for name in ("protocol", "benchmark")} | {"evaluation": run.way})
 
 
 def check_protocols(runs: Sequence[Run]) -> str | None:

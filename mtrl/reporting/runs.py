@@ -15,7 +15,7 @@ from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapp
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.system.terminal import command, one_line
-from mtrl.training.diverged import FILE as FROZEN
+from mtrl.training.diverged import FILE as DIVERGED
 
 Source = Literal["metrics", "evaluation"]
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Run:
     steps: environment steps per task at each evaluation [n]. success: success rates [n, S, T].
     timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
     evaluated: success rates of the last step [S, T] by `mtrl evaluate`, where they are taken.
-    judged: how `mtrl evaluate` judged it, where its evaluations are taken; empty for those during training.
+    way: how `mtrl evaluate` did it, where its evaluations are taken; empty for those during training.
     gradients: for "critic/cosine" and its like steps [m] and values [m, S], NaN where there was none.
     notes: what a reader should know, in sentences.
     missing: how many evaluations during training are missing, of how many.
@@ -48,7 +48,7 @@ class Run:
     steps: NDArray[np.int64]
     success: Floats
     evaluated: Floats | None
-    judged: dict[str, Any]
+    way: dict[str, Any]
     timing: tuple[Floats, Floats]
     gradients: dict[str, tuple[Floats, Floats]]
     notes: list[str] = field(default_factory=list)
@@ -114,7 +114,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
     config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
-    notes = [*version_notes(path, stamp), *_frozen_notes(path)]
+    notes = [*version_notes(path, stamp), *_diverged_notes(path)]
     mapping_in(stamp, "protocol", path / "stamp.json")
     seeds = list_in(config, "seeds", int, "config.yaml")
     tasks = list_in(
@@ -126,17 +126,17 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     missing = _missing(path, config, lines, notes)
     total, last = config.get("total_steps"), steps[-1]
     evaluated: Floats | None = None
-    judged: dict[str, Any] = {}
+    way: dict[str, Any] = {}
     if source == "evaluation":
-        judged_steps, outcomes, judged = _judged(path, seeds, tasks, notes)
-        judged_steps, outcomes = _with_outcomes(path, judged_steps, outcomes, shape, notes)
-        evaluated, last = outcomes[-1], judged_steps[-1]
+        evaluated_steps, outcomes, way = _read_best_way(path, seeds, tasks, notes)
+        evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, shape, notes)
+        evaluated, last = outcomes[-1], evaluated_steps[-1]
     if isinstance(total, int) and last < total:
         notes.append(
             f"{path} is not finished: its last evaluation is of step {last:,} of {total:,} per task."
         )
     return Run(
-        path, config, stamp, seeds, tasks, steps, success, evaluated, judged,
+        path, config, stamp, seeds, tasks, steps, success, evaluated, way,
         _timing(path / "timing.jsonl", notes), _gradient_measures(lines, len(seeds)), notes, missing,
     )  # fmt: skip
 
@@ -191,7 +191,7 @@ def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats
 
 
 class Way(NamedTuple):
-    """How `mtrl evaluate` judged; of several ways the greatest is reported."""
+    """How `mtrl evaluate` was run; of several ways the greatest is reported."""
 
     episodes: int
     mean_action: bool
@@ -212,7 +212,9 @@ class Way(NamedTuple):
         return {"policy": policy, "goal_seed": self.goal_seed, "episodes": self.episodes}
 
 
-def _read_judged(path: Path, seeds: list[int], tasks: list[str]) -> dict[Way, dict[int, tuple[str, Floats]]]:
+def _read_evaluations(
+    path: Path, seeds: list[int], tasks: list[str]
+) -> dict[Way, dict[int, tuple[str, Floats]]]:
     """The files that `mtrl evaluate` wrote: their name and success [S, T] by way and step."""
     found: dict[Way, dict[int, tuple[str, Floats]]] = {}
     for file in sorted((path / "evaluation").glob("*.json")):
@@ -239,17 +241,17 @@ def _read_judged(path: Path, seeds: list[int], tasks: list[str]) -> dict[Way, di
         name, other = found.setdefault(way, {}).setdefault(step, (file.name, success))
         if not np.array_equal(success, other, equal_nan=True):
             raise ValueError(
-                f"{file.name} and {name} judge step {step} with the same settings and have other outcomes: move one of "
-                "them out of the evaluation directory."
+                f"{file.name} and {name} evaluate step {step} with the same settings and have other outcomes: move one "
+                "of them out of the evaluation directory."
             )
     return found
 
 
-def _judged(
+def _read_best_way(
     path: Path, seeds: list[int], tasks: list[str], notes: list[str]
 ) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
-    """Steps [n] and success [n, S, T] of one way of judging, and what of it must be the same to be compared."""
-    found = _read_judged(path, seeds, tasks)
+    """Steps [n] and success [n, S, T] of one way of evaluating, and what of it must be the same to be compared."""
+    found = _read_evaluations(path, seeds, tasks)
     if not found:
         raise ValueError(f"it has no evaluation; `{command('evaluate', path)}` writes one.")
     way = max(found)
@@ -297,12 +299,12 @@ def _gradient_measures(lines: list[dict[str, Any]], num_seeds: int) -> dict[str,
     return found
 
 
-def _frozen_notes(path: Path) -> list[str]:
+def _diverged_notes(path: Path) -> list[str]:
     """A sentence for each seed that was not trained to the end, because something of it was not finite."""
-    if not (path / FROZEN).is_file():
+    if not (path / DIVERGED).is_file():
         return []
     return [
         f"Seed {seed} of {path} was trained to step {why.get('step')} only: {why.get('reason')}."
-        for seed, why in read_mapping(path / FROZEN).items()
+        for seed, why in read_mapping(path / DIVERGED).items()
         if isinstance(why, dict)
     ]

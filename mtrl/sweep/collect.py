@@ -12,9 +12,9 @@ from pathlib import Path
 
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
-from mtrl.training.diverged import FILE as FROZEN
+from mtrl.training.diverged import FILE as DIVERGED
 
-_FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", FROZEN)
+_FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", DIVERGED)
 
 
 def fetch(source: Path, root: Path) -> None:

@@ -18,7 +18,7 @@ from mtrl.device.generators import Generators
 from mtrl.evaluation.episodes import EpisodeTracker, to_tensor
 from mtrl.logging.metrics import EpisodeMetrics
 from mtrl.policy.acting import VectorPolicy, finite_actions
-from mtrl.training.diverged import FrozenSeeds
+from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.normalize import ReturnStatistics, RewardNormalizer
 from mtrl.training.replay import Replay
 
@@ -29,8 +29,8 @@ class Collector:
     Args:
         replay: takes the transitions, with normalised rewards where the protocol says so; what is not finite never
             reaches it.
-        frozen: seeds that are trained no more.
-        freeze: called with seeds [S] that something is wrong with, and what.
+        diverged: seeds that are trained no more.
+        leave_out: called with seeds [S] that something is wrong with, and what.
 
     Attributes:
         num_steps: made in each task and seed.
@@ -43,11 +43,11 @@ class Collector:
         env: VectorEnv,
         agent: SAC,
         replay: Replay,
-        frozen: FrozenSeeds,
-        freeze: Callable[[NDArray[np.bool_], str], None],
+        diverged: DivergedSeeds,
+        leave_out: Callable[[NDArray[np.bool_], str], None],
     ) -> None:
         self._config, self._env, self._agent, self._replay = config, env, agent, replay
-        self._frozen, self._freeze = frozen, freeze
+        self._diverged, self._leave_out = diverged, leave_out
         self._tasks = config.get_benchmark().tasks
         self._action_size = agent.action_size
         self.observation, _ = env.reset()
@@ -124,18 +124,18 @@ class Collector:
         """Freezes the seeds with transitions [S, T, W] that are not finite."""
         s, t, w = (int(i[0]) for i in np.nonzero(bad))
         seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
-        if (self._frozen.mask | seeds).all():
+        if (self._diverged.mask | seeds).all():
             # What is kept must be good to go on from, and the simulation of that world is not.
             self.observation, _ = self._env.reset()
             self._tracker = EpisodeTracker(self._layout)
         world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
-        self._freeze(seeds, f"an observation or a reward is not finite ({world})")
+        self._leave_out(seeds, f"an observation or a reward is not finite ({world})")
 
     def _finite_actions(self, actions: Tensor) -> Tensor:
-        """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are frozen."""
+        """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are left out."""
         actions, finite = finite_actions(actions)
         if not finite.all():
-            self._freeze(~finite, "an action of the policy is not finite")
+            self._leave_out(~finite, "an action of the policy is not finite")
         return actions
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from mtrl.system.files import write_text
 FILE = "frozen.json"
 
 
-class FrozenSeeds:
-    """Which of the S seeds are frozen, since when and why; `frozen.json` tells it to whoever judges the run."""
+class DivergedSeeds:
+    """Which of the S seeds diverged, since when and why; `frozen.json` tells it to whoever evaluates the run."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.seeds = seeds
@@ -24,17 +24,17 @@ class FrozenSeeds:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """[S], true for a frozen seed."""
+        """[S], true for a seed that diverged."""
         return np.array([seed in self.reasons for seed in self.seeds])
 
     def add(self, new: NDArray[np.bool_], step: int, reason: str) -> None:
-        """Freezes seeds [S]."""
+        """Leaves seeds [S] out from a step on."""
         for seed, n in zip(self.seeds, new.tolist(), strict=True):
             if n:
                 self.reasons[seed] = {"step": step, "reason": reason}
 
     def write(self, run_dir: Path) -> None:
-        """Makes `frozen.json` say what is frozen; there is none while no seed is."""
+        """Makes `frozen.json` say which diverged; there is none while no seed did."""
         if self.reasons:
             write_text(run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
         else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agents.sac import SAC
 from mtrl.device.cuda_graph import Captured
 from mtrl.logging.metrics import UpdateMetrics
-from mtrl.training.diverged import FrozenSeeds
+from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.replay import Replay
 
 
@@ -21,9 +21,10 @@ class Learner:
 
     Args:
         batch_size: transitions of every task in an update.
-        frozen: seeds that are trained no more.
-        freeze: called with seeds [S] of which a loss or a gradient is not finite, and what: on a CPU after the update,
-            on a GPU, where nobody waits for it, when metrics are read. Such an update changes nothing of these seeds.
+        diverged: seeds that are trained no more.
+        leave_out: called with seeds [S] of which a loss or a gradient is not finite, and what: on a CPU after the
+            update, on a GPU, where nobody waits for it, when metrics are read. Such an update changes
+            nothing of these seeds.
     """
 
     def __init__(
@@ -31,17 +32,17 @@ class Learner:
         agent: SAC,
         replay: Replay,
         batch_size: int,
-        frozen: FrozenSeeds,
-        freeze: Callable[[NDArray[np.bool_], str], None],
+        diverged: DivergedSeeds,
+        leave_out: Callable[[NDArray[np.bool_], str], None],
     ) -> None:
         self._agent, self._replay, self._batch_size = agent, replay, batch_size
-        self._frozen, self._freeze = frozen, freeze
+        self._diverged, self._leave_out = diverged, leave_out
         self._metrics = UpdateMetrics()
-        self.leave_out_frozen()
+        self.leave_out_diverged()
 
-    def leave_out_frozen(self) -> None:
-        """To be called when seeds were frozen: updates leave them as they are from now on."""
-        mask = self._frozen.mask[:, None, None, None]
+    def leave_out_diverged(self) -> None:
+        """To be called when seeds diverged: updates leave them as they are from now on."""
+        mask = self._diverged.mask[:, None, None, None]
         self._mask = torch.tensor(mask, device=self._agent.device) if mask.any() else None
         on_cpu = self._agent.device.type == "cpu"
         self.update = self._update if on_cpu else Captured(self._update, self._generators())
@@ -70,7 +71,7 @@ class Learner:
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():
             if name.endswith("nonfinite"):
-                self._freeze(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
+                self._leave_out(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
 
     def state_dict(self) -> dict[str, Any]:
         return self._metrics.state_dict()

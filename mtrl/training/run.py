@@ -91,7 +91,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
         ):
             terminal.message(
                 f"The run {run_dir} is finished, at step {manifest['step']} of {config.total_steps}: nothing was "
-                f"changed. Judge it with `{terminal.command('evaluate', run_dir)}`."
+                f"changed. Evaluate it with `{terminal.command('evaluate', run_dir)}`."
             )
             return
         logs = _check_logs(run_dir)
@@ -124,7 +124,7 @@ def _run(trainer: Trainer) -> None:
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
     terminal.message(
         f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean success in an evaluation "
-        f"was {trainer.best_success:.3f}. Judge it with "
+        f"was {trainer.best_success:.3f}. Evaluate it with "
         f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )
 

@@ -27,7 +27,7 @@ from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
 from mtrl.training.collector import Collector
-from mtrl.training.diverged import FrozenSeeds
+from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.learner import Learner
 from mtrl.training.progress import Progress
 from mtrl.training.replay import Replay
@@ -84,12 +84,12 @@ class Trainer:
         if self.agent.device.type == "cuda" and config.compile:
             self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
-        self.frozen = FrozenSeeds(config.seeds)
-        self.collector = Collector(config, self.env, self.agent, self.replay, self.frozen, self._freeze)
+        self.diverged = DivergedSeeds(config.seeds)
+        self.collector = Collector(config, self.env, self.agent, self.replay, self.diverged, self._leave_out)
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
         self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.learner = Learner(self.agent, self.replay, config.batch_size, self.frozen, self._freeze)
+        self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged, self._leave_out)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         self.pending_evaluation: int | None = None  # of the policy of which step
         self.stop_request = StopRequest()
@@ -138,7 +138,7 @@ class Trainer:
             without_training=goes_on and not self._is_due(config.log_interval),
             without_evaluation=goes_on and not self._is_due(config.evaluation.interval),
         )
-        self.frozen.write(self.run_dir)
+        self.diverged.write(self.run_dir)
         with (
             self.stop_request,
             Progress(config.total_steps, self.step) as self.progress,
@@ -232,7 +232,7 @@ class Trainer:
         self.logger.write_timing(self.step, timing)
 
     def evaluate(self) -> None:
-        """Begins to judge the policy as it is now, when the evaluation before has come to its end."""
+        """Begins to evaluate the policy as it is now, when the evaluation before has come to its end."""
         if self.pending_evaluation is not None:
             self._finish_evaluation()
         self.pending_evaluation = self.step
@@ -244,12 +244,14 @@ class Trainer:
         """Waits for the pending evaluation and keeps what it says."""
         while self.pending_evaluation == self.step and not self.evaluator.ready(0.1):
             self._interrupt_evaluation()
-        judged = self.evaluator.result()
+        evaluated = self.evaluator.result()
         step, self.pending_evaluation = self.pending_evaluation, None
         assert step is not None
-        if not judged.finite.all():
-            self._freeze(~judged.finite, "an action of the policy is not finite")
-        metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(judged.episodes).items()}
+        if not evaluated.finite.all():
+            self._leave_out(~evaluated.finite, "an action of the policy is not finite")
+        metrics = {
+            f"evaluation/{name}": nan_mean(values) for name, values in vars(evaluated.episodes).items()
+        }
         self.logger.write(step, metrics)
         mean_success = float(metrics["evaluation/success"].mean())
         is_best = mean_success > self.best_success
@@ -310,7 +312,7 @@ class Trainer:
                 "best_success": self.best_success,
                 "learns_from": self.learns_from,
                 "pending_evaluation": self.pending_evaluation,
-                "frozen": self.frozen.state_dict(),
+                "frozen": self.diverged.state_dict(),
                 "update_metrics": self.learner.state_dict(),
                 **self.collector.state_dict(),
             },
@@ -339,8 +341,8 @@ class Trainer:
         self.best_step, self.best_success = loop["best_step"], loop["best_success"]
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.pending_evaluation = loop.get("pending_evaluation")
-        self.frozen.load_state_dict(loop.get("frozen", {}))
-        self.learner.leave_out_frozen()
+        self.diverged.load_state_dict(loop.get("frozen", {}))
+        self.learner.leave_out_diverged()
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
         elif self.step > 0:
@@ -353,17 +355,17 @@ class Trainer:
                 file=sys.stderr,
             )
 
-    def _freeze(self, bad: NDArray[np.bool_], reason: str) -> None:
+    def _leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
         """Seeds [S] that are bad are trained no more; training stops where no other is left."""
-        new = bad & ~self.frozen.mask
+        new = bad & ~self.diverged.mask
         if not new.any():
             return
         seeds = [seed for seed, n in zip(self.config.seeds, new.tolist(), strict=True) if n]
-        if (self.frozen.mask | new).all():
+        if (self.diverged.mask | new).all():
             self._stop(f"{reason} (seeds {seeds})")
-        self.frozen.add(new, self.step, reason)
-        self.frozen.write(self.run_dir)
-        self.learner.leave_out_frozen()
+        self.diverged.add(new, self.step, reason)
+        self.diverged.write(self.run_dir)
+        self.learner.leave_out_diverged()
         print(
             f"Step {self.step}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
             file=sys.stderr,

@@ -430,7 +430,7 @@ def test_training_needs_no_opengl(
     assert "Traceback" not in result.stderr
 
 
-def test_from_training_to_judgement_on_meta_world(elsewhere: Path, cli: Cli) -> None:
+def test_from_training_to_evaluation_on_meta_world(elsewhere: Path, cli: Cli) -> None:
     """Meta-World in a worker process, and a balancer that lies in the working directory."""
     Path("own_balancer.py").write_text(textwrap.dedent(OWN_BALANCER))
     options = {

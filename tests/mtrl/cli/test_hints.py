@@ -26,5 +26,5 @@ def test_advised_commands_run(name: str, fake: object, cli: Cli, tmp_path: Path)
     advised(cli(*train_arguments(run)), "train", "--resume")
     advised(cli("train", "--resume", run), "evaluate")
     advised(cli("report", run, "--source", "evaluation"), "evaluate")
-    judged = cli("evaluate", run, "--episodes", 1)
-    assert judged.code == 0, judged.err
+    evaluated = cli("evaluate", run, "--episodes", 1)
+    assert evaluated.code == 0, evaluated.err

@@ -252,7 +252,7 @@ def test_no_stamp(finished: Path, cli: Cli) -> None:
     assert_refused(cli("train", "--resume", finished), "stamp.json")
 
 
-def test_a_checkpoint_of_before_is_judged_by_what_it_has(finished: Path, cli: Cli) -> None:
+def test_a_checkpoint_of_before_is_evaluated_by_what_it_has(finished: Path, cli: Cli) -> None:
     rewrite(finished, lambda m: m["values"]["loop"].pop("experiment"))
     assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
 

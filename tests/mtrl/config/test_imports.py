@@ -91,7 +91,7 @@ CLASSES: dict[str, dict[str, Any]] = {
 def test_nothing_of_a_run_is_imported(
     got: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, case: str, inside: bool
 ) -> None:
-    """From beside the run, and from within it; judging without its balancer may succeed."""
+    """From beside the run, and from within it; evaluating without its balancer may succeed."""
     edit(got, **CLASSES[case])
     marker = got.absolute().parent / "marker"
     if inside:
@@ -126,7 +126,7 @@ def test_a_runs_directory_is_no_place_for_code_that_is_allowed(
     assert not marker.exists()
 
 
-def test_an_allowed_class_is_trained_resumed_and_judged(got: Path, cli: Cli) -> None:
+def test_an_allowed_class_is_trained_resumed_and_evaluated(got: Path, cli: Cli) -> None:
     """By a file that names it; the word may stand before or after it."""
     Path("friendly.py").write_text(NETWORK)
     Path("c.yaml").write_text("network: {class_path: friendly.Own, init_args: {width: 8, depth: 1}}")
@@ -158,7 +158,7 @@ def test_a_class_of_the_command_line_needs_no_other_word(got: Path, cli: Cli) ->
         assert users_modules(config) == ["friendly"]
 
 
-def test_judging_needs_no_balancer(
+def test_evaluating_needs_no_balancer(
     fake: object, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

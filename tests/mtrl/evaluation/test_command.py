@@ -66,7 +66,7 @@ def test_evaluation_changes_nothing_of_the_run(finished: Path, cli: Cli) -> None
 
 
 def test_a_run_of_another_machine(finished: Path, cli: Cli) -> None:
-    """Trained on a GPU, judged without one."""
+    """Trained on a GPU, evaluated without one."""
     run = finished
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
@@ -178,7 +178,7 @@ def test_runs_that_differ_in_their_seeds_share_a_table(train: Train, cli: Cli, t
 
 
 def test_sampled_actions_are_those_of_the_evaluations_seed(train: Train, cli: Cli, tmp_path: Path) -> None:
-    """Other actions than the mean ones, the same each time, whatever training drew and whoever is judged beside."""
+    """Other actions than the mean ones, the same each time, whatever training drew and whoever is evaluated beside."""
 
     def episodes(run: Path, *options: object) -> dict[str, list]:
         path = tmp_path / "e.json"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.during_training import BackgroundEvaluator, ForegroundEvaluator, Judged
+from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluated, ForegroundEvaluator
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.training import trainer
@@ -73,14 +73,14 @@ def background(config: TrainConfig) -> Iterator[BackgroundEvaluator]:
     evaluator.close()
 
 
-def assert_equal(first: Judged, second: Judged) -> None:
+def assert_equal(first: Evaluated, second: Evaluated) -> None:
     for name, values in vars(first.episodes).items():
         np.testing.assert_array_equal(values, getattr(second.episodes, name), err_msg=name)
     np.testing.assert_array_equal(first.finite, second.finite)
 
 
 @pytest.mark.parametrize("config", [[4], [0, 1], [5, 2, 7]], indirect=True)
-def test_both_judge_alike(config: TrainConfig, agent: SAC, background: BackgroundEvaluator) -> None:
+def test_both_evaluate_alike(config: TrainConfig, agent: SAC, background: BackgroundEvaluator) -> None:
     foreground = ForegroundEvaluator(config, agent, lambda: None)
     returns = []
     for factor in (1.0, 3.0):
@@ -88,11 +88,11 @@ def test_both_judge_alike(config: TrainConfig, agent: SAC, background: Backgroun
         policy["actor"]["shared"] *= factor
         for evaluator in (foreground, background):
             evaluator.start(policy)
-        judged = foreground.result()
-        assert_equal(judged, background.result())
-        assert judged.finite.all()
-        assert judged.episodes.returns.shape == (len(config.seeds), 3, 4)
-        returns.append(judged.episodes.returns)
+        evaluated = foreground.result()
+        assert_equal(evaluated, background.result())
+        assert evaluated.finite.all()
+        assert evaluated.episodes.returns.shape == (len(config.seeds), 3, 4)
+        returns.append(evaluated.episodes.returns)
     assert not np.array_equal(*returns)
     foreground.close()
 
@@ -122,9 +122,9 @@ def test_seeds_whose_actions_are_not_finite_are_named(
     policy = agent.policy_state()
     policy["actor"]["shared"][1] = torch.nan
     background.start(policy)
-    judged = background.result()
-    assert judged.finite.tolist() == [True, False]
-    assert np.isfinite(judged.episodes.returns).all()
+    evaluated = background.result()
+    assert evaluated.finite.tolist() == [True, False]
+    assert np.isfinite(evaluated.episodes.returns).all()
 
 
 def test_a_process_that_dies_is_replaced_once(

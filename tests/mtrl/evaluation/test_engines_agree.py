@@ -1,4 +1,4 @@
-"""A checkpoint judged by the batched engine and by Meta-World itself: the same goals, the same episodes, one by one."""
+"""A checkpoint evaluated by the batched engine and by Meta-World itself: the same goals and episodes, one by one."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.mtrl.conftest import Result, train_arguments
 Cli = Callable[..., Result]
 
 
-def judge(cli: Cli, run: Path, engine: str, *options: object) -> dict[str, list]:
+def evaluate(cli: Cli, run: Path, engine: str, *options: object) -> dict[str, list]:
     path = run.parent / f"{engine}.json"
     result = cli("evaluate", run, "--engine", engine, "--output", path, *options)
     assert result.code == 0, result.err
@@ -38,7 +38,7 @@ def test_few_short_episodes(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monkey
     options = {"protocol": "short", "engine": "batched", "total_steps": 20}
     assert cli(*train_arguments(run, **options)).code == 0
     few = ("--episodes", 3, "--worlds_per_task", 2, *["--sampled"] * (policy == "sampled"))
-    batched, reference = (judge(cli, run, engine, *few) for engine in ("batched", "reference"))
+    batched, reference = (evaluate(cli, run, engine, *few) for engine in ("batched", "reference"))
     assert_same_episodes(batched, reference)
 
 
@@ -64,7 +64,7 @@ def test_fifty_whole_episodes_of_every_task(cli: Cli, tmp_path: Path) -> None:
     }
     assert cli(*train_arguments(run, **options)).code == 0
     many = ("--worlds_per_task", 10)
-    batched, reference = (judge(cli, run, engine, *many) for engine in ("batched", "reference"))
+    batched, reference = (evaluate(cli, run, engine, *many) for engine in ("batched", "reference"))
     rates = [np.mean(episodes["success"], -1) for episodes in (batched, reference)]
     assert np.abs(rates[0] - rates[1]).max() <= 0.02
     assert_same_episodes(batched, reference)

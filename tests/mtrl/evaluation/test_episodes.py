@@ -1,4 +1,4 @@
-"""Episodes are counted, ordered and judged right, whatever number of worlds shares them."""
+"""Episodes are counted, ordered and evaluated right, whatever number of worlds shares them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,7 +122,7 @@ def test_outcomes_are_those_of_one_episode_at_a_time(fake: Callable) -> None:
         np.testing.assert_array_equal(found.success_at_end[..., episode].ravel(), success)
 
 
-def test_judging_twice_gives_the_same(fake: Callable) -> None:
+def test_evaluating_twice_gives_the_same(fake: Callable) -> None:
     env = make_env(2)
     first = run_episodes(env, towards_goal, 3, CPU)
     second = run_episodes(env, towards_goal, 3, CPU)

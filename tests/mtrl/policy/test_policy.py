@@ -13,7 +13,7 @@ import torch
 import mtrl
 from mtrl.config.parsing import load_config
 from mtrl.config.train import EvaluationConfig
-from mtrl.evaluation.checkpoint import Candidate
+from mtrl.evaluation.checkpoint import CheckpointRef
 from mtrl.evaluation.episodes import make_evaluation_env
 from mtrl.storage.checkpoint import CheckpointError
 
@@ -39,10 +39,10 @@ def test_it_is_the_policy_of_that_seed(train: Train, network: str, seed: int, ob
     for checkpoint in ("last", "20", 20):
         policy = mtrl.load_policy(run, checkpoint, seed)
         assert policy.step == (40 if checkpoint == "last" else 20)
-        candidate = Candidate.find(run, load_config(run), str(checkpoint))
+        ref = CheckpointRef.find(run, load_config(run), str(checkpoint))
         evaluation = EvaluationConfig(episodes=1)
-        env = make_evaluation_env(candidate.config, [3, 5], evaluation, "reference")
-        agent = candidate.load_agent(env, evaluation)
+        env = make_evaluation_env(ref.config, [3, 5], evaluation, "reference")
+        agent = ref.load_agent(env, evaluation)
         env.close()
         batch = torch.from_numpy(observation).float().expand(2, 3, 6, 39)
         expected = agent.act(batch, deterministic=True)[[3, 5].index(seed)].numpy()

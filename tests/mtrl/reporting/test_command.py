@@ -140,26 +140,28 @@ def test_different_protocols_are_refused_in_one_table(write_run: Write, cli: Cli
 def test_evaluations_of_their_own(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     run = write_run("run", SUCCESS)
     assert "mtrl evaluate" in refused(cli("report", run, "--source", "evaluation"))
-    judged = {"step": 300, "tasks": TASKS, "seeds": [0, 1]}
+    evaluated = {"step": 300, "tasks": TASKS, "seeds": [0, 1]}
     episodes = {"success": [[[1, 0], [1, 1]], [[1, 1], [None, 1]]]}
     (run / "evaluation").mkdir()
-    (run / "evaluation" / "a.json").write_text(json.dumps(judged | {"episodes": episodes}))
+    (run / "evaluation" / "a.json").write_text(json.dumps(evaluated | {"episodes": episodes}))
     result = cli("report", run, "--source", "evaluation", "--output", tmp_path / "out")
     assert result.code == 0, result.err
     assert [float(r["success"]) for r in records(tmp_path / "out", "seeds")] == [0.75, 1.0]
-    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": episodes}))  # the same again
+    (run / "evaluation" / "b.json").write_text(
+        json.dumps(evaluated | {"episodes": episodes})
+    )  # the same again
     assert cli("report", run, "--source", "evaluation").code == 0
     other = {"success": [[[0, 0], [1, 1]], [[1, 1], [None, 1]]]}
-    (run / "evaluation" / "b.json").write_text(json.dumps(judged | {"episodes": other}))
+    (run / "evaluation" / "b.json").write_text(json.dumps(evaluated | {"episodes": other}))
     error = refused(cli("report", run, "--source", "evaluation"))
-    assert "b.json and a.json judge step 300 with the same settings and have other outcomes" in error
+    assert "b.json and a.json evaluate step 300 with the same settings and have other outcomes" in error
 
 
 def write_evaluation(run: Path, success: object, name: str = "a", **content: object) -> None:
-    judged = {"step": 300, "tasks": TASKS, "seeds": [0, 1], "policy": "mean", "goal_seed": 7}
+    evaluated = {"step": 300, "tasks": TASKS, "seeds": [0, 1], "policy": "mean", "goal_seed": 7}
     path = run / "evaluation" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(judged | {"episodes": {"success": success}} | content))
+    path.write_text(json.dumps(evaluated | {"episodes": {"success": success}} | content))
 
 
 EPISODES = [[[1, 0], [1, 1]], [[1, 1], [0, 1]]]

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
 from mtrl.config.train import TRAINING_PRESETS
-from mtrl.evaluation.during_training import ForegroundEvaluator, Judged
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system.lock import locked
@@ -259,10 +259,10 @@ def test_the_best_of_a_run_is_its_end_until_it_goes_on(
     successes = iter([0.5, 0.25, 0.75, 0.25])
     result = ForegroundEvaluator.result
 
-    def with_success(self: ForegroundEvaluator) -> Judged:
-        judged = result(self)
-        judged.episodes.success[:] = next(successes)
-        return judged
+    def with_success(self: ForegroundEvaluator) -> Evaluated:
+        evaluated = result(self)
+        evaluated.episodes.success[:] = next(successes)
+        return evaluated
 
     monkeypatch.setattr(ForegroundEvaluator, "result", with_success)
     run = train("run", total_steps=45)

@@ -268,7 +268,7 @@ def test_a_run_directory(train: Train) -> None:
     assert {p.name for p in (run / "tensorboard").iterdir()} == {"mean", "seed_0", "seed_1"}
 
 
-def test_tensorboard_shows_what_a_run_is_judged_by(train: Train) -> None:
+def test_tensorboard_shows_what_a_run_is_evaluated_by(train: Train) -> None:
     """Per seed and for the mean, by environment steps per task."""
     run = train("run", seeds="0,1", total_steps=40, random_steps=5)
     tasks = ["drawer-close", "window-open", "window-close"]

@@ -92,25 +92,27 @@ class Adam:
 
     def _step_by_seed(self, gradient: Tensor, keep: Tensor, scale: Tensor | float) -> None:
         """The same by PyTorch's fused kernel, in one pass over memory: a CPU may look at what to leave out."""
-        gradient = (gradient * scale).contiguous()
-        for s in keep.nonzero().flatten().tolist():
-            adam(
-                params=[self.parameters[s]],
-                grads=[gradient[s]],
-                exp_avgs=[self.first_moment[s]],
-                exp_avg_sqs=[self.second_moment[s]],
-                max_exp_avg_sqs=[],
-                state_steps=[self.steps[s].float()],  # a copy that the function counts up
-                fused=True,
-                amsgrad=False,
-                beta1=self.betas[0],
-                beta2=self.betas[1],
-                lr=self.learning_rate,
-                weight_decay=self.weight_decay,
-                decoupled_weight_decay=True,
-                eps=self.epsilon,
-                maximize=False,
-            )
+        kept = [s for s, keeps in enumerate(keep.tolist()) if keeps]
+        if not kept:
+            return
+        gradients = (gradient * scale).contiguous()
+        adam(
+            params=[self.parameters[s] for s in kept],
+            grads=[gradients[s] for s in kept],
+            exp_avgs=[self.first_moment[s] for s in kept],
+            exp_avg_sqs=[self.second_moment[s] for s in kept],
+            max_exp_avg_sqs=[],
+            state_steps=[self.steps[s].float() for s in kept],  # copies that the function counts up
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=True,
+            eps=self.epsilon,
+            maximize=False,
+        )
         self.steps += keep.view(self.steps.shape)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -65,14 +65,6 @@ class OwnedParameter(nn.Parameter):
     """A parameter with a part of its own for each task, [S, E, T, ...]: it never reaches a balancer."""
 
 
-def per_task(parameter: Tensor, ndim: int, num_tasks: int) -> Tensor:
-    """A parameter with `ndim` trailing axes, with its task axis: [S, E, T, ...]; shared ones are expanded."""
-    if parameter.dim() == TASK_AXIS + 1 + ndim:
-        return parameter
-    shape = (*parameter.shape[:TASK_AXIS], num_tasks, *parameter.shape[TASK_AXIS:])
-    return parameter.unsqueeze(TASK_AXIS).expand(shape)
-
-
 class Linear(nn.Module):
     """An affine layer, shared by the tasks or owned by each.
 
@@ -125,10 +117,9 @@ class LayerNorm(nn.Module):
         self.bias = axes.constant(0.0, num_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        num_tasks = x.shape[TASK_AXIS]
-        weight = per_task(self.weight, 1, num_tasks).unsqueeze(-2)
-        bias = per_task(self.bias, 1, num_tasks).unsqueeze(-2)
-        return nn.functional.layer_norm(x, x.shape[-1:]) * weight + bias
+        shape = (*self.weight.shape[:TASK_AXIS], -1, 1, x.shape[-1])  # with a task axis or without
+        normalised = nn.functional.layer_norm(x, x.shape[-1:])
+        return normalised * self.weight.view(shape) + self.bias.view(shape)
 
 
 class TaskEmbedding(nn.Module):

@@ -198,7 +198,7 @@ class SAC:
         noise = self.noise.randn(2, *batch.action.shape[1:])
         alpha = self.log_alpha.exp()
         with self._target_branch, torch.no_grad():
-            target = self._target(batch, noise[:, 0], alpha)
+            target, target_metrics = self._target(batch, noise[:, 0], alpha)
         with self._policy_branch:
             action, log_prob, log_std, policy_features = self._policy(
                 self._trained_actor, batch.observation, noise[:, 1]
@@ -227,7 +227,6 @@ class SAC:
             log_prob, outputs, log_std, actor_metrics["nonfinite"]
         )
         self._follow_branch.join()
-        scale = {"return_scale": self._return_scale(alpha)} if self.config.normalize_returns else {}
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,
@@ -236,7 +235,7 @@ class SAC:
             "actor/entropy": entropy,
             "actor/log_std": log_std,
             "temperature": alpha,
-            **scale,
+            **target_metrics,
             **{f"actor/{name}": value for name, value in actor_metrics.items()},
         }
 
@@ -266,16 +265,18 @@ class SAC:
         self.critic_optimizer.compile()
         self.actor_optimizer.compile()
 
-    def _target(self, batch: Batch, noise: Tensor, alpha: Tensor) -> Tensor:
-        """The soft Bellman target [S, T, B] of the target critics."""
+    def _target(self, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the target critics say that the critics' outputs should be (`Value.target`), and metrics of it."""
         mean, log_std, _ = self._run(self.actor, self.critic.encode(batch.next_observation))
         next_action, next_log_prob = sample_action(mean, self.config.bounded_log_std(log_std), noise)
         next_outputs, _ = self._run(self.target_critic, batch.next_observation, next_action)
-        reward = batch.reward
+        reward, metrics = batch.reward, {}
         if self.config.normalize_returns:
-            reward = reward / self._return_scale(alpha).unsqueeze(-1)
+            metrics["return_scale"] = self._return_scale(alpha)
+            reward = reward / metrics["return_scale"].unsqueeze(-1)
         discount = self.config.gamma * (1.0 - batch.terminated)
-        return self.value.target(reward, discount, next_outputs, alpha.unsqueeze(-1) * next_log_prob)
+        target = self.value.target(reward, discount, next_outputs, alpha.unsqueeze(-1) * next_log_prob)
+        return target, metrics
 
     def _return_scale(self, alpha: Tensor) -> Tensor:
         """What rewards of each task are divided by, [S, T].

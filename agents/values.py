@@ -114,7 +114,8 @@ class CategoricalValue(Value):
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         log_prob = torch.log_softmax(outputs, dim=-1)
         cross_entropy = -(target.unsqueeze(1) * log_prob).sum(-1).sum(1)
-        negative_entropy = torch.xlogy(target, target).sum(-1)
+        # Without `xlogy`, which takes a CPU three times as long.
+        negative_entropy = (target * target.clamp(min=torch.finfo(target.dtype).tiny).log()).sum(-1)
         return (cross_entropy + outputs.shape[1] * negative_entropy).mean(-1)
 
     def projected(self, probability: Tensor, returns: Tensor) -> Tensor:

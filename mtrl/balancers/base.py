@@ -162,7 +162,7 @@ class Balancer(nn.Module):
 
     def settle(self, weights: Tensor, failed: Tensor) -> Tensor:
         """Counts the seeds that `failed`, bool [S], and gives those the preference as weights, [S, T]."""
-        self.failures += failed
+        self.failures.add_(failed)
         return torch.where(failed.unsqueeze(-1), self.preference.to(weights.dtype), weights)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

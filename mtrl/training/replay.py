@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.sac import Batch
 from mtrl.device.generators import Generators
@@ -46,6 +46,9 @@ class Replay:
         self.generators = Generators(seeds, "replay", device)
         self._seed_index = torch.arange(shape[0], device=device)[:, None, None]
         self._task_index = torch.arange(num_tasks, device=device)[None, :, None]
+        self._first = (
+            self._seed_index * num_tasks + self._task_index
+        ) * capacity  # row of each ring, [S, T, 1]
         self._counting = torch.arange(capacity, device=device)
         self._staging = torch.empty(0)
         if self.storage.device.type == "cuda":
@@ -95,7 +98,7 @@ class Replay:
 
     def _gather(self, uniform: Tensor) -> Batch:
         index = (uniform * self.size.unsqueeze(-1)).long()
-        rows = self.storage[self._seed_index, self._task_index, index]
+        rows = nn.functional.embedding(self._first + index, self.storage.flatten(0, 2))
         observation, action, reward, next_observation, terminated = rows.split(self._widths, dim=-1)
         return Batch(observation, action, reward.squeeze(-1), next_observation, terminated.squeeze(-1))
 

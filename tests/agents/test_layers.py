@@ -14,18 +14,10 @@ from agents.layers import (
     OwnedParameter,
     SharedParameter,
     TaskEmbedding,
-    per_task,
 )
 
 S, E, T, B, IN, OUT = 2, 2, 3, 5, 4, 6
 MakeAxes, Normal = Callable[..., Axes], Callable[..., Tensor]
-
-
-def test_per_task(normal: Normal) -> None:
-    shared, owned = normal(S, E, OUT), normal(S, E, T, OUT)
-    assert per_task(owned, 1, T) is owned
-    assert per_task(shared, 1, T).shape == owned.shape
-    assert torch.equal(per_task(shared, 1, T)[:, :, 2], shared)
 
 
 def test_initial_values_are_uniform_and_of_their_seed_alone(axes: MakeAxes) -> None:

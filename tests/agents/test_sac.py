@@ -83,7 +83,7 @@ class TestLosses:
 
 def the_target(sac: SAC, data: Batch, noise: Tensor | None = None) -> Tensor:
     noise = torch.zeros_like(data.action) if noise is None else noise
-    return sac._target(data, noise, sac.log_alpha.exp())
+    return sac._target(data, noise, sac.log_alpha.exp())[0]
 
 
 def test_the_target_action_is_drawn_at_the_next_observation(agent: MakeAgent, batch: MakeBatch) -> None:

@@ -12,6 +12,7 @@ import yaml
 from mtrl.config.experiment import experiment
 from mtrl.config.parsing import load_config, make_parser, parse
 from mtrl.config.train import Device, EvaluationConfig
+from mtrl.device.cpu import one_thread
 from mtrl.evaluation.checkpoint import (
     CheckpointRef,
     Engine,
@@ -92,7 +93,7 @@ def evaluate(
     for ref in refs:
         _check_seeds(ref, seed, video_seed)
     _check_paths(run_dir, output, video)
-    with contextlib.ExitStack() as stack:
+    with one_thread(), contextlib.ExitStack() as stack:
         process = None if video is None else stack.enter_context(renderer())
         evaluations = []
         for ref in refs:

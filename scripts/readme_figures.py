@@ -1,4 +1,4 @@
-"""Draws the learning curves of the README and of docs/report.md from the committed results.
+"""Draws the figures of the README and the learning curves of docs/report.md from the committed results.
 
 python scripts/readme_figures.py
 """
@@ -7,22 +7,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from mtrl.reporting.figures import DPI, gradient_measure, learning_curves
+from mtrl.reporting.figures import COLORS, DPI, gradient_measure, learning_curves
 from mtrl.reporting.groups import group_runs
-from mtrl.reporting.runs import find_runs, read_run
+from mtrl.reporting.runs import Run, find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = {"quickstart": "quickstart", "mt10": "mt10", "mt3": "mt3"}
+FAST = [ROOT / "results" / "mt10_fast" / f"seed{seed}" for seed in range(5)]
+CLASSIC = ROOT / "results" / "mt10" / "aligned_mtl"
+RUNS = {"quickstart": "quickstart", "mt3": "mt3"}
 
 
 def main() -> None:
+    save(front(), "mt10_fast")
     for name, results in RUNS.items():
         groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
         save(learning_curves(groups), name)
         if name == "mt3":
             save(gradient_measure(groups, "condition_number"), f"{name}_condition_number")
+
+
+def front() -> Figure:
+    """Success by minutes of training for each seed, and success of each task at the end by Meta-World itself."""
+    fast = [read_run(path, "evaluation") for path in FAST]
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    curves, bars = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    for run in fast:
+        curves.plot(
+            *_by_minutes(run), color=COLORS[2], linewidth=1, label="modern agent" if run is fast[0] else None
+        )
+    curves.plot(
+        *_by_minutes(read_run(CLASSIC)), color=COLORS[0], linestyle="--", label="classic agent, Aligned-MTL"
+    )
+    curves.set(
+        xlim=(0, 10), ylim=(0, 1.02), xlabel="minutes of one H200", ylabel="mean success over MT10's tasks"
+    )
+    curves.set_title("during training", fontsize=10)
+    curves.legend(loc="lower right", frameon=False)
+    success = np.stack([run.final[0] for run in fast])  # [S, T]
+    rows = np.arange(success.shape[1])
+    bars.barh(rows, success.mean(0), color="0.85")
+    for seed in success:
+        bars.plot(seed, rows, "o", color=COLORS[2], markersize=3.5, clip_on=False)
+    bars.set_yticks(rows, [task.removesuffix("-v3") for task in fast[0].tasks], fontsize=9)
+    bars.invert_yaxis()
+    bars.set(xlim=(0, 1), xlabel="success on 50 unseen goals, five seeds and their mean")
+    bars.set_title("the last checkpoint, by Meta-World itself", fontsize=10)
+    return figure
+
+
+def _by_minutes(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Minutes of training at each evaluation [n], and mean success [n] of the run's first seed."""
+    steps, seconds = run.timing
+    return np.interp(run.steps, steps, seconds) / 60, run.success[:, 0].mean(-1)
 
 
 def save(figure: Figure | None, name: str) -> None:

@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from mtrl.cli import main
+from mtrl.reporting.groups import group_runs
+from mtrl.reporting.runs import read_run
+from mtrl.reporting.statistics import mean_and_sem
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -74,3 +77,13 @@ def test_train_commands_run_when_shortened(
     assert (run_dir / "checkpoints" / "step_0000000040").is_dir()
     allowed = [f"--allow_import={name.removesuffix('.py')}" for name in sections()]
     assert main(["evaluate", str(run_dir), "--episodes", "1", *allowed]) == 0
+
+
+def test_the_modern_agents_success_is_that_of_its_results() -> None:
+    paths = [ROOT / "results" / "mt10_fast" / f"seed{seed}" for seed in range(5)]
+    (group,) = group_runs([read_run(path, "evaluation") for path in paths])
+    seeds = group.scores("final", 1).mean(-1)
+    mean, sem = mean_and_sem(seeds)
+    text = " ".join(README.split())
+    assert f"| modern, no balancer | 5 | 1.5M | {mean:.3f} ± {sem:.3f} |" in text
+    assert "{:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}".format(*seeds) in text

@@ -147,8 +147,8 @@ def test_interrupted(
     process = subprocess.Popen(
         [sys.executable, "-m", "mtrl", "sweep", str(sweep)], stderr=subprocess.PIPE, text=True
     )
-    OnFirstCheckpoint(root, lambda: process.send_signal(number)).join(timeout=120)
-    _, err = process.communicate(timeout=60)
+    OnFirstCheckpoint(root, lambda: process.send_signal(number)).join(timeout=600)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 128 + number
     assert f"Stopped by {number.name}: the same command goes on" in err
     assert training_processes(root) == []
@@ -168,9 +168,9 @@ def test_runs_end_with_the_sweep(write_sweep: Write, cli: Cli, tmp_path: Path, e
         pytest.importorskip("ray")
     sweep = write_sweep(base=LONG, axes={}, seeds_per_run=2, executor=executor, cores=1)
     process = subprocess.Popen([sys.executable, "-m", "mtrl", "sweep", str(sweep)])
-    OnFirstCheckpoint(root, process.kill).join(timeout=120)
+    OnFirstCheckpoint(root, process.kill).join(timeout=600)
     process.wait()
-    deadline = time.monotonic() + (2 if executor == "local" else 20)  # Ray has to notice first
+    deadline = time.monotonic() + 300
     while training_processes(root) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert training_processes(root) == []

@@ -33,8 +33,8 @@ __all__ = [
     "unit_scale",
 ]
 
-#: Columns of the Jacobian converted to float64 at a time: what fits a core's cache.
-_CHUNK = 4096
+#: Numbers of a Jacobian converted to float64 at a time: what fits a core's cache.
+_CHUNK = 2**16
 _NEWTON_STEPS = 50
 
 
@@ -62,8 +62,8 @@ def gramian(jacobian: Tensor | Blocks) -> Tensor:
     jacobian = packed(jacobian)
     num_tasks = jacobian.shape[-2]
     total = jacobian.new_zeros(*jacobian.shape[:-2], num_tasks, num_tasks, dtype=torch.float64)
-    for start in range(0, jacobian.shape[-1], _CHUNK):
-        chunk = jacobian[..., start : start + _CHUNK].double()
+    for columns in jacobian.split(max(1, _CHUNK // num_tasks), dim=-1):
+        chunk = columns.double()
         total += chunk @ chunk.mT
     return total
 

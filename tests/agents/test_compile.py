@@ -11,6 +11,7 @@ from agents.adam import Adam
 from agents.config import SACConfig
 from agents.networks import MultiHead, Residual
 from agents.sac import SAC, Batch
+from agents.values import CategoricalValue
 from mtrl.balancers import available
 from tests.agents.conftest import MODERN
 
@@ -58,6 +59,7 @@ def test_a_compiled_update_is_the_same(
     if path == "a GPU's on the CPU":
         monkeypatch.setattr(affine, "_on_cpu", lambda tensor: False)
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
+        monkeypatch.setattr(CategoricalValue, "_by_neighbours", CategoricalValue._by_kernel)
     compiled = agent(balancer, device)
     with monkeypatch.context() as patch:
         if path != "cuda":
@@ -75,6 +77,7 @@ def test_a_compiled_update_of_the_modern_agent_is_the_same(
     if path == "a GPU's on the CPU":
         monkeypatch.setattr(affine, "_on_cpu", lambda tensor: False)
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
+        monkeypatch.setattr(CategoricalValue, "_by_neighbours", CategoricalValue._by_kernel)
 
     options = dict(MODERN)
     critics = options.pop("critic_architecture")

@@ -41,17 +41,19 @@ def two_neighbours(probability: list[float], returns: list[float]) -> list[float
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), BEYOND), min_size=K, max_size=K))
-def test_the_projection_is_that_on_two_neighbours(pairs: list[tuple[float, float]]) -> None:
+@pytest.mark.parametrize("path", ["cpu", "a GPU's"])
+def test_the_projection_is_that_on_two_neighbours(path: str, pairs: list[tuple[float, float]]) -> None:
     total = sum(p for p, _ in pairs) or 1.0
     probability = [p / total for p, _ in pairs]
     returns = [y for _, y in pairs]
     value = categorical()
+    if path == "a GPU's":
+        value._by_neighbours = value._by_kernel
     m = value.projected(
         torch.tensor(probability, dtype=torch.float64), torch.tensor(returns, dtype=torch.float64)
     )
-    torch.testing.assert_close(
-        m, torch.tensor(two_neighbours(probability, returns), dtype=torch.float64), atol=1e-12, rtol=0
-    )
+    expected = torch.tensor(two_neighbours(probability, returns), dtype=torch.float64)
+    torch.testing.assert_close(m, expected, atol=1e-12, rtol=0)
     mean = sum(p * min(max(y, LOW), HIGH) for p, y in zip(probability, returns, strict=True))
     assert float((m * value.atoms).sum()) == pytest.approx(mean, abs=1e-9)
     assert float(m.sum()) == pytest.approx(sum(probability), abs=1e-9)

@@ -218,8 +218,10 @@ def get_spaces(task: CustomTask, environment: gymnasium.Env[Any, Any]) -> tuple[
     return observations, actions
 
 
-def check_equal_spaces(benchmark: CustomBenchmark) -> None:
-    """Makes each environment once and compares their spaces. Bounds may differ: actions are scaled to each task's.
+def shared_sizes(benchmark: CustomBenchmark) -> tuple[int, int]:
+    """How many numbers an observation and an action of every task has; each environment is made once to find out.
+
+    Bounds may differ: actions are scaled to those of each task.
 
     Raises:
         ValueError: one cannot be made, or two have spaces of different shapes.
@@ -237,6 +239,8 @@ def check_equal_spaces(benchmark: CustomBenchmark) -> None:
                     f"All tasks of a benchmark have equal {kind} spaces, but that of {benchmark.tasks[0]} is {first} "
                     f"and that of {task.name} is {other}."
                 )
+    observations, actions = found[0]
+    return observations.shape[0], actions.shape[0]
 
 
 def _task(described: Mapping[str, Any]) -> CustomTask:

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.custom import CustomBenchmark, CustomProtocol, CustomTask, check_equal_spaces, get_spaces
+from envs.custom import CustomBenchmark, CustomProtocol, CustomTask, get_spaces, shared_sizes
 from envs.processes import Processes
 from envs.worlds import Transitions, World
 
@@ -21,12 +21,15 @@ from envs.worlds import Transitions, World
 class ScaledEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
     """An environment of the user's with actions in [-1, 1], observations in float64, and a word about success.
 
+    Args:
+        render_mode: rgb_array, or None to render nothing.
+
     `info` has "success" (1 or 0) where the environment says something of it in `info["success"]` or
     `info["is_success"]`, and "error", a traceback, where its code failed; nothing else.
     """
 
-    def __init__(self, task: CustomTask) -> None:
-        self.environment = task.make()
+    def __init__(self, task: CustomTask, render_mode: str | None = None) -> None:
+        self.environment = task.make(render_mode)
         observations, self._actions = get_spaces(task, self.environment)
         self.observation_space = Box(-np.inf, np.inf, observations.shape, np.float64)
         self.action_space = Box(-1.0, 1.0, self._actions.shape, np.float64)
@@ -80,16 +83,11 @@ class GymnasiumEngine:
     def __init__(
         self, benchmark: CustomBenchmark, worlds: Sequence[World], protocol: CustomProtocol, num_workers: int
     ) -> None:
-        check_equal_spaces(benchmark)
+        self.observation_size, self.action_size = shared_sizes(benchmark)
         self._worlds = worlds
         tasks = dict(zip(benchmark.tasks, benchmark.environments, strict=True))
         makers = [partial(ScaledEnv, tasks[world.task]) for world in worlds]
         self._processes = Processes(makers, num_workers)
-        env = self._processes.env
-        assert env.single_observation_space.shape is not None
-        assert env.single_action_space.shape is not None
-        (self.observation_size,) = env.single_observation_space.shape
-        (self.action_size,) = env.single_action_space.shape
 
     def reset(self, positions: NDArray[np.intp], starts: NDArray[np.float64]) -> NDArray[np.float64]:
         mask = np.zeros(self._processes.env.num_envs, dtype=np.bool_)

@@ -16,7 +16,7 @@ from mtrl.cli import main
 from mtrl.evaluation.render import renderer
 from tests.test_readme import QUICK, ROOT
 
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)
 
 
 def shortened(text: str) -> str:
@@ -34,6 +34,10 @@ def test_everything_in_it_runs(
     namespace: dict[str, Any] = {}
     for language, text in BLOCKS:
         code = shortened(text)
+        file = re.match(r"# (\S+\.(?:py|yaml))\n", code)
+        if file is not None:
+            Path(file[1]).write_text(code)
+            continue
         if language == "python":
             exec(code, namespace)
             continue
@@ -45,6 +49,7 @@ def test_everything_in_it_runs(
     assert namespace["actions"].shape == (2, 4)
     assert namespace["policy"].tasks == ("reach-v3", "push-v3", "door-open-v3")
     assert namespace["evaluation"].success().shape == (1, 2)
+    assert (tmp_path / "runs" / "targets" / "evaluation").is_dir()
     assert (tmp_path / "runs" / "four" / "checkpoints" / "step_0000000040").is_dir()
     assert "reach-v3" in capsys.readouterr().out
 

@@ -63,11 +63,14 @@ def test_train_commands_run_when_shortened(
     (tmp_path / "configs").mkdir()
     quick = yaml.safe_load(QUICK)
     for path in (ROOT / "configs").glob("*.yaml"):
-        config = yaml.safe_load(path.read_text()) | quick | {"benchmark": "MT3"}
+        config = yaml.safe_load(path.read_text())
+        own = {name: config[name] for name in ("benchmark", "engine") if config.get("engine") == "gymnasium"}
+        config |= quick | {"benchmark": "MT3"} | own
         (tmp_path / "configs" / path.name).write_text(yaml.safe_dump(config))
     for name, code in sections().items():
         (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT)
     monkeypatch.syspath_prepend(tmp_path)
     arguments = shlex.split(command)[1:]
     if "--seeds" in arguments:
@@ -75,7 +78,8 @@ def test_train_commands_run_when_shortened(
     assert main(arguments) == 0
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert (run_dir / "checkpoints" / "step_0000000040").is_dir()
-    allowed = [f"--allow_import={name.removesuffix('.py')}" for name in sections()]
+    modules = [*(name.removesuffix(".py") for name in sections()), "examples.pendulum"]
+    allowed = [f"--allow_import={module}" for module in modules]
     assert main(["evaluate", str(run_dir), "--episodes", "1", *allowed]) == 0
 
 

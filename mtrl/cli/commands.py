@@ -123,9 +123,16 @@ def list_command(arguments: list[str]) -> int:
         "balancers": catalogue.balancers,
         "benchmarks": lambda: (
             {n: ", ".join(b.tasks) for n, b in BENCHMARKS.items()}
-            | {"MT1:<task>": "any one task of MT50", "<task>,<task>,...": "any tasks of MT50, in any order"}
+            | {
+                "MT1:<task>": "any one task of MT50",
+                "<task>,<task>,...": "any tasks of MT50, in any order",
+                "<file>.yaml": "Gymnasium environments of your own, as docs/library.md says",
+            }
         ),
-        "protocols": lambda: {n: str(p) for n, p in PROTOCOLS.items()},
+        "protocols": lambda: (
+            {n: str(p) for n, p in PROTOCOLS.items()}
+            | {"custom": "for environments of your own; horizon and success are in the benchmark's file"}
+        ),
     }
     if arguments in (["-h"], ["--help"]):
         print(f"usage: mtrl list {{{','.join(kinds)}}}\n\nPrint the names that the other commands take.")

@@ -48,17 +48,7 @@ def import_class(kind: str, path: str, base: type[C], *, given: bool = False) ->
     expected = f"{kind} must be the name or import path of a subclass of {base.__name__}"
     if not all(part.isidentifier() for part in path.split(".")):
         raise ValueError(f"{expected}, got {path!r}.")
-    if not given and module not in sys.modules and not _is_in(module, _allowed):
-        raise ValueError(
-            f"The {kind} {path!r} is not of this toolkit, and what a file names is not imported: if you trust it, "
-            f"`import {module}` first in Python, or give --allow_import {module} on the command line."
-        )
-    try:
-        if given and not is_toolkits(module):
-            allow_import(module)
-        found = getattr(import_module(module), name, None)
-    except ValueError as error:
-        raise ValueError(f"The {kind} {path!r} cannot be used: {error}") from error
+    found = getattr(import_named(kind, path, module, given=given), name, None)
     if found is None:
         raise ValueError(f"The {kind} {path!r} cannot be imported: {module} has no attribute {name!r}.")
     if not isinstance(found, type) or not issubclass(found, base) or found is base:
@@ -69,6 +59,29 @@ def import_class(kind: str, path: str, base: type[C], *, given: bool = False) ->
     for place in (module, found.__module__):  # an allowed module may have it from another one
         _allow(place)
     return found
+
+
+def import_named(kind: str, name: str, module: str, *, given: bool = False) -> ModuleType:
+    """The module of what a user or a file names.
+
+    Args:
+        kind, name: what is named, for the errors.
+        given: see `import_class`.
+
+    Raises:
+        ValueError: its import is not allowed, or fails.
+    """
+    if not given and module not in sys.modules and not _is_in(module, _allowed):
+        raise ValueError(
+            f"The {kind} {name!r} is not of this toolkit, and what a file names is not imported: if you trust it, "
+            f"`import {module}` first in Python, or give --allow_import {module} on the command line."
+        )
+    try:
+        if given and not is_toolkits(module):
+            allow_import(module)
+        return import_module(module)
+    except ValueError as error:
+        raise ValueError(f"The {kind} {name!r} cannot be used: {error}") from error
 
 
 def _allow(module: str) -> None:

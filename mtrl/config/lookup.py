@@ -20,6 +20,7 @@ from jsonargparse import Namespace
 import agents.networks
 import mtrl.balancers
 from agents.networks import Architecture
+from envs import CustomBenchmark
 from mtrl.balancers import Balancer
 from mtrl.config.catalogue import snake_case, unknown
 from mtrl.config.imports import import_class, is_toolkits
@@ -118,7 +119,7 @@ def _defaults(cls: type) -> dict[str, Any]:
 
 
 def users_modules(config: Any) -> list[str]:
-    """The modules of the classes in a configuration, at any depth, that are not the toolkit's: the user's own."""
+    """The modules of the user's own classes in a configuration: networks and balancers at any depth, environments."""
     found: set[str] = set()
 
     def visit(value: Any) -> None:
@@ -135,6 +136,9 @@ def users_modules(config: Any) -> list[str]:
                 visit(item)
 
     visit(config)
+    if isinstance(config, Mapping) and isinstance(config.get("benchmark"), Mapping):
+        own = CustomBenchmark.from_mapping(config["benchmark"])
+        found.update(task.module for task in own.environments if task.module is not None)
     return sorted(found)
 
 

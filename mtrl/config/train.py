@@ -13,10 +13,13 @@ import torch
 
 from agents.config import Precision, SACConfig
 from agents.networks import Architecture, MultiHead
+from envs import CustomBenchmark, CustomProtocol, Engine, check_engine
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
+from mtrl.config.imports import import_named
 from mtrl.config.keep import KEPT, check_rule
+from mtrl.system.files import read_mapping
 
 Seeds = list[int]
 Device = Literal["auto", "cpu", "cuda"]
@@ -37,6 +40,7 @@ class TrainingPreset:
 TRAINING_PRESETS = {
     "metaworld_plus": TrainingPreset(random_steps=4_000, max_grad_norm=1.0),
     "paper": TrainingPreset(random_steps=1_500, max_grad_norm=None),
+    "custom": TrainingPreset(random_steps=1_000, max_grad_norm=1.0),
 }
 
 
@@ -79,11 +83,13 @@ GROUPS = {"agent": SACConfig, "evaluation": EvaluationConfig, "checkpoint": Chec
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train a multi-task agent on Meta-World.
+    """Train a multi-task agent on Meta-World, or on environments of your own.
 
     Args:
-        benchmark: MT1:<task>, MT3, MT10, MT25 or MT50, or tasks of your own choice and order: reach,push,door-open.
-        protocol: the rules of the experiment: metaworld_plus or paper.
+        benchmark: MT1:<task>, MT3, MT10, MT25 or MT50, or tasks of your own choice and order: reach,push,door-open; or
+            a YAML file that names environments of your own, or what is in it.
+        protocol: the rules of the experiment: metaworld_plus or paper, or custom for environments of your own; null
+            takes the first that fits.
         network: the architecture of actor and critics: a name that `mtrl list networks` prints or an import path.
         critic_network: the architecture of the critics, where it is another one than the actor's; null takes `network`.
         balancer: combines the per-task gradients of the shared parameters; a name that `mtrl list balancers` prints, an
@@ -107,9 +113,10 @@ class TrainConfig:
         precision: of the networks' passes in an update; bfloat16 leaves parameters, optimisers, targets and the
             balancer in float32.
         sync: on a GPU, strictly alternate collection, learning and evaluation instead of overlapping them.
-        engine: batched, or reference (Meta-World itself, in processes).
-        num_workers: threads that simulate, the main one among them; null takes the number of cores. The reference
-            engine has a process for each world, or none with 0.
+        engine: batched, or reference (Meta-World itself, in processes), or gymnasium for environments of your own; null
+            takes the first that fits.
+        num_workers: threads that simulate, the main one among them; null takes the number of cores. The engines
+            reference and gymnasium have a process for each world, or none with 0.
         num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
         init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that
             both have.
@@ -117,8 +124,8 @@ class TrainConfig:
         run_dir: a directory that does not exist yet; null derives it from benchmark, network, balancer and seeds.
     """
 
-    benchmark: str | list[str] = "MT10"
-    protocol: str = "metaworld_plus"
+    benchmark: str | list[str] | dict[str, Any] = "MT10"
+    protocol: str | None = None
     network: Architecture = field(default_factory=MultiHead)
     critic_network: Architecture | None = None
     balancer: Balancer | None = field(default_factory=AlignedMTL)
@@ -139,7 +146,7 @@ class TrainConfig:
     compile: bool | Literal["autotune"] = True
     precision: Precision = "float32"
     sync: bool = False
-    engine: Literal["batched", "reference"] = "batched"
+    engine: Engine | None = None
     num_workers: int | None = None
     num_threads: int | None = None
     init_from: str | None = None
@@ -155,7 +162,9 @@ class TrainConfig:
         check_null("", self)
         for name in ("agent", "evaluation", "checkpoint"):
             check_null(f"{name}.", getattr(self, name))
-        protocol, preset = self.get_protocol(), TRAINING_PRESETS[self.protocol]
+        self = dataclasses.replace(self, benchmark=_read_benchmark(self.benchmark))
+        benchmark, protocol = self.get_benchmark(), self.get_protocol()
+        preset = TRAINING_PRESETS[protocol.name]
         agent, evaluation, checkpoint = self.agent, self.evaluation, self.checkpoint
         if agent.max_grad_norm is None:
             agent = dataclasses.replace(agent, max_grad_norm=preset.max_grad_norm)
@@ -165,14 +174,15 @@ class TrainConfig:
         checkpoint = dataclasses.replace(checkpoint, interval=_default(checkpoint.interval, interval))
         seeds = "_".join(str(s) for s in self.seeds)
         balancer = "none" if self.balancer is None else type(self.balancer).__name__
-        benchmark = self.get_benchmark()
         tasks = benchmark.name.replace(":", "_").replace(",", "_")
         if len(tasks) > 80:  # file systems take names of 255 bytes
             tasks = f"{len(benchmark.tasks)}_tasks"
         name = f"{tasks}-{type(self.network).__name__}-{balancer}-seed{seeds}"
         resolved = dataclasses.replace(
             self,
-            benchmark=benchmark.name,
+            benchmark=benchmark.to_mapping() if isinstance(benchmark, CustomBenchmark) else benchmark.name,
+            protocol=protocol.name,
+            engine=check_engine(self.engine, benchmark),
             agent=agent,
             evaluation=evaluation,
             checkpoint=checkpoint,
@@ -184,11 +194,31 @@ class TrainConfig:
         resolved._check()
         return resolved
 
-    def get_benchmark(self) -> Benchmark:
+    def get_benchmark(self) -> Benchmark | CustomBenchmark:
+        if isinstance(self.benchmark, dict):
+            return CustomBenchmark.from_mapping(self.benchmark)
         return get_benchmark(self.benchmark)
 
-    def get_protocol(self) -> Protocol:
-        return get_protocol(self.protocol)
+    def get_protocol(self) -> Protocol | CustomProtocol:
+        benchmark = self.get_benchmark()
+        own = isinstance(benchmark, CustomBenchmark)
+        if self.protocol is not None and (self.protocol == "custom") != own:
+            whose, fitting = (
+                ("environments of your own", "custom") if own else ("Meta-World's tasks", "another one")
+            )
+            raise ValueError(
+                f"The benchmark {benchmark.name} has {whose}, which the protocol {self.protocol} is not for: choose "
+                f"{fitting}."
+            )
+        if isinstance(benchmark, CustomBenchmark):
+            return benchmark.protocol
+        return get_protocol("metaworld_plus" if self.protocol is None else self.protocol)
+
+    @property
+    def fixes_goals(self) -> bool:
+        """Whether each seed has one goal of each task for the whole run, which evaluations then have as well."""
+        protocol = self.get_protocol()
+        return isinstance(protocol, Protocol) and protocol.num_goals == 1
 
     def _check(self) -> None:
         check_rule(self.checkpoint.keep)
@@ -271,6 +301,23 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         name: {**dataclasses.asdict(group()), **(config.get(name) or {})} for name, group in GROUPS.items()
     }
     return {**defaults, **config, **groups}
+
+
+def _read_benchmark(benchmark: str | list[str] | dict[str, Any]) -> str | list[str] | dict[str, Any]:
+    """A benchmark of the user's environments as a mapping, with its horizon; others as they are.
+
+    Raises:
+        ValueError: a file cannot be read, something in it is wrong, or it names code that the user did not allow.
+    """
+    if isinstance(benchmark, str) and benchmark.endswith((".yaml", ".yml")):
+        benchmark = {"name": Path(benchmark).stem, **read_mapping("benchmark", Path(benchmark))}
+    if not isinstance(benchmark, dict):
+        return benchmark
+    own = CustomBenchmark.from_mapping(benchmark)
+    for task in own.environments:
+        if task.module is not None:
+            import_named("environment", task.env, task.module)
+    return own.with_horizon().to_mapping()
 
 
 def check_null(prefix: str, settings: Any) -> None:

@@ -12,24 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.sac import SAC
-from envs import VectorEnv
+from envs import CustomBenchmark, Engine, Protocol, VectorEnv, check_engine
+from envs.custom import episode_seed
 from envs.goals import benchmark_goals
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import Episodes, make_agent, make_evaluation_env, nan_mean, run_episodes
+from mtrl.evaluation.episodes import (
+    Episodes,
+    make_agent,
+    make_evaluation_env,
+    nan_mean,
+    run_episodes,
+    success_rule,
+)
 from mtrl.logging.logger import json_values
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
 from mtrl.system.files import write_text
-
-Engine = Literal["batched", "reference"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The result of evaluating one checkpoint.
 
-    goals: of every episode, [S][T][n], where object and target are placed (3 or 6 numbers).
+    success_rule: which step of an episode counts for its success, see `envs.CustomProtocol`; any in Meta-World.
+    starts: of every episode, [S][T][n]: the goal, where object and target are placed (3 or 6 numbers); or the seed from
+        which it begins, in an environment of the user's.
     episodes: their outcomes, [S, T, n].
     """
 
@@ -42,13 +50,15 @@ class Evaluation:
     policy: Literal["mean", "sampled"]
     goal_seed: int
     worlds_per_task: int
-    goals: list[list[list[list[float]]]]
+    success_rule: Literal["any", "final"]
+    starts: list[list[list[Any]]]
     episodes: Episodes
 
     def to_json(self) -> dict[str, Any]:
-        content = {name: value for name, value in vars(self).items() if name not in ("goals", "episodes")}
+        content = {name: value for name, value in vars(self).items() if name not in ("starts", "episodes")}
         content["mean_success"] = json_values(self.success().mean(-1))
-        return content | {"episodes": {**self.episodes.to_json(), "goal": self.goals}}
+        kind = "reset_seed" if self.protocol == "custom" else "goal"
+        return content | {"episodes": {**self.episodes.to_json(), kind: self.starts}}
 
     def file_name(self) -> str:
         """Of the file that keeps it: all settings are in it, so that no other evaluation replaces it."""
@@ -106,14 +116,18 @@ class CheckpointRef:
 
 
 def evaluate_checkpoint(
-    ref: CheckpointRef, evaluation: EvaluationConfig, *, engine: Engine, deterministic: bool = True
+    ref: CheckpointRef,
+    evaluation: EvaluationConfig,
+    *,
+    engine: Engine | None = None,
+    deterministic: bool = True,
 ) -> Evaluation:
     """Evaluates a checkpoint of a finished or running training.
 
     Args:
         ref: the checkpoint.
         evaluation: number of episodes, seed and worlds.
-        engine: which engine simulates.
+        engine: which engine simulates; None takes the first that fits.
         deterministic: act with the mean of the policy; sampled actions are those of the evaluation's seed.
 
     Raises:
@@ -130,7 +144,7 @@ def evaluate_checkpoint(
             evaluation.episodes,
             agent.device,
         )
-        goals = _goals(config, env.initial_seed, evaluation.episodes)
+        starts = _starts(config, env.initial_seed, evaluation.episodes)
     finally:
         env.close()
     return Evaluation(
@@ -138,25 +152,28 @@ def evaluate_checkpoint(
         step=ref.step,
         tasks=list(config.get_benchmark().tasks),
         seeds=list(config.seeds),
-        protocol=config.protocol,
-        engine=engine,
+        protocol=config.get_protocol().name,
+        engine=check_engine(engine, config.get_benchmark()),
         policy="mean" if deterministic else "sampled",
         goal_seed=evaluation.seed,
         worlds_per_task=evaluation.worlds_per_task,
-        goals=goals,
+        success_rule=success_rule(config.get_protocol()),
+        starts=starts,
         episodes=episodes,
     )
 
 
-def _goals(
-    config: TrainConfig, goal_seeds: Sequence[int], num_episodes: int
-) -> list[list[list[list[float]]]]:
-    """The goal of every episode, [S][T][n][3 or 6]: in order, and again where they do not suffice."""
-    order = np.arange(num_episodes) % config.get_protocol().num_goals
-    return [
-        [goals[order].tolist() for goals in benchmark_goals(config.get_benchmark(), seed)]
-        for seed in goal_seeds
-    ]
+def _starts(config: TrainConfig, goal_seeds: Sequence[int], num_episodes: int) -> list[list[list[Any]]]:
+    """What every episode begins with, [S][T][n]: goals in order, and again where they do not suffice; or seeds."""
+    benchmark, protocol = config.get_benchmark(), config.get_protocol()
+    if isinstance(benchmark, CustomBenchmark):
+        return [
+            [[episode_seed(seed, task, k) for k in range(num_episodes)] for task in benchmark.tasks]
+            for seed in goal_seeds
+        ]
+    assert isinstance(protocol, Protocol)
+    order = np.arange(num_episodes) % protocol.num_goals
+    return [[goals[order].tolist() for goals in benchmark_goals(benchmark, seed)] for seed in goal_seeds]
 
 
 def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:

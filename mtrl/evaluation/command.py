@@ -9,19 +9,20 @@ from typing import Any
 
 import yaml
 
+from envs import CustomBenchmark, Engine, check_engine
 from mtrl.config.experiment import experiment
 from mtrl.config.parsing import load_config, make_parser, parse
 from mtrl.config.train import Device, EvaluationConfig
 from mtrl.device.cpu import one_thread
 from mtrl.evaluation.checkpoint import (
     CheckpointRef,
-    Engine,
     Evaluation,
     evaluate_checkpoint,
     is_evaluation,
     write_evaluations,
 )
-from mtrl.evaluation.render import Camera, renderer
+from mtrl.evaluation.custom_clips import check_renders, write_custom_clips
+from mtrl.evaluation.render import Camera, Renderer, renderer
 from mtrl.evaluation.tables import heading, measure_tables, summary_table
 from mtrl.evaluation.video import write_clips
 from mtrl.system import terminal
@@ -57,7 +58,7 @@ def evaluate(
     sampled: bool = False,
     checkpoint: str = "last",
     episodes: int = 50,
-    engine: Engine = "batched",
+    engine: Engine | None = None,
     device: Device = "auto",
     seed: int = 1_000_000,
     worlds_per_task: int | None = None,
@@ -71,45 +72,51 @@ def evaluate(
     Args:
         checkpoint: last, best or the step of a checkpoint.
         episodes: episodes of each task and seed.
-        engine: batched, or reference (Meta-World itself).
+        engine: batched, or reference (Meta-World itself), or gymnasium for environments of your own; null takes the
+            first that fits.
         device: auto takes a GPU if there is one.
         seed: draws the goals, where the protocol has several, and the noise of sampled actions.
-        worlds_per_task: worlds that share a task's episodes; by default 10, or 1 with the reference engine.
+        worlds_per_task: worlds that share a task's episodes; by default 10 with the batched engine, and 1 with others.
         output: the JSON file, a list of several runs; by default a file in each run's evaluation directory.
         video: also write a clip of each task's first episode to this directory, as MP4.
         video_seed: the trained seed in the clips; by default each run's first one.
         camera: Meta-World's camera in the clips.
     """
-    if worlds_per_task is None:
-        worlds_per_task = 10 if engine == "batched" else 1
-    if episodes < 1 or worlds_per_task < 1:
+    if episodes < 1 or (worlds_per_task is not None and worlds_per_task < 1):
         raise ValueError(
             f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
         )
-    settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=min(worlds_per_task, episodes))
     refs = [
         CheckpointRef.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
     ]
+    engines = [check_engine(engine, ref.config.get_benchmark()) for ref in refs]
     for ref in refs:
         _check_seeds(ref, seed, video_seed)
     _check_paths(run_dir, output, video)
     with one_thread(), contextlib.ExitStack() as stack:
-        process = None if video is None else stack.enter_context(renderer())
+        process = _prepare_clips(refs, stack) if video is not None else None
         evaluations = []
-        for ref in refs:
-            evaluation = evaluate_checkpoint(ref, settings, engine=engine, deterministic=not sampled)
+        for ref, chosen in zip(refs, engines, strict=True):
+            worlds = worlds_per_task or (10 if chosen == "batched" else 1)
+            settings = EvaluationConfig(episodes=episodes, seed=seed, worlds_per_task=min(worlds, episodes))
+            evaluation = evaluate_checkpoint(ref, settings, engine=chosen, deterministic=not sampled)
             evaluations.append(evaluation)
             if output is None:
                 write_evaluations([evaluation], ref.run_dir / "evaluation" / evaluation.file_name())
-            if process is not None and video is not None:
+            if video is None:
+                continue
+            shown = ref.config.seeds[0] if video_seed is None else video_seed
+            if process is None or chosen == "gymnasium":
+                write_custom_clips(ref, video, seed=shown, evaluation_seed=seed, deterministic=not sampled)
+            else:
                 write_clips(
                     ref,
                     settings,
                     process,
                     video,
-                    seed=ref.config.seeds[0] if video_seed is None else video_seed,
+                    seed=shown,
                     camera=camera,
-                    engine=engine,
+                    engine=chosen,
                     deterministic=not sampled,
                 )
     if output is not None:
@@ -132,12 +139,23 @@ def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     return [members for _, members in methods]
 
 
+def _prepare_clips(refs: Sequence[CheckpointRef], stack: contextlib.ExitStack) -> Renderer | None:
+    """Finds out before the work whether everything can be rendered; the process that renders Meta-World, if needed."""
+    benchmarks = [ref.config.get_benchmark() for ref in refs]
+    for benchmark in benchmarks:
+        if isinstance(benchmark, CustomBenchmark):
+            check_renders(benchmark)
+    if all(isinstance(benchmark, CustomBenchmark) for benchmark in benchmarks):
+        return None
+    return stack.enter_context(renderer())
+
+
 def _check_seeds(ref: CheckpointRef, seed: int, video_seed: int | None) -> None:
     seeds = ref.config.seeds
-    if seed in seeds and ref.config.get_protocol().num_goals > 1:
+    if seed in seeds and not ref.config.fixes_goals:
         raise ValueError(
-            f"--seed {seed} is one that {ref.run_dir} was trained with, so its goals would be those of training: "
-            "choose another one."
+            f"--seed {seed} is one that {ref.run_dir} was trained with, so its episodes would be those of "
+            "training: choose another one."
         )
     if video_seed is not None and video_seed not in seeds:
         raise ValueError(

@@ -18,13 +18,15 @@ from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.logging.logger import json_values
 
 Policy = Callable[[Tensor], Tensor]
+Measure = Literal["success", "return"]
 
 
 @dataclass
 class Episodes:
     """Outcomes of finished episodes, each [S, T, n].
 
-    success: at any step (the field's definition). success_at_end: at the last step.
+    success: at any step (the field's definition), or as the protocol says; NaN where nothing was said of it.
+    success_at_end: at the last step, or the last one at which something was said.
     returns: undiscounted sum of rewards. steps_to_success: steps until the first success, NaN if there was none.
     """
 
@@ -38,39 +40,46 @@ class Episodes:
 
 
 class EpisodeTracker:
-    """Follows the running episode of every world [S, T, W]."""
+    """Follows the running episode of every world [S, T, W].
 
-    def __init__(self, layout: tuple[int, int, int]) -> None:
+    Args:
+        success: an episode succeeds if it does at any step ("any") or at the last one ("final").
+    """
+
+    def __init__(self, layout: tuple[int, int, int], success: Literal["any", "final"] = "any") -> None:
+        self._final = success == "final"
         self.returns = np.zeros(layout)
         self.length = np.zeros(layout)
         self.steps_to_success = np.full(layout, np.nan)
+        self.last_success = np.full(layout, np.nan)
 
-    def step(
-        self, rewards: NDArray[np.float64], success: NDArray[np.bool_], done: NDArray[np.bool_]
-    ) -> Episodes:
-        """Adds a step, each argument [S, T, W].
+    def step(self, rewards: NDArray[np.float64], success: NDArray[Any], done: NDArray[np.bool_]) -> Episodes:
+        """Adds a step, each argument [S, T, W]; success is NaN where nothing is said of it.
 
         Returns:
             the episodes that this step ended, [S, T, W], NaN where none did.
         """
         self.returns += rewards
         self.length += 1
+        self.last_success = np.where(np.isnan(success), self.last_success, success)
         self.steps_to_success = np.where(
-            success & np.isnan(self.steps_to_success), self.length, self.steps_to_success
+            (success == 1) & np.isnan(self.steps_to_success), self.length, self.steps_to_success
         )
+        at_any = np.where(np.isnan(self.last_success), np.nan, ~np.isnan(self.steps_to_success))
         finished = Episodes(
-            success=np.where(done, ~np.isnan(self.steps_to_success), np.nan),
-            success_at_end=np.where(done, success, np.nan),
+            success=np.where(done, self.last_success if self._final else at_any, np.nan),
+            success_at_end=np.where(done, self.last_success, np.nan),
             returns=np.where(done, self.returns, np.nan),
             steps_to_success=np.where(done, self.steps_to_success, np.nan),
         )
         self.returns[done] = 0.0
         self.length[done] = 0.0
         self.steps_to_success[done] = np.nan
+        self.last_success[done] = np.nan
         return finished
 
     def state_dict(self) -> dict[str, NDArray[np.float64]]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "_final"}
 
     def load_state_dict(self, state: dict[str, NDArray[np.float64]]) -> None:
         for name, value in state.items():
@@ -81,7 +90,7 @@ def evaluation_env_arguments(
     config: TrainConfig,
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
-    engine: Literal["batched", "reference"],
+    engine: envs.Engine | None,
 ) -> dict[str, Any]:
     """The arguments of the `VectorEnv` to evaluate in: goals in order, drawn from `evaluation.seed`.
 
@@ -89,11 +98,10 @@ def evaluation_env_arguments(
 
     Where the protocol fixes one goal per seed for the run, it is that goal that is evaluated.
     """
-    protocol = config.get_protocol()
-    goal_seeds = list(seeds) if protocol.num_goals == 1 else [evaluation.seed] * len(seeds)
+    goal_seeds = list(seeds) if config.fixes_goals else [evaluation.seed] * len(seeds)
     return envs.arguments(
         config.get_benchmark(),
-        protocol,
+        config.get_protocol(),
         goal_seeds,
         engine=engine,
         worlds_per_task=evaluation.worlds_per_task,
@@ -106,7 +114,7 @@ def make_evaluation_env(
     config: TrainConfig,
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
-    engine: Literal["batched", "reference"],
+    engine: envs.Engine | None,
 ) -> envs.VectorEnv:
     """Environments to evaluate in (see `evaluation_env_arguments`)."""
     return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))
@@ -126,7 +134,7 @@ def run_episodes(env: envs.VectorEnv, policy: Policy, num_episodes: int, device:
     shape = (num_seeds, num_tasks, rounds * num_worlds)
     episodes = Episodes(*(np.full(shape, np.nan) for _ in range(4)))
     count = np.zeros(layout, dtype=np.int64)
-    tracker = EpisodeTracker(layout)
+    tracker = make_tracker(env)
     observation, _ = env.reset(seed=env.initial_seed)
     while (count < rounds).any():
         actions = policy(to_tensor(observation, layout).to(device)).cpu().numpy()
@@ -142,6 +150,16 @@ def run_episodes(env: envs.VectorEnv, policy: Policy, num_episodes: int, device:
             getattr(episodes, name)[s, t, count[s, t, w] * num_worlds + w] = outcome[s, t, w]
         count[s, t, w] += 1
     return Episodes(**{name: values[..., :num_episodes] for name, values in vars(episodes).items()})
+
+
+def make_tracker(env: envs.VectorEnv) -> EpisodeTracker:
+    """A tracker of the episodes of all worlds, by the rules of their protocol."""
+    return EpisodeTracker(env.layout, success_rule(env.protocol))
+
+
+def success_rule(protocol: envs.Protocol | envs.CustomProtocol) -> Literal["any", "final"]:
+    """Which step of an episode counts for its success; in Meta-World any does."""
+    return protocol.success if isinstance(protocol, envs.CustomProtocol) else "any"
 
 
 def to_tensor(observation: NDArray[np.float64], layout: tuple[int, int, int]) -> Tensor:
@@ -176,3 +194,10 @@ def nan_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = np.where(present, values, 0.0).sum(-1) / present.sum(-1)
     return mean
+
+
+def measure_of(config: TrainConfig, episodes: Episodes) -> Measure:
+    """What an evaluation is judged by: success, or the return where an environment of the user's says nothing of it."""
+    said = ~np.isnan(episodes.success)
+    own = isinstance(config.get_benchmark(), envs.CustomBenchmark)
+    return "return" if own and not said.any((0, 2)).all() else "success"

@@ -13,7 +13,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 Camera = Literal["corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV"]
 
-WIDTH, HEIGHT, CAPTION, BORDER = 480, 360, 24, 6  # pixels; codecs want multiples of 16 for the whole picture
+WIDTH, HEIGHT, CAPTION, BORDER = 480, 360, 24, 6  # pixels; the codec wants multiples of 16 of a frame
 STEPS_PER_FRAME, FRAMES_PER_SECOND = 4, 20  # Meta-World's 80 steps a second in real time
 STEPS_AFTER_SUCCESS = 120
 GREEN, WHITE, BLACK = (40, 200, 60), (255, 255, 255), (0, 0, 0)
@@ -175,7 +175,6 @@ def why_not() -> str | None:
 
 def write_clip(clip: Clip) -> int | None:
     """See `Renderer.write`."""
-    import imageio.v2 as imageio
     import mujoco
 
     from envs.reference import ReferenceEnv
@@ -198,25 +197,34 @@ def write_clip(clip: Clip) -> int | None:
             if step % STEPS_PER_FRAME == 0:
                 renderer.update_scene(data, clip.camera)
                 picture = renderer.render()[::-1, ::-1] if upside_down else renderer.render()
-                frames.append(_decorate(picture, clip.label, step, solved_at))
+                frames.append(decorate(picture, clip.label, step, solved_at))
             if solved_at is not None and step >= solved_at + STEPS_AFTER_SUCCESS:
                 break
-    imageio.mimwrite(clip.path, frames, fps=FRAMES_PER_SECOND, codec="libx264", quality=7)
+    write_mp4(clip.path, frames, FRAMES_PER_SECOND)
     return solved_at
 
 
-def _decorate(picture: NDArray[np.uint8], label: str, step: int, solved_at: int | None) -> NDArray[Any]:
-    """A frame [H + caption, W, 3]: the picture with its caption, and a border if the task is solved."""
+def decorate(picture: NDArray[np.uint8], label: str, step: int, solved_at: int | None) -> NDArray[Any]:
+    """A frame [H', W', 3] of a picture [H, W, 3]: with its caption, and a border if the task is solved."""
     from PIL import Image, ImageDraw, ImageFont
 
-    frame = Image.new("RGB", (WIDTH, HEIGHT + CAPTION), BLACK)
+    height, width, _ = picture.shape
+    size = [-(-length // 16) * 16 for length in (width, height + CAPTION)]
+    frame = Image.new("RGB", (size[0], size[1]), BLACK)
     frame.paste(Image.fromarray(np.ascontiguousarray(picture)))
     draw = ImageDraw.Draw(frame)
     text = f"{label}   step {step}"
     if solved_at is not None:
-        draw.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=GREEN, width=BORDER)
+        draw.rectangle((0, 0, width - 1, height - 1), outline=GREEN, width=BORDER)
         text += f"   success at step {solved_at}"
-    position = (BORDER, HEIGHT + CAPTION // 2)
+    position = (BORDER, height + CAPTION // 2)
     color = WHITE if solved_at is None else GREEN
     draw.text(position, text, fill=color, font=ImageFont.load_default(14), anchor="lm")
     return np.asarray(frame)
+
+
+def write_mp4(path: Path, frames: Sequence[NDArray[Any]], frames_per_second: float) -> None:
+    """Writes frames [H, W, 3] of one size; H and W are multiples of 16."""
+    import imageio.v2 as imageio
+
+    imageio.mimwrite(path, [*frames], fps=frames_per_second, codec="libx264", quality=7)

@@ -27,7 +27,12 @@ def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     first = evaluations[0]
     seeds = [seed for e in evaluations for seed in e.seeds]
     tables = []
+    left_out = set(MEASURES) - {"returns"} if not any(map(_says_success, evaluations)) else set()
+    if first.success_rule == "final":
+        left_out.add("success")  # which is that at the last step
     for name, (measure, digits) in MEASURES.items():
+        if name in left_out:
+            continue
         table = terminal.table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=measure)
         values = np.concatenate([nan_mean(getattr(e.episodes, name)) for e in evaluations])  # [S, T]
         for t, task in enumerate(first.tasks):
@@ -52,7 +57,8 @@ def heading(evaluations: Sequence[Evaluation]) -> str:
 
 def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
     """Mean success over the tasks of each method, by mean ± SEM over its seeds."""
-    measures = ("success", "success_at_end")
+    said = all(_says_success(e) for evaluations in methods for e in evaluations)
+    measures = ("success", "success_at_end") if said else ("returns",)
     columns = ("run", "step", *(MEASURES[name][0] for name in measures))
     table = terminal.table(*columns, title="mean over the tasks")
     for evaluations in methods:
@@ -62,6 +68,11 @@ def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
             cells.append(mean_sem(np.concatenate(of_seeds), 2))
         table.add_row(", ".join(e.run for e in evaluations), str(evaluations[0].step), *cells)
     return table
+
+
+def _says_success(evaluation: Evaluation) -> bool:
+    """Environments of the user's may say nothing of it."""
+    return not np.isnan(evaluation.episodes.success).all()
 
 
 def mean_sem(values: NDArray[np.float64], digits: int) -> str:

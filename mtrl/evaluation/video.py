@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from envs import Benchmark, Engine, Protocol
 from envs.goals import benchmark_goals
 from mtrl.config.train import EvaluationConfig
-from mtrl.evaluation.checkpoint import CheckpointRef, Engine
+from mtrl.evaluation.checkpoint import CheckpointRef
 from mtrl.evaluation.episodes import make_evaluation_env, to_tensor
 from mtrl.evaluation.render import Camera, Clip, Renderer
 from mtrl.system import terminal
@@ -40,7 +41,9 @@ def write_clips(
     """
     config = ref.config
     protocol, benchmark = config.get_protocol(), config.get_benchmark()
-    goals = benchmark_goals(benchmark, seed if protocol.num_goals == 1 else evaluation.seed)
+    assert isinstance(protocol, Protocol)
+    assert isinstance(benchmark, Benchmark)
+    goals = benchmark_goals(benchmark, seed if config.fixes_goals else evaluation.seed)
     actions = _act(ref, evaluation, seed, engine, deterministic)
     name = f"{ref.run_dir.resolve().name}-step{ref.step}-seed{seed}"
     directory.mkdir(parents=True, exist_ok=True)

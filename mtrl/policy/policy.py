@@ -28,7 +28,8 @@ from mtrl.storage.checkpoints import find
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]
-_META_WORLD_SIZES = (39, 4)
+_META_WORLD_SIZES = {"observation_size": 39, "action_size": 4}
+"""Of runs whose stamp does not say: those before there were other environments."""
 
 
 class Policy(nn.Module):
@@ -156,7 +157,7 @@ def load_policy(
         CheckpointError: the checkpoint is missing or damaged.
     """
     run = Path(run)
-    config, tasks = _read_run(run)
+    config, tasks, sizes = _read_run(run)
     seeds: list[int] = config["seeds"]
     seed = seeds[0] if seed is None else seed
     if seed not in seeds:
@@ -169,8 +170,8 @@ def load_policy(
         _make_architecture(config["network"]),
         SACConfig(**config["agent"]),
         critic_architecture=None if critic is None else _make_architecture(critic),
-        observation_size=_META_WORLD_SIZES[0],
-        action_size=_META_WORLD_SIZES[1],
+        observation_size=sizes["observation_size"],
+        action_size=sizes["action_size"],
         num_tasks=len(tasks),
         task_names=tasks,
         seeds=[seed],
@@ -183,15 +184,17 @@ def load_policy(
     return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(device)
 
 
-def _read_run(run: Path) -> tuple[dict[str, Any], list[str]]:
-    """The configuration that a run keeps, and the names of its tasks."""
+def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
+    """The configuration that a run keeps, the names of its tasks, and the sizes of observations and actions."""
     path = run / "config.yaml"
     if not path.is_file():
         inside = f"; its runs are in {run / 'runs'}" if (run / "runs").is_dir() else ""
         raise ValueError(f"{run} is no run directory: it has no config.yaml{inside}.")
     try:
         config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        tasks = json.loads((run / "stamp.json").read_bytes())["benchmark"]["tasks"]
+        stamp = json.loads((run / "stamp.json").read_bytes())
+        tasks = stamp["benchmark"]["tasks"]
+        sizes = {name: int(stamp.get(name, size)) for name, size in _META_WORLD_SIZES.items()}
         missing = {"network", "agent", "seeds"} - config.keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
@@ -201,7 +204,7 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(
             f"The run {run} cannot be read: its config.yaml has no {', '.join(sorted(missing))}."
         )
-    return config, tasks
+    return config, tasks, sizes
 
 
 def _make_architecture(described: Mapping[str, Any]) -> Architecture:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.config.parsing import make_parser, parse
-from mtrl.reporting.groups import Group, check_protocols, group_runs
+from mtrl.reporting.groups import Group, check_measures, check_protocols, group_runs
 from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
@@ -67,6 +67,7 @@ def report(
     if output is not None:
         _check_output(output)
     found, notes = read_runs(runs, source)
+    check_measures(found)
     difference = check_protocols(found)
     if difference is not None:
         if not allow_mixed:

@@ -42,7 +42,7 @@ def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directo
 
 
 def learning_curves(groups: Sequence[Group]) -> Figure:
-    """Success during training, mean over seeds with a 95% stratified bootstrap interval: all tasks and each one."""
+    """Scores during training, mean over seeds with a 95% stratified bootstrap interval: all tasks and each one."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
     panels: list[str | None] = [None, *(tasks if len(tasks) > 1 else [])]
     columns = min(len(panels), 4)
@@ -54,10 +54,10 @@ def learning_curves(groups: Sequence[Group]) -> Figure:
         for number, group in enumerate(groups):
             if task is not None and task not in group.tasks:
                 continue
-            steps, success = group.common()
+            steps, scores = group.common()
             if task is not None:
-                success = success[..., [group.tasks.index(task)]]
-            intervals = [bootstrap_interval(s, lambda x: x.mean((-2, -1))) for s in success]
+                scores = scores[..., [group.tasks.index(task)]]
+            intervals = [bootstrap_interval(s, lambda x: x.mean((-2, -1))) for s in scores]
             axis.plot(
                 steps / 1000,
                 [i.value for i in intervals],
@@ -69,15 +69,16 @@ def learning_curves(groups: Sequence[Group]) -> Figure:
                 axis.fill_between(steps / 1000, low, high, **_band(number))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    axes[0, 0].set_ylim(-0.03, 1.03)
+    if groups[0].measure == "success":
+        axes[0, 0].set_ylim(-0.03, 1.03)
     figure.supxlabel("1000 steps per task", fontsize=10)
-    figure.supylabel("success", fontsize=10)
+    figure.supylabel(groups[0].measure, fontsize=10)
     _legend(figure, axes[0, 0])
     return figure
 
 
 def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
-    """Success of each task with its standard error over seeds."""
+    """Scores of each task with their standard errors over seeds."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
     figure = Figure(figsize=(max(4.5, 0.5 + 1.1 * len(tasks)), 3.4), layout="constrained")
     axis = figure.subplots()
@@ -101,14 +102,15 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     axis.set_xticks(
         range(len(tasks)), [_plain(task.removesuffix("-v3")) for task in tasks], fontsize=9, **slanted
     )
-    axis.set_ylim(0, 1.08)
-    axis.set_ylabel(f"success ({statistic})")
+    if groups[0].measure == "success":
+        axis.set_ylim(0, 1.08)
+    axis.set_ylabel(f"{groups[0].measure} ({statistic})")
     _legend(figure, axis)
     return figure
 
 
 def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
-    """Success of every seed (rows, by method) on every task (columns)."""
+    """Scores of every seed (rows, by method) on every task (columns)."""
     tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
     rows = [_wrap(f"{_plain(group.label)}, seed {curve.seed}") for group in groups for curve in group.curves]
     values = np.full((len(rows), len(tasks)), np.nan)
@@ -121,17 +123,27 @@ def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
     size = (3.5 + 0.75 * len(tasks), 1.6 + (0.13 + 0.15 * lines) * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    rates = groups[0].measure == "success"
+    low, high = (0.0, 1.0) if rates else (float(np.nanmin(values)), float(np.nanmax(values)))
+    image = axis.imshow(values, cmap="Greys", vmin=low, vmax=high, aspect="auto")
     for (r, t), value in np.ndenumerate(values):
         if np.isfinite(value):
-            color = "white" if value > 0.55 else "black"
-            axis.text(t, r, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+            color = "white" if value > low + 0.55 * (high - low) else "black"
+            axis.text(
+                t,
+                r,
+                f"{value:.2f}" if rates else f"{value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=color,
+            )
     ends = np.cumsum([len(group.curves) for group in groups])[:-1]
     axis.hlines(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
     names = [_plain(task.removesuffix("-v3")) for task in tasks]
     axis.set_xticks(range(len(tasks)), names, rotation=35, ha="right", fontsize=9)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
-    figure.colorbar(image, ax=axis, label=f"success ({statistic})")
+    figure.colorbar(image, ax=axis, label=f"{groups[0].measure} ({statistic})")
     return figure
 
 

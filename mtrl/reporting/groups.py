@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from mtrl.config.experiment import experiment, flatten
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.train import with_defaults
-from mtrl.reporting.runs import Run
+from mtrl.reporting.runs import Measure, Run
 from mtrl.reporting.statistics import Floats, Statistic, select
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One seed of one run: steps [n] and success [n, T] of the evaluations during training.
+    """One seed of one run: steps [n] and scores [n, T] of the evaluations during training.
 
-    final: success [T] that `mtrl evaluate` found at the end, or else that of the last evaluation during training.
+    final: scores [T] that `mtrl evaluate` found at the end, or else that of the last evaluation during training.
     """
 
     run: Run
     seed: int
     steps: NDArray[np.int64]
-    success: Floats
+    scores: Floats
     final: Floats
 
 
@@ -44,11 +44,15 @@ class Group:
     def tasks(self) -> list[str]:
         return self.runs[0].tasks
 
+    @property
+    def measure(self) -> Measure:
+        return self.runs[0].measure
+
     @cached_property
     def curves(self) -> list[Curve]:
         """One for each seed, in order."""
         curves = [
-            Curve(run, seed, run.steps, run.success[:, s], run.final[s])
+            Curve(run, seed, run.steps, run.scores[:, s], run.final[s])
             for run in self.runs
             for s, seed in enumerate(run.seeds)
         ]
@@ -58,14 +62,14 @@ class Group:
         """The score matrix [S, T] of a statistic."""
         if statistic == "final":
             return np.stack([curve.final for curve in self.curves])
-        return np.stack([select(curve.success, statistic, k) for curve in self.curves])
+        return np.stack([select(curve.scores, statistic, k) for curve in self.curves])
 
     def common(self) -> tuple[NDArray[np.int64], Floats]:
-        """Steps [n] at which every seed was evaluated, and success [n, S, T]."""
+        """Steps [n] at which every seed was evaluated, and scores [n, S, T]."""
         steps = self.curves[0].steps
         for curve in self.curves[1:]:
             steps = np.intersect1d(steps, curve.steps)
-        return steps, np.stack([c.success[np.isin(c.steps, steps)] for c in self.curves], axis=1)
+        return steps, np.stack([c.scores[np.isin(c.steps, steps)] for c in self.curves], axis=1)
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
@@ -103,6 +107,29 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 def comparable(run: Run) -> dict[str, Any]:
     """What two runs must share to be compared."""
     return flatten({name: run.stamp[name] for name in ("protocol", "benchmark")} | {"evaluation": run.way})
+
+
+def check_measures(runs: Sequence[Run]) -> None:
+    """Refuses what no table can have in it.
+
+    Raises:
+        ValueError: some runs are of environments of the user's and others of Meta-World, or scores are of two measures.
+    """
+    for run in runs[1:]:
+        pair = (runs[0], run)
+        kinds = [
+            "environments of your own"
+            if r.stamp["protocol"].get("name") == "custom"
+            else "Meta-World's tasks"
+            for r in pair
+        ]
+        measures = [f"scores by {r.measure}" for r in pair]
+        for first, other in (kinds, measures):
+            if first != other:
+                raise ValueError(
+                    f"{runs[0].path} has {first} and {run.path} has {other}, which are never set in one table: report "
+                    "them apart."
+                )
 
 
 def check_protocols(runs: Sequence[Run]) -> str | None:

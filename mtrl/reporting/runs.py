@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.json_lines import SUCCESS, describe_steps, due_steps, missing_steps
+from mtrl.storage.json_lines import RETURNS, SUCCESS, describe_steps, due_steps, missing_steps
 from mtrl.system.terminal import command, one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
 Source = Literal["metrics", "evaluation"]
+Measure = Literal["success", "return"]
 Floats = NDArray[np.float64]
 
 NETWORKS = ("critic", "actor")
@@ -31,9 +32,10 @@ class Run:
 
     path: the directory. config: as in config.yaml. stamp: as in stamp.json.
     seeds: the S seeds trained side by side. tasks: names of the T tasks.
-    steps: environment steps per task at each evaluation [n]. success: success rates [n, S, T].
+    measure: what scores are of: success, or the return where environments of the user's say nothing of success.
+    steps: environment steps per task at each evaluation [n]. scores: success rates or returns [n, S, T].
     timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
-    evaluated: success rates of the last step [S, T] by `mtrl evaluate`, where they are taken.
+    evaluated: scores of the last step [S, T] by `mtrl evaluate`, where they are taken.
     way: how `mtrl evaluate` did it, where its evaluations are taken; empty for those during training.
     gradients: for "critic/cosine" and its like steps [m] and values [m, S], NaN where there was none.
     notes: what a reader should know, in sentences.
@@ -45,8 +47,9 @@ class Run:
     stamp: dict[str, Any]
     seeds: list[int]
     tasks: list[str]
+    measure: Measure
     steps: NDArray[np.int64]
-    success: Floats
+    scores: Floats
     evaluated: Floats | None
     way: dict[str, Any]
     timing: tuple[Floats, Floats]
@@ -56,8 +59,8 @@ class Run:
 
     @property
     def final(self) -> Floats:
-        """Success rates at the end, [S, T]: by `mtrl evaluate` where that is taken, or of the last evaluation."""
-        return self.success[-1] if self.evaluated is None else self.evaluated
+        """Scores at the end, [S, T]: by `mtrl evaluate` where that is taken, or of the last evaluation."""
+        return self.scores[-1] if self.evaluated is None else self.evaluated
 
     def minutes_until(self, step: int) -> float | None:
         """Minutes of training until a step; None where the timing does not reach it."""
@@ -122,38 +125,52 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     )
     lines = read_json_lines(path / "metrics.jsonl", notes)
     shape = (len(seeds), len(tasks))
-    steps, success = _with_outcomes(path, *_evaluations(lines), shape, notes)
+    measure = _measure(stamp, lines)
+    steps, scores = _with_outcomes(path, *_evaluations(lines, measure), shape, notes, measure)
     missing = _missing(path, config, lines, notes)
     total, last = config.get("total_steps"), steps[-1]
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
     if source == "evaluation":
-        evaluated_steps, outcomes, way = _read_best_way(path, seeds, tasks, notes)
-        evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, shape, notes)
+        evaluated_steps, outcomes, way = _read_best_way(path, seeds, tasks, notes, measure)
+        evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, shape, notes, measure)
         evaluated, last = outcomes[-1], evaluated_steps[-1]
     if isinstance(total, int) and last < total:
         notes.append(
             f"{path} is not finished: its last evaluation is of step {last:,} of {total:,} per task."
         )
     return Run(
-        path, config, stamp, seeds, tasks, steps, success, evaluated, way,
+        path, config, stamp, seeds, tasks, measure, steps, scores, evaluated, way,
         _timing(path / "timing.jsonl", notes), _gradient_measures(lines, len(seeds)), notes, missing,
     )  # fmt: skip
 
 
+def _measure(stamp: dict[str, Any], lines: list[dict[str, Any]]) -> Measure:
+    """What an evaluation is judged by, as in training."""
+    if mapping_in(stamp, "protocol", Path("stamp.json")).get("name") != "custom":
+        return "success"
+    said = [np.isfinite(to_array(line[SUCCESS])) for line in lines if SUCCESS in line]
+    return "success" if said and np.array(said).any((0, 1)).all() else "return"
+
+
 def _with_outcomes(
-    path: Path, steps: NDArray[np.int64], success: Floats, shape: tuple[int, int], notes: list[str]
+    path: Path,
+    steps: NDArray[np.int64],
+    scores: Floats,
+    shape: tuple[int, int],
+    notes: list[str],
+    measure: Measure,
 ) -> tuple[NDArray[np.int64], Floats]:
     """The evaluations [n, S, T] with an outcome for every seed and task; that others were left out is noted."""
-    _check_success(steps, success, *shape)
-    complete = np.isfinite(success).all((1, 2))
+    _check_scores(steps, scores, *shape, measure)
+    complete = np.isfinite(scores).all((1, 2))
     if not complete.all():
         notes.append(
             f"{path}: the evaluations of steps {', '.join(map(str, steps[~complete]))} lack outcomes and were left out."
         )
     if not complete.any():
         raise ValueError("no evaluation has an outcome for every seed and task.")
-    return steps[complete], success[complete]
+    return steps[complete], scores[complete]
 
 
 def _missing(
@@ -180,13 +197,13 @@ def _missing(
     return len(evaluations), len(due_steps(interval, worlds, last))
 
 
-def _evaluations(lines: list[dict[str, Any]]) -> tuple[NDArray[np.int64], Floats]:
-    """Steps [n] and success [n, S, T] of the evaluations during training."""
+def _evaluations(lines: list[dict[str, Any]], measure: Measure) -> tuple[NDArray[np.int64], Floats]:
+    """Steps [n] and scores [n, S, T] of the evaluations during training."""
     evaluations = [line for line in lines if SUCCESS in line]
     if not evaluations:
         raise ValueError("its metrics.jsonl holds no evaluation yet.")
     return to_array([line["step"] for line in evaluations]).astype(np.int64), to_array(
-        [line[SUCCESS] for line in evaluations]
+        [line[SUCCESS if measure == "success" else RETURNS] for line in evaluations]
     )
 
 
@@ -198,11 +215,12 @@ class Way(NamedTuple):
     batched: bool
     goal_seed: int
     worlds_per_task: int
+    engine: str
 
     def __str__(self) -> str:
-        action, engine = "mean" if self.mean_action else "sampled", "batched" if self.batched else "reference"
+        action = "mean" if self.mean_action else "sampled"
         return (
-            f"{self.episodes} episodes, {action} action, {engine} engine, goal seed {self.goal_seed}, "
+            f"{self.episodes} episodes, {action} action, {self.engine} engine, goal seed {self.goal_seed}, "
             f"{self.worlds_per_task} worlds per task"
         )
 
@@ -213,33 +231,36 @@ class Way(NamedTuple):
 
 
 def _read_evaluations(
-    path: Path, seeds: list[int], tasks: list[str]
+    path: Path, seeds: list[int], tasks: list[str], measure: Measure
 ) -> dict[Way, dict[int, tuple[str, Floats]]]:
-    """The files that `mtrl evaluate` wrote: their name and success [S, T] by way and step."""
+    """The files that `mtrl evaluate` wrote: their name and scores [S, T] by way and step."""
+    key = "success" if measure == "success" else "returns"
     found: dict[Way, dict[int, tuple[str, Floats]]] = {}
     for file in sorted((path / "evaluation").glob("*.json")):
         content = read_mapping(file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
         step, episodes = content.get("step"), mapping_in(content, "episodes", file)
-        if not isinstance(step, int) or "success" not in episodes:
-            raise ValueError(f"{file.name} must hold a step and the success of episodes.")
-        outcomes = to_array(episodes["success"])
+        if not isinstance(step, int) or key not in episodes:
+            raise ValueError(f"{file.name} must hold a step and the {measure} of episodes.")
+        outcomes = to_array(episodes[key])
         if outcomes.ndim != 3:
-            raise ValueError(f"{file.name} must hold the success of each seed, task and episode.")
+            raise ValueError(f"{file.name} must hold the {measure} of each seed, task and episode.")
         numbers = [content.get(name) for name in ("goal_seed", "worlds_per_task")]
         goal_seed, worlds = (number if isinstance(number, int) else 0 for number in numbers)
+        engine = str(content.get("engine", "batched"))
         way = Way(
             outcomes.shape[-1],
             content.get("policy", "mean") == "mean",
-            content.get("engine", "batched") == "batched",
+            engine == "batched",
             goal_seed,
             worlds,
+            engine,
         )
         with np.errstate(invalid="ignore"):
-            success = np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
-        name, other = found.setdefault(way, {}).setdefault(step, (file.name, success))
-        if not np.array_equal(success, other, equal_nan=True):
+            scores = np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+        name, other = found.setdefault(way, {}).setdefault(step, (file.name, scores))
+        if not np.array_equal(scores, other, equal_nan=True):
             raise ValueError(
                 f"{file.name} and {name} evaluate step {step} with the same settings and have other outcomes: move one "
                 "of them out of the evaluation directory."
@@ -248,10 +269,10 @@ def _read_evaluations(
 
 
 def _read_best_way(
-    path: Path, seeds: list[int], tasks: list[str], notes: list[str]
+    path: Path, seeds: list[int], tasks: list[str], notes: list[str], measure: Measure
 ) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
-    """Steps [n] and success [n, S, T] of one way of evaluating, and what of it must be the same to be compared."""
-    found = _read_evaluations(path, seeds, tasks)
+    """Steps [n] and scores [n, S, T] of one way of evaluating, and what of it must be the same to be compared."""
+    found = _read_evaluations(path, seeds, tasks, measure)
     if not found:
         raise ValueError(f"it has no evaluation; `{command('evaluate', path)}` writes one.")
     way = max(found)
@@ -259,19 +280,22 @@ def _read_best_way(
     left_out = f"; those with {'; '.join(others)} are left out" if others else ""
     notes.append(f"{path}: its evaluations with {way} are used{left_out}.")
     steps = sorted(found[way])
-    success = np.array([found[way][step][1] for step in steps])
-    return np.array(steps, dtype=np.int64), success, way.compared()
+    scores = np.array([found[way][step][1] for step in steps])
+    return np.array(steps, dtype=np.int64), scores, way.compared()
 
 
-def _check_success(steps: NDArray[np.int64], success: Floats, num_seeds: int, num_tasks: int) -> None:
-    if success.shape != (len(steps), num_seeds, num_tasks):
+def _check_scores(
+    steps: NDArray[np.int64], scores: Floats, num_seeds: int, num_tasks: int, measure: Measure
+) -> None:
+    rate = "success rate" if measure == "success" else measure
+    if scores.shape != (len(steps), num_seeds, num_tasks):
         raise ValueError(
-            f"each evaluation must have a success rate for {num_seeds} seeds and {num_tasks} tasks, and they are of "
-            f"shape {success.shape[1:]}."
+            f"each evaluation must have a {rate} for {num_seeds} seeds and {num_tasks} tasks, and they are of "
+            f"shape {scores.shape[1:]}."
         )
     if (np.diff(steps) <= 0).any():
         raise ValueError("the steps of its evaluations do not increase.")
-    if ((success < 0) | (success > 1)).any():
+    if measure == "success" and ((scores < 0) | (scores > 1)).any():
         raise ValueError("a success rate is not between 0 and 1.")
 
 

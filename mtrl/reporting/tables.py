@@ -95,7 +95,7 @@ def make_tables(
         _seeds(groups, statistic, k, shown),
         _statistics(groups, k),
         _tasks(groups, statistic, k, shown),
-        _reached(groups),
+        *([_reached(groups)] if groups[0].measure == "success" else []),
     ]
     pairs = list(combinations(groups, 2))
     if baseline is not None:
@@ -144,17 +144,19 @@ def _methods(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) 
         "IQM [95%]",
         "minutes",
     ]
-    return Table("methods", f"Mean success over tasks, {shown}", columns, rows)
+    return Table("methods", f"Mean {groups[0].measure} over tasks, {shown}", columns, rows)
 
 
 def _seeds(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) -> Table:
+    measure = groups[0].measure
+    levels = LEVELS if measure == "success" else ()
     rows: list[list[Cell]] = []
     for group in groups:
         for curve, score in zip(group.curves, group.scores(statistic, k).mean(1), strict=True):
-            reached = [first_reach(curve.steps, curve.success, level) for level in LEVELS]
+            reached = [first_reach(curve.steps, curve.scores, level) for level in levels]
             rows.append([group.label, curve.seed, str(curve.run.path), float(score), *reached])
-    columns = ["method", "seed", "run", "success", *(f"steps to {level}" for level in LEVELS)]
-    return Table("seeds", f"Each seed's mean success over tasks, {shown}", columns, rows)
+    columns = ["method", "seed", "run", measure, *(f"steps to {level}" for level in levels)]
+    return Table("seeds", f"Each seed's mean {measure} over tasks, {shown}", columns, rows)
 
 
 def _statistics(groups: Sequence[Group], k: int) -> Table:
@@ -175,7 +177,10 @@ def _tasks(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) ->
             cells.setdefault(task, {})[group.label] = mean_and_sem(scores[:, t])
     rows: list[list[Cell]] = [[task, *(row.get(g.label) for g in groups)] for task, row in cells.items()]
     return Table(
-        "tasks", f"Success of each task, mean ± SEM, {shown}", ["task", *(g.label for g in groups)], rows
+        "tasks",
+        f"{groups[0].measure.capitalize()} of each task, mean ± SEM, {shown}",
+        ["task", *(g.label for g in groups)],
+        rows,
     )
 
 
@@ -183,7 +188,7 @@ def _reached(groups: Sequence[Group]) -> Table:
     rows: list[list[Cell]] = []
     for group in groups:
         for level in LEVELS:
-            steps = [first_reach(c.steps, c.success, level) for c in group.curves]
+            steps = [first_reach(c.steps, c.scores, level) for c in group.curves]
             minutes = [
                 None if step is None else curve.run.minutes_until(step)
                 for step, curve in zip(steps, group.curves, strict=True)

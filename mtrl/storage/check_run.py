@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,11 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
     """
     options = read_mapping("configuration", run_dir / "config.yaml")
     stamp = read_mapping("stamp", run_dir / "stamp.json")
-    ours = {"benchmark": {"name": options.get("benchmark")}, "engine": options.get("engine")}
+    named = options.get("benchmark")
+    ours = {
+        "benchmark": {"name": named.get("name") if isinstance(named, Mapping) else named},
+        "engine": options.get("engine"),
+    }
     if config is not None:
         ours |= {
             "benchmark": dataclasses.asdict(config.get_benchmark()),

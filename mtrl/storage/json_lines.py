@@ -11,6 +11,7 @@ from mtrl.system.files import write_text
 
 #: A line that has this is of an evaluation; others are of training.
 SUCCESS = "evaluation/success"
+RETURNS = "evaluation/returns"
 #: A line that has this says which lines a resumed run found missing.
 MISSING = "missing"
 

@@ -15,12 +15,13 @@ import psutil
 import torch
 import yaml
 
+from envs import ACTION_SIZE, OBSERVATION_SIZE, CustomBenchmark
+from envs.custom import shared_sizes
 from mtrl.storage.json_lines import read_lines
 from mtrl.sweep.plan import Method
 from mtrl.sweep.process import allowances, last_words, spawn
 
 _STEPS = 300  # vector steps, the first third of them without updates
-_ROW_BYTES = 4 * (2 * 39 + 4 + 2)  # a transition in the replay: two observations, action, reward, terminated
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,11 @@ class Calibration:
         ) / config.worlds_per_task
         factor = 1 + (seeds - 1) * slower
         seconds = one.startup + factor * (vector_steps * one.step + evaluation_steps * one.collect)
-        replay = len(config.get_benchmark().tasks) * config.buffer_size * _ROW_BYTES
+        benchmark = config.get_benchmark()
+        sizes = (OBSERVATION_SIZE, ACTION_SIZE)
+        observation, action = shared_sizes(benchmark) if isinstance(benchmark, CustomBenchmark) else sizes
+        row = 4 * (2 * observation + action + 2)  # a transition: two observations, action, reward, terminated
+        replay = len(benchmark.tasks) * config.buffer_size * row
         return Estimate(seconds, one.memory * (1 + (seeds - 1) * larger) + seeds * replay)
 
     def most_seeds(self, method: Method, memory: float) -> int:

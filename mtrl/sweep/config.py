@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from envs import Engine
 from mtrl.config.catalogue import unknown
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import check_null
@@ -20,11 +21,11 @@ class FinalEvaluation:
     """The evaluation of a run's last checkpoint, by `mtrl evaluate`.
 
     Args:
-        engine: reference (Meta-World itself) or batched; null makes none.
+        engine: reference (Meta-World itself) or batched, or gymnasium for environments of your own; null makes none.
         episodes: episodes of each task and seed.
     """
 
-    engine: Literal["batched", "reference"] | None = None
+    engine: Engine | None = None
     episodes: int = 50
 
     def __post_init__(self) -> None:

@@ -137,7 +137,10 @@ def methods(config: SweepConfig) -> list[Method]:
             for option in ("num_workers", "num_threads"):
                 if options.get(option) is None:
                     options[option] = config.cores_per_run
-            found[name.lower()] = Method(name, options, _resolve(name, options), config.evaluate)
+            resolved = _resolve(name, options)
+            if isinstance(resolved.benchmark, dict):  # what a file of environments has in it
+                options["benchmark"] = resolved.benchmark
+            found[name.lower()] = Method(name, options, resolved, config.evaluate)
     return list(found.values())
 
 
@@ -200,6 +203,10 @@ def _label(axis: str, value: Any) -> str:
         arguments = value.get("init_args") or {}
         parts = [str(value["class_path"]).rpartition(".")[2], *(f"{k}{v}" for k, v in arguments.items())]
         text = "-".join(parts)
+    elif axis == "benchmark" and isinstance(value, dict):
+        text = str(value.get("name", "own"))
+    elif axis == "benchmark" and str(value).endswith((".yaml", ".yml")):
+        text = Path(value).stem
     elif axis in (*CLASS_OPTIONS, "benchmark", "protocol"):
         text = "none" if value is None else str(value).rpartition(".")[2]
     else:

@@ -15,7 +15,7 @@ from agents.sac import SAC, Batch
 from envs import VectorEnv
 from mtrl.config.train import TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import EpisodeTracker, to_tensor
+from mtrl.evaluation.episodes import make_tracker, to_tensor
 from mtrl.logging.metrics import EpisodeMetrics
 from mtrl.policy.acting import VectorPolicy, finite_actions
 from mtrl.training.diverged import DivergedSeeds
@@ -58,7 +58,7 @@ class Collector:
         self._returns = (
             ReturnStatistics(self._layout, config.agent.gamma) if config.agent.normalize_returns else None
         )
-        self._tracker = EpisodeTracker(self._layout)
+        self._tracker = make_tracker(env)
         self.random_actions = Generators(config.seeds, "random actions")
         self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
         self.num_steps = 0
@@ -100,7 +100,7 @@ class Collector:
         rewards, success, done, valid, terminated = (
             x.reshape(self._layout) for x in (rewards, infos["success"], done, valid, terminated)
         )
-        episodes = self._tracker.step(np.where(valid, rewards, 0.0), success & valid, done)
+        episodes = self._tracker.step(np.where(valid, rewards, 0.0), np.where(valid, success, np.nan), done)
         if done.any():
             self.episode_metrics.add(
                 {"training/success": episodes.success, "training/returns": episodes.returns}
@@ -126,8 +126,7 @@ class Collector:
         seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
         if (self._diverged.mask | seeds).all():
             # What is kept must be good to go on from, and the simulation of that world is not.
-            self.observation, _ = self._env.reset()
-            self._tracker = EpisodeTracker(self._layout)
+            self._begin_episodes()
         world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
         self._leave_out(seeds, f"an observation or a reward is not finite ({world})")
 
@@ -159,3 +158,12 @@ class Collector:
         if self._returns is not None:
             self._returns.load_state_dict(state["returns"])
         self.random_actions.load_state_dict(state["random_actions"])
+        if not self._env.keeps_state:
+            self._begin_episodes()
+
+    def _begin_episodes(self) -> None:
+        """Starts new episodes in all worlds; what was of those before is forgotten."""
+        self.observation, _ = self._env.reset()
+        self._tracker = make_tracker(self._env)
+        if self._returns is not None:
+            self._returns.returns[:] = 0.0

@@ -25,11 +25,11 @@ class Progress:
             rich.progress.TimeElapsedColumn(),
             rich.progress.TextColumn("left"),
             rich.progress.TimeRemainingColumn(),
-            rich.progress.TextColumn("success {task.fields[success]}"),
+            rich.progress.TextColumn("{task.fields[score]}"),
             console=self._console,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task("training", total=total, completed=start, rate=0.0, success="-")
+        self._task = self._bar.add_task("training", total=total, completed=start, rate=0.0, score="success -")
         self._started = self._last_time = time.perf_counter()
         self._step = self._last_step = start
 
@@ -55,8 +55,8 @@ class Progress:
         self._bar.update(self._task, rate=rate)
         return {"seconds": now - self._started, "steps_per_second": rate}
 
-    def show_success(self, step: int, success: float) -> None:
-        """Shows the mean success of the evaluation of a step; as a line of its own where there is no bar."""
-        self._bar.update(self._task, success=f"{success:.2f}")
+    def show_score(self, step: int, measure: str, score: float) -> None:
+        """Shows the mean success or return of the evaluation of a step; as a line of its own where there is no bar."""
+        self._bar.update(self._task, score=f"{measure} {score:.2f}")
         if self._bar.disable:
-            self._console.print(f"step {step}: mean success {success:.3f}")
+            self._console.print(f"step {step}: mean {measure} {score:.3f}")

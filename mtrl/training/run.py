@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         Trainer(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
     ) as trainer:
         stamped = stamp(config)
+        stamped |= {name: getattr(trainer.agent, name) for name in ("observation_size", "action_size")}
         if config.init_from is not None:
             initialization = initialize(trainer.agent, config, trainer.env)
             terminal.message(str(initialization))
@@ -121,10 +123,11 @@ def _run(trainer: Trainer) -> None:
             f"`{terminal.command('train', '--resume', trainer.run_dir)}`."
         ) from error
     minutes = (time.perf_counter() - started) / 60
+    best = trainer.best_score if trainer.best_end is None else trainer.best_end_score
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
     terminal.message(
-        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean success in an evaluation "
-        f"was {trainer.best_success:.3f}. Evaluate it with "
+        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean {trainer.measure} in an "
+        f"evaluation was {math.nan if best is None else best:.3f}. Evaluate it with "
         f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )
 

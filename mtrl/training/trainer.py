@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluator, ForegroundEvaluator
-from mtrl.evaluation.episodes import make_agent, nan_mean
+from mtrl.evaluation.episodes import Measure, make_agent, measure_of, nan_mean
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
@@ -94,10 +95,12 @@ class Trainer:
         self.pending_evaluation: int | None = None  # of the policy of which step
         self.stop_request = StopRequest()
         self.best_step: int | None = None
-        self.best_success = -1.0
+        self.best_score: float | None = None  # mean over seeds and tasks
+        self.measure: Measure = "success"  # what of: the first evaluation shows whether there is success
         self.best_end: int | None = (
-            None  # the last step, if its evaluation is the best and is not of the interval
+            None  # the last step, if its evaluation is the best and not of the interval
         )
+        self.best_end_score: float | None = None
         if checkpoint_path is not None:
             try:
                 self._restore(checkpoint_path)
@@ -253,15 +256,18 @@ class Trainer:
             f"evaluation/{name}": nan_mean(values) for name, values in vars(evaluated.episodes).items()
         }
         self.logger.write(step, metrics)
-        mean_success = float(metrics["evaluation/success"].mean())
-        is_best = mean_success > self.best_success
+        if self.best_score is None:
+            self.measure = measure_of(self.config, evaluated.episodes)
+        name = "returns" if self.measure == "return" else "success"
+        score = float(metrics[f"evaluation/{name}"].mean())
+        is_best = score > (-math.inf if self.best_score is None else self.best_score)
         if is_best and step == self.step and not self._is_due(self.config.evaluation.interval or 1):
-            self.best_end = step
+            self.best_end, self.best_end_score = step, score
         elif is_best:
-            self.best_step, self.best_success = step, mean_success
+            self.best_step, self.best_score = step, score
         if step == self.step and (is_best or self.evaluator.background):
             self.save(again=self.evaluator.background)
-        self.progress.show_success(step, mean_success)
+        self.progress.show_score(step, self.measure, score)
 
     def _load_pending_policy(self) -> dict[str, Any] | None:
         """The policy whose evaluation was not finished when the run was stopped, if there is one."""
@@ -309,7 +315,8 @@ class Trainer:
                 "experiment": self.experiment,
                 "device": self.config.device,
                 "best_step": self.best_step,
-                "best_success": self.best_success,
+                "best_score": self.best_score,
+                "measure": self.measure,
                 "learns_from": self.learns_from,
                 "pending_evaluation": self.pending_evaluation,
                 "frozen": self.diverged.state_dict(),
@@ -336,9 +343,19 @@ class Trainer:
                 file=sys.stderr,
             )
         self.env.load_state_dict(state["env"])
+        if not self.env.keeps_state:
+            print(
+                "The state of environments of your own cannot be saved: their episodes begin anew. This differs from "
+                "the run that was not stopped.",
+                file=sys.stderr,
+            )
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])
-        self.best_step, self.best_success = loop["best_step"], loop["best_success"]
+        self.best_step = loop["best_step"]
+        self.best_score = loop.get(
+            "best_score", loop.get("best_success")
+        )  # its name before there were returns
+        self.measure = loop.get("measure", self.measure)
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.pending_evaluation = loop.get("pending_evaluation")
         self.diverged.load_state_dict(loop.get("frozen", {}))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from envs.custom import CustomBenchmark, CustomProtocol, check_equal_spaces, episode_seed
+from envs.custom import CustomBenchmark, CustomProtocol, episode_seed, shared_sizes
 
 LINE = "tests.envs.own_environments:Line"
 
@@ -100,7 +100,7 @@ def test_a_wrong_benchmark(described: dict[str, Any], sentence: str) -> None:
 )
 def test_an_environment_that_does_not_do(env: str, kwargs: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        check_equal_spaces(benchmark({"env": env, "kwargs": kwargs}))
+        shared_sizes(benchmark({"env": env, "kwargs": kwargs}))
 
 
 def test_spaces_of_other_shapes_are_named_both() -> None:
@@ -110,10 +110,8 @@ def test_spaces_of_other_shapes_are_named_both() -> None:
         "Box([-1.2  -0.07], [0.6  0.07], (2,), float32)."
     )
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        check_equal_spaces(benchmark({"env": "Pendulum-v1"}, {"env": "MountainCarContinuous-v0"}))
-    check_equal_spaces(
-        benchmark({"env": LINE}, {"env": LINE, "kwargs": {"bound": 5.0}}, {"env": "Pendulum-v1"})
-    )
+        shared_sizes(benchmark({"env": "Pendulum-v1"}, {"env": "MountainCarContinuous-v0"}))
+    shared_sizes(benchmark({"env": LINE}, {"env": LINE, "kwargs": {"bound": 5.0}}, {"env": "Pendulum-v1"}))
 
 
 def test_every_episode_has_a_seed_of_its_own() -> None:

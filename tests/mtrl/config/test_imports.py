@@ -66,6 +66,10 @@ def command_lines(run: Path) -> list[list[str]]:
     ]
 
 
+def own(env: str, **kwargs: Any) -> dict[str, Any]:
+    return {"name": "own", "horizon": 5, "tasks": [{"name": "a", "env": env, "kwargs": kwargs}]}
+
+
 CLASSES: dict[str, dict[str, Any]] = {
     "in the run": {"balancer": {"class_path": "got.evil.Evil"}},
     "as a string": {"balancer": "got.evil.Evil"},
@@ -82,6 +86,12 @@ CLASSES: dict[str, dict[str, Any]] = {
     "function of the toolkit": {"balancer": {"class_path": "mtrl.balancers.available"}},
     "installed module that acts": {"balancer": {"class_path": "antigravity.webbrowser"}},
     "name with a path": {"balancer": {"class_path": "got/evil.Evil"}},
+    "environment": {"benchmark": own("evil:Evil")},
+    "environment in the run": {"benchmark": own("got.evil:Evil")},
+    "environment that a module registers": {"benchmark": own("evil:Pendulum-v1")},
+    "environment of an installed module that acts": {"benchmark": own("antigravity:webbrowser")},
+    "function as an environment": {"benchmark": own("subprocess:getoutput", cmd="touch marker")},
+    "class as an environment": {"benchmark": own("subprocess:Popen", args=["touch", "marker"])},
     "dict of arguments": {"balancer": {"class_path": "got.evil.Evil", "dict_kwargs": {"a": 1}}},
 }
 

@@ -15,7 +15,7 @@ from metaworld.policies import SawyerDrawerCloseV3Policy
 from envs.benchmarks import get_benchmark
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceEnv
-from mtrl.evaluation.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, _decorate, renderer
+from mtrl.evaluation.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, decorate, renderer
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 
@@ -30,7 +30,7 @@ def has_border(frame: np.ndarray) -> bool:
 
 def test_success_has_a_border_and_a_caption() -> None:
     picture = np.full((HEIGHT, WIDTH, 3), 100, dtype=np.uint8)
-    before, after = _decorate(picture, "reach-v3", 8, None), _decorate(picture, "reach-v3", 8, 5)
+    before, after = decorate(picture, "reach-v3", 8, None), decorate(picture, "reach-v3", 8, 5)
     assert before.shape == after.shape == (HEIGHT + CAPTION, WIDTH, 3)
     assert not has_border(before)
     assert has_border(after)

@@ -23,7 +23,7 @@ Cli = Callable[..., Result]
 
 
 #: Worlds without a success yet.
-NO_SUCCESS = ("steps_to_success",)
+NO_SUCCESS = ("steps_to_success", "last_success")  # NaN stands for none
 #: DWA before its first window, FAMO's losses of the last call (overwritten before they are read), and what a
 #: method does not have: weights (GradDrop, AdaTask), a Gramian (FAMO, ...).
 NOT_THERE = (

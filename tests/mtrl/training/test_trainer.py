@@ -237,7 +237,7 @@ def test_evaluation_leaves_training_alone(train: Train) -> None:
     assert sum("evaluation/success" in line for line in read_metrics(often)) == 10
     states = [read_state(run) for run in (often, never)]
     for state in states:
-        del state["values"]["loop"]["best_success"], state["values"]["loop"]["best_step"]
+        del state["values"]["loop"]["best_score"], state["values"]["loop"]["best_step"]
     intervals = [state["values"]["loop"]["experiment"].pop("evaluation.interval") for state in states]
     assert intervals == [4, 40]
     assert_same_state(*states)
@@ -285,17 +285,22 @@ def test_tensorboard_shows_what_a_run_is_evaluated_by(train: Train) -> None:
     ]
     per_seed = [f"{n}/{m}" for n in ("critic", "actor") for m in ("grad_norm", "condition_number")]
     by_directory = {d: curves(run / "tensorboard" / d) for d in ("mean", "seed_0", "seed_1")}
-    for found in by_directory.values():
+    of_tasks = {task: curves(run / "tensorboard" / "mean" / task) for task in tasks}
+    for directory, found in by_directory.items():
         for name in per_task:
-            for task in [*tasks, "mean"]:
-                assert f"{name}/{task}" in found
+            assert f"{name}/mean" in found
+            for task in tasks:
+                assert name in of_tasks[task] if directory == "mean" else f"{name}/{task}" in found
         for name in per_seed:
             assert name in found
         assert [step for step, _ in found["evaluation/success/mean"]] == [20, 40]
         assert [step for step, _ in found["critic/loss/mean"]] == [10, 20, 30, 40]
-    for tag in ("critic/loss/window-open", "actor/condition_number"):
+    for tag, mean in (
+        ("critic/loss/window-open", of_tasks["window-open"]["critic/loss"]),
+        ("actor/condition_number", by_directory["mean"]["actor/condition_number"]),
+    ):
         seeds = [dict(by_directory[f"seed_{s}"][tag]) for s in (0, 1)]
-        for step, value in by_directory["mean"][tag]:
+        for step, value in mean:
             assert value == pytest.approx(np.mean([seed[step] for seed in seeds]), rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON object a line, and TensorBoard event files of each seed and the mean of several."""
+"""Metrics of a run: one JSON object a line, and TensorBoard event files of each seed, their mean and each task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Logger:
 
     A metric is an array [S] (a number for each seed) or [S, T] (a number for each task as well).
     `metrics.jsonl` holds what is a function of configuration and seeds only; wall-clock figures go to `timing.jsonl`,
-    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and the mean of several.
+    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and the mean of several. What it
+    colours are directories: so the mean, or the single seed, has one for each task in it.
 
     Args:
         directory: of the run.
@@ -57,29 +58,38 @@ class Logger:
         for path, lines in logs.items():
             _truncate(path, lines, step, pending, without_training, without_evaluation)
         names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]
+        names += [f"{names[-1]}/{task}" for task in self.tasks]
         directories = [directory / "tensorboard" / name for name in names]
         for path in directories:
             put_before_now(path)
         # From this step on, TensorBoard forgets what it has read before, of training and evaluations alike.
         purge = step if step == 0 or (without_training and without_evaluation) else step + 1
         self.writers = [SummaryWriter(path, purge_step=purge) for path in directories]
-        self.of_seeds = self.writers[: len(seeds)]
+        self.of_seeds, self.of_tasks = self.writers[: len(seeds)], self.writers[-len(self.tasks) :]
+        self.whole = self.writers[-len(self.tasks) - 1]  # the mean, or the single seed
         self.heat_map = HeatMap(self.tasks)
         if step == 0:
-            describe(directory, self.writers[-1], dict(zip(seeds, self.of_seeds, strict=True)), self.tasks)
+            describe(directory, self.whole, dict(zip(seeds, self.of_seeds, strict=True)))
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Logs the metrics of one step."""
         line = {name: json_values(values) for name, values in metrics.items()}
         _append(self.metrics_path, {"step": step, **line})
-        curves: list[dict[str, float]] = [{} for _ in self.writers]
+        curves: dict[SummaryWriter, dict[str, float]] = {writer: {} for writer in self.writers}
         for name, values in metrics.items():
+            for writer, row in zip(self.of_seeds, values, strict=True):
+                if writer is not self.whole:
+                    curves[writer] |= self._scalars(name, np.asarray(row))
             with np.errstate(all="ignore"):
                 mean = _mean(values)
-            rows = [*values, mean] if len(self.writers) > len(values) else values
-            for curve, row in zip(curves, rows, strict=True):
-                curve.update(self._scalars(name, np.asarray(row)))
-        for writer, curve in zip(self.writers, curves, strict=True):
+            if mean.ndim:
+                for writer, value in zip(self.of_tasks, mean.tolist(), strict=True):
+                    curves[writer] |= {name: value} if math.isfinite(value) else {}
+                finite = mean[np.isfinite(mean)]
+                curves[self.whole] |= {f"{name}/mean": float(finite.mean())} if finite.size else {}
+            elif math.isfinite(mean):
+                curves[self.whole][name] = float(mean)
+        for writer, curve in curves.items():
             add_scalars(writer, curve, step)
 
     def write_cosines(self, step: int, cosines: Mapping[str, NDArray[np.float64]]) -> None:
@@ -92,7 +102,7 @@ class Logger:
         """Logs wall-clock figures of one step."""
         _append(self.timing_path, {"step": step, **timing})
         for name, value in timing.items():
-            self.writers[-1].add_scalar(f"time/{name}", value, step)
+            self.whole.add_scalar(f"time/{name}", value, step)
 
     def flush(self) -> None:
         """Hands the curves to the system, so that they outlive this process (the lines do at once)."""
@@ -104,7 +114,7 @@ class Logger:
             writer.close()
 
     def _scalars(self, name: str, values: NDArray[Any]) -> dict[str, float]:
-        """The finite values of one seed by tag: a number, or [T] and their mean."""
+        """The finite values of one of several seeds by tag: a number, or [T] and their mean."""
         if values.ndim == 0:
             return {name: float(values)} if math.isfinite(values) else {}
         of_tasks = zip(self.tasks, values.tolist(), strict=True)

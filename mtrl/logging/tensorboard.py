@@ -6,7 +6,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,24 @@ from mtrl.config.experiment import experiment
 #: The final result of a run is the last value of this curve.
 RESULT = "evaluation/success/mean"
 NETWORKS = ("critic", "actor")
-#: Charts of the custom-scalars page: group, chart, metrics. Those of a task are one curve for each task in it.
+#: Charts of the custom-scalars page: group, chart, the metric of which each task's directory has a curve.
 PER_TASK = {
-    "success": {"evaluation": ["evaluation/success"], "training": ["training/success"]},
-    "losses": {network: [f"{network}/loss"] for network in NETWORKS},
-    "values": {"critic": ["critic/q_value"]},
-    "temperatures": {"temperature": ["temperature"]},
-    "policy": {"entropy": ["actor/entropy"], "log standard deviation": ["actor/log_std"]},
-    "weights": {network: [f"{network}/weights"] for network in NETWORKS},
-    "gradient norms": {network: [f"{network}/task_grad_norm"] for network in NETWORKS},
+    "success": {"evaluation": "evaluation/success", "training": "training/success"},
+    "losses": {network: f"{network}/loss" for network in NETWORKS},
+    "values": {"critic": "critic/q_value"},
+    "temperatures": {"temperature": "temperature"},
+    "policy": {"entropy": "actor/entropy", "log standard deviation": "actor/log_std"},
+    "weights": {network: f"{network}/weights" for network in NETWORKS},
+    "gradient norms": {network: f"{network}/task_grad_norm" for network in NETWORKS},
 }
 STABILITY = ("condition_number", "cosine", "magnitude_similarity", "conflict_share", "solver_failures")
 
 
-def layout(tasks: Sequence[str]) -> dict[str, dict[str, list[Any]]]:
-    """The custom-scalars layout for a run's tasks: its tags are regular expressions."""
+def layout() -> dict[str, dict[str, list[Any]]]:
+    """The custom-scalars layout: its tags are regular expressions."""
     groups: dict[str, dict[str, list[Any]]] = {}
     for group, charts in PER_TASK.items():
-        groups[group] = {
-            chart: ["Multiline", [_exactly(f"{metric}/{task}") for metric in metrics for task in tasks]]
-            for chart, metrics in charts.items()
-        }
+        groups[group] = {chart: ["Multiline", [_exactly(metric)]] for chart, metric in charts.items()}
     groups["success"]["mean over the tasks"] = [
         "Multiline",
         [_exactly("evaluation/success/mean"), _exactly("training/success/mean")],
@@ -57,16 +54,14 @@ def _exactly(tag: str) -> str:
     return f"^{re.escape(tag)}$"
 
 
-def describe(
-    directory: Path, whole: SummaryWriter, of_seeds: Mapping[int, SummaryWriter], tasks: Sequence[str]
-) -> None:
+def describe(directory: Path, whole: SummaryWriter, of_seeds: Mapping[int, SummaryWriter]) -> None:
     """Writes what a run is, once.
 
     Args:
         whole: takes the run's layout, configuration and stamp.
         of_seeds: each takes the hyper-parameters of its seed.
     """
-    whole.add_custom_scalars(layout(tasks))
+    whole.add_custom_scalars(layout())
     for name in ("config.yaml", "stamp.json"):
         path = directory / name
         if path.is_file():

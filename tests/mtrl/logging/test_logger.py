@@ -72,12 +72,26 @@ def test_curves_of_each_seed(logged: Path) -> None:
 def test_curve_of_the_mean_over_seeds(logged: Path) -> None:
     assert scalars(logged / "tensorboard" / "mean") == {
         "success/mean": [(10, 0.625)],
-        "success/reach": [(10, 0.5)],
-        "success/push": [(10, 0.75)],
         "norm": [(10, 3.0)],
         "kappa": [(10, 3.0)],
         "time/seconds": [(20, 1.5)],
     }
+
+
+def test_each_task_has_a_directory_so_that_it_has_a_colour(logged: Path) -> None:
+    assert scalars(logged / "tensorboard" / "mean" / "reach") == {"success": [(10, 0.5)]}
+    assert scalars(logged / "tensorboard" / "mean" / "push") == {"success": [(10, 0.75)]}
+    assert scalars(logged / "tensorboard" / "mean" / "drawer-open") == {}
+
+
+def test_no_curve_of_a_single_seed_is_there_twice(tmp_path: Path) -> None:
+    logger = Logger(tmp_path, TASKS, [4])
+    logger.write(10, {"success": np.array([[0.0, 1.0, NAN]]), "norm": np.array([2.0])})
+    logger.close()
+    seed = tmp_path / "tensorboard" / "seed_4"
+    assert scalars(seed) == {"success/mean": [(10, 0.5)], "norm": [(10, 2.0)]}
+    assert scalars(seed / "push") == {"success": [(10, 1.0)]}
+    assert [path.name for path in (tmp_path / "tensorboard").iterdir()] == ["seed_4"]
 
 
 def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def assert_same_run(first: Path, second: Path, num_seeds: int = 2) -> None:
     assert best[0] == best[1]
     for step in checkpoints.steps(first / "checkpoints"):
         assert_same_state(read_state(first, step), read_state(second, step))
-    for name in ("mean", *(f"seed_{s}" for s in range(num_seeds))):
+    for name in ("mean", "mean/window-open", *(f"seed_{s}" for s in range(num_seeds))):
         found, again = (curves(run / "tensorboard" / name) for run in (first, second))
         timeless = {tag for tag in found if not tag.startswith("time/")}
         assert timeless == {tag for tag in again if not tag.startswith("time/")}

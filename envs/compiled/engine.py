@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,17 @@ class CompiledEngine:
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
         keep_no_log()
         names = list(dict.fromkeys(world.task for world in worlds))
-        self.tasks = [compiled_task(name, protocol.reward_version) for name in names]
         self.records = np.zeros(len(worlds), RECORD)
         self.records["task"] = [names.index(world.task) for world in worlds]
         num_threads = min(max(num_workers, 1), len(worlds))
-        self.seats = [[Seat(task.simulation) for task in self.tasks] for _ in range(num_threads)]
+        with ThreadPoolExecutor(num_threads) as executor:
+            self.tasks = list(executor.map(compiled_task, names, repeat(protocol.reward_version)))
+            self.seats = list(executor.map(self._make_seats, range(num_threads)))
         addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
         self._threads = Threads(self.records, [task.step for task in self.tasks], addresses)
+
+    def _make_seats(self, _: int) -> list[Seat]:
+        return [Seat(task.simulation) for task in self.tasks]
 
     def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
         tasks = self.records["task"][positions].tolist()

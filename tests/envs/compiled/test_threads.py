@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,17 +182,19 @@ while what != "exit":
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a process with an environment that it steps for ever, and waits until it does."""
-    processes = []
+    processes, script = [], tmp_path / "script.py"
+    script.write_text(RUN, encoding="utf-8")
 
     def start_process(engine: str = "batched", what: str = "step") -> subprocess.Popen[str]:
-        arguments = [sys.executable, "-c", RUN, engine, what]
+        arguments = [sys.executable, script, engine, what]
         process = subprocess.Popen(
             arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             start_new_session=True,
         )
         processes.append(process)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.config.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.config.loading import dump, load_config, train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.evaluation.checkpoint import Evaluation
 from mtrl.evaluation.command import evaluate as evaluate_runs
 from mtrl.reporting.command import report as report_runs

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.benchmarks.output import write_report
-from mtrl.config.parsing import parse, train_config, train_parser
+from mtrl.config.loading import train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.storage import checkpoint
 from mtrl.system import terminal
 from mtrl.training.trainer import Trainer

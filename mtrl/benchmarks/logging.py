@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from mtrl.benchmarks.output import write_report
-from mtrl.config.parsing import dump, parse, train_config, train_parser
+from mtrl.config.loading import dump, train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
 from mtrl.logging.logger import Logger
 from mtrl.system import terminal

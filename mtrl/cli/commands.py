@@ -12,7 +12,8 @@ from mtrl.config import catalogue
 
 def train_command(arguments: list[str]) -> int:
     """Train a multi-task agent, or go on with a run."""
-    from mtrl.config.parsing import dump, load_config, parse, parse_resume, train_config, train_parser
+    from mtrl.config.loading import dump, load_config, parse_resume, train_config, train_parser
+    from mtrl.config.parsing import parse
     from mtrl.sweep.devices import is_on_devices, resume_on_devices, train_on_devices
     from mtrl.training.run import resume, train
 

@@ -11,7 +11,8 @@ import yaml
 
 from envs import CustomBenchmark, Engine, check_engine
 from mtrl.config.experiment import experiment
-from mtrl.config.parsing import load_config, make_parser, parse
+from mtrl.config.loading import load_config
+from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import Device, EvaluationConfig
 from mtrl.device.cpu import one_thread
 from mtrl.evaluation.checkpoint import (

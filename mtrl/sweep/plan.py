@@ -17,8 +17,9 @@ from jsonargparse import ArgumentParser
 
 from mtrl.config.catalogue import unknown
 from mtrl.config.experiment import Role, experiment, role
+from mtrl.config.loading import dump, read_config, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names
-from mtrl.config.parsing import dump, parse, read_config, train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.train import GROUPS, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
 

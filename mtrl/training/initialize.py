@@ -19,7 +19,7 @@ from agents.networks import Shared
 from agents.parameters import ParameterVector
 from agents.sac import SAC
 from envs import VectorEnv
-from mtrl.config.parsing import load_config
+from mtrl.config.loading import load_config
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint, checkpoints

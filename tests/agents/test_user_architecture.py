@@ -13,8 +13,9 @@ import yaml
 from agents.config import SACConfig
 from agents.sac import SAC, Batch
 from mtrl.cli import main
+from mtrl.config.loading import dump, train_config, train_parser
 from mtrl.config.lookup import networks
-from mtrl.config.parsing import dump, parse, train_config, train_parser
+from mtrl.config.parsing import parse
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 OPTIONS = ["--network", "my_module.MyNetwork", "--network.width", "8", "--balancer", "AlignedMTL"]

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from mtrl.config import imports
+from mtrl.config.loading import train_parser
 from mtrl.config.lookup import users_modules
-from mtrl.config.parsing import train_parser
 from tests.mtrl.cli.test_cli import assert_refused, run_process
 from tests.mtrl.conftest import Result, train_arguments
 

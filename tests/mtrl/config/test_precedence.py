@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mtrl.config.parsing import parse, train_config, train_parser
+from mtrl.config.loading import train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
 
 FIRST = {

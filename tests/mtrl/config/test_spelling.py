@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from mtrl.balancers import CAGrad
-from mtrl.config.parsing import parse, train_config, train_parser
+from mtrl.config.loading import train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.spelling import whole_number
 from mtrl.config.train import TrainConfig
 from tests.mtrl.conftest import Result, train_arguments

@@ -12,7 +12,8 @@ import envs
 from agents.networks import MultiHead
 from envs.benchmarks import PROTOCOLS
 from mtrl.balancers import AlignedMTL
-from mtrl.config.parsing import dump, load_config, parse, train_config, train_parser
+from mtrl.config.loading import dump, load_config, train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.train import TRAINING_PRESETS, TrainConfig
 from tests.mtrl.conftest import Result, assert_same_state, read_state, train_arguments
 

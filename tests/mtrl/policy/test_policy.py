@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mtrl
-from mtrl.config.parsing import load_config
+from mtrl.config.loading import load_config
 from mtrl.config.train import EvaluationConfig
 from mtrl.evaluation.checkpoint import CheckpointRef
 from mtrl.evaluation.episodes import make_evaluation_env

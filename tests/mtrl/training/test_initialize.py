@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtrl.config.parsing import load_config
+from mtrl.config.loading import load_config
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused

@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from envs.worlds import Transitions
 from mtrl.balancers import active_set
-from mtrl.config.parsing import parse, train_config, train_parser
+from mtrl.config.loading import train_config, train_parser
+from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoints
 from mtrl.training.trainer import Trainer

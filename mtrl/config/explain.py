@@ -1,0 +1,69 @@
+"""What jsonargparse says of bad input, as one sentence: expected, found, and the nearest key."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from mtrl.config.catalogue import unknown
+from mtrl.config.lookup import get_object
+
+
+def explain(parser: ArgumentParser, message: str) -> ValueError:
+    """The error for what jsonargparse says of a key or a value."""
+    message = " ".join(message.split())
+    key = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message) or re.search(
+        r"Group '(\w+)' does not accept option '(\w+)'", message
+    )
+    option = re.search(r"class_path '([\w.]+)': Option '(\w+)' is not accepted", message)
+    if option:
+        cls = get_object(option[1])
+        return unknown(f"option of {cls.__name__}", option[2], inspect.signature(cls).parameters)
+    known = {a.dest for a in parser._actions} | {
+        f"{a.dest}.{n}" for a in parser._actions for n in _option_names(a)
+    }
+    if key:
+        return unknown(
+            "option or key",
+            ".".join(key.groups()),
+            sorted(known - {"help", "print_config", "print_shtab", argparse.SUPPRESS}),
+        )
+    return _explain_value(message)
+
+
+_TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+def _explain_value(message: str) -> ValueError:
+    """What was expected and found, from a message that tells of every type that was tried, the innermost first."""
+    name = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    path = re.search(r"class_path '([^']*)': ((?:No module|module) .*? '[\w.]+')", message)
+    if path:
+        return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
+    kind = re.search(r"(?:Import path does not correspond to a|Not a valid) subclass of (\w+)", message)
+    if kind:
+        found = re.findall(r"(?:Got|Given) value:(.*?)(?= - | Subclass types|$)", message)[-1].strip()
+        return ValueError(f"{name} must be the name or import path of a subclass of {kind[1]}, got {found}.")
+    value = re.search(
+        r"Expected (?:an? )?(?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
+        r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? |$)",
+        message,
+    )
+    if value:
+        choices = value[2] and "one of " + value[2].replace("'", "")
+        expected = choices or _TYPES.get(value[1], "a list such as [1, 2]")
+        if not choices and (others := re.search(r"Expected a typing\.Literal\[(.*?)\]", message)):
+            expected += " or " + others[1].replace("'", "")
+        return ValueError(f"{name} must be {expected}, got {value[3].strip() or 'nothing'}.")
+    reason = re.split(r"Errors: (?:- )?", message)[-1].split(" - ")[0].split('": ')[-1].rstrip(".")
+    return ValueError(f"{name}: {reason}." if name else f"{reason}.")
+
+
+def _option_names(action: Any) -> list[str]:
+    hint = getattr(action, "_typehint", None)
+    return [f.name for f in fields(hint)] if isinstance(hint, type) and is_dataclass(hint) else []

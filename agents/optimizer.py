@@ -10,9 +10,9 @@ from torch import Tensor
 
 from agents.adam import Adam
 from agents.affine import TASK_AXIS
-from agents.branch import Branch
 from agents.parameters import ParameterVector
 from mtrl.balancers.base import Balancer
+from mtrl.device.streams import SideStream
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
 
 
@@ -56,7 +56,7 @@ class TaskOptimizer:
         if balancer is None or not balancer.replaces_optimizer:
             self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self._branch = Branch(shared.device, yields=True)
+        self._stream = SideStream(shared.device, yields=True)
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
@@ -107,13 +107,13 @@ class TaskOptimizer:
             owned_squares = self._sum_squares(owned_gradient)
         else:
             gradients = self._task_gradients(losses, representation)
-            with self._branch:  # a balancer leaves most of a GPU idle while it solves
+            with self._stream:  # a balancer leaves most of a GPU idle while it solves
                 owned_gradient = self.parameters.flat_owned(
                     dict(zip(self.owned_leaves, gradients.owned, strict=True))
                 )
                 owned_squares = self._sum_squares(owned_gradient)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
-            self._branch.join()
+            self._stream.join()
             shared_gradient = balanced.direction
             owned_factor = 1.0 / self.num_tasks
             metrics["weights"] = balanced.weights

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from agents.actor_critic import NUM_CRITICS, Actor, Critic
 from agents.adam import Adam
-from agents.branch import Branch
 from agents.config import Precision, SACConfig
 from agents.layers import Axes
 from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
@@ -30,6 +29,7 @@ from agents.values import CategoricalValue, ScalarValue, Value
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.device.generators import Generators
+from mtrl.device.streams import SideStream
 
 #: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
 _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
@@ -140,8 +140,8 @@ class SAC:
             (len(self.seeds), num_tasks), math.log(config.initial_temperature), device=self.device
         )
         self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
-        self._target_branch, self._policy_branch = Branch(self.device), Branch(self.device)
-        self._follow_branch = Branch(self.device, yields=True)
+        self._target_stream, self._policy_stream = SideStream(self.device), SideStream(self.device)
+        self._follow_stream = SideStream(self.device, yields=True)
         self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         # The largest |return| and the variance of the returns of each task's running episodes, [2, S, T].
         self.return_statistics = torch.zeros(2, *self.log_alpha.shape, device=self.device)
@@ -197,14 +197,14 @@ class SAC:
         critic, actor = self.critic_optimizer, self.actor_optimizer
         noise = self.noise.randn(2, *batch.action.shape[1:])
         alpha = self.log_alpha.exp()
-        with self._target_branch, torch.no_grad():
+        with self._target_stream, torch.no_grad():
             target, target_metrics = self._target(batch, noise[:, 0], alpha)
-        with self._policy_branch:
+        with self._policy_stream:
             action, log_prob, log_std, policy_features = self._policy(
                 self._trained_actor, batch.observation, noise[:, 1]
             )
         outputs, value_features = self._values(self._trained_critic, batch.observation, batch.action)
-        self._target_branch.join()
+        self._target_stream.join()
         critic_losses = self._critic_loss(outputs, target)
         metrics = critic.step(
             self._weighed(critic_losses),
@@ -213,9 +213,9 @@ class SAC:
                 self.value.loss(self._run(self.critic, batch.observation, batch.action)[0], target)
             ),
         )
-        with self._follow_branch:
+        with self._follow_stream:
             self._follow(metrics["nonfinite"])
-        self._policy_branch.join()
+        self._policy_stream.join()
         policy_outputs, _ = self._values(self.critic, batch.observation, action)
         actor_losses = self._actor_loss(policy_outputs, log_prob, alpha)
         actor_metrics = actor.step(
@@ -226,7 +226,7 @@ class SAC:
         entropy, q_value, log_std = self._adapt_temperature(
             log_prob, outputs, log_std, actor_metrics["nonfinite"]
         )
-        self._follow_branch.join()
+        self._follow_stream.join()
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,

@@ -36,6 +36,7 @@ KINDS = {
     "adam.py": "updating",
     "episodes.py": "evaluating",
     "checkpoint.py": "checkpoint",
+    "checkpoints.py": "checkpoint",
     "files.py": "checkpoint",
     "run.py": "checkpoint",
     "run_directory.py": "checkpoint",

@@ -1,4 +1,4 @@
-"""Independent parts of an update, side by side on a GPU."""
+"""Independent parts of an update, on streams side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from mtrl.device.cuda_graph import HIGH_PRIORITY
 
 
-class Branch:
+class SideStream:
     """Runs what is inside `with` on a stream of its own, beside what follows, until `join`.
 
     The layers of one network are too small to fill a GPU, so independent networks share it. On a CPU the work is done
@@ -36,6 +36,6 @@ class Branch:
             self._context.__exit__(kind, error, trace)
 
     def join(self) -> None:
-        """What follows waits for the branch."""
+        """What follows waits for the stream."""
         if self._stream is not None:
             torch.cuda.current_stream().wait_stream(self._stream)

@@ -59,3 +59,10 @@ def test_few_modules_stand_beside_the_rooms() -> None:
         "gradients",
         "options",
     }
+
+
+def test_the_map_names_every_room() -> None:
+    named = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
+    for path in (ROOT / "mtrl").iterdir():
+        if (path / "__init__.py").is_file():
+            assert f"| `{path.name}/` |" in named

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtrl.storage.json_lines import read_lines
+from mtrl.storage.json_lines import by_seed, read_lines
 
 WINDOW = 5_000
 STYLES = {"LS": ("C0", "--", "o"), "AlignedMTL": ("C3", "-", "s"), "null": ("0.2", ":", "^")}
@@ -26,7 +26,7 @@ STYLES = {"LS": ("C0", "--", "o"), "AlignedMTL": ("C3", "-", "s"), "null": ("0.2
 def curve(run: Path, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps [N] and means over tasks [N, S]."""
     lines = [line for line in read_lines(run / "metrics.jsonl") if metric in line]
-    values = np.array([line[metric] for line in lines], dtype=float)
+    values = np.array([by_seed(line[metric]) for line in lines], dtype=float)
     with np.errstate(all="ignore"):
         return np.array([line["step"] for line in lines]), np.nanmean(values, axis=-1)
 

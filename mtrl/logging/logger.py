@@ -23,10 +23,12 @@ Metrics = Mapping[str, NDArray[np.floating[Any]]]
 class Logger:
     """Writes metrics by environment steps per task.
 
-    A metric is an array [S] (a number for each seed) or [S, T] (a number for each task as well).
-    `metrics.jsonl` holds what is a function of configuration and seeds only; wall-clock figures go to `timing.jsonl`,
-    so that two equal runs write equal metrics. TensorBoard shows a curve for each seed and the mean of several. What it
-    colours are directories: so the mean, or the single seed, has one for each task in it.
+    A metric is an array [S] (a number for each seed) or [S, T] (a number for each task as well). In a line of
+    `metrics.jsonl` it is a list [S], or one for each task by its name. The file holds what is a function of
+    configuration and seeds only, wall-clock figures go to `timing.jsonl`: two equal runs write equal metrics.
+
+    TensorBoard shows a curve for each seed and the mean of several. What it colours are directories: so the mean, or
+    the single seed, has one for each task in it.
 
     Args:
         directory: of the run.
@@ -49,7 +51,7 @@ class Logger:
         without_training: bool = False,
         without_evaluation: bool = False,
     ) -> None:
-        self.tasks = [name.removesuffix("-v3") for name in tasks]
+        self.names, self.tasks = tasks, [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
         logs = {
@@ -73,7 +75,12 @@ class Logger:
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Logs the metrics of one step."""
-        line = {name: json_values(values) for name, values in metrics.items()}
+        line = {
+            name: dict(zip(self.names, json_values(values.T), strict=True))
+            if values.ndim > 1
+            else json_values(values)
+            for name, values in metrics.items()
+        }
         _append(self.metrics_path, {"step": step, **line})
         curves: dict[SummaryWriter, dict[str, float]] = {writer: {} for writer in self.writers}
         for name, values in metrics.items():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.json_lines import RETURNS, SUCCESS, describe_steps, due_steps, missing_steps
+from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, describe_steps, due_steps, missing_steps
 from mtrl.system.terminal import command, one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
@@ -149,7 +149,7 @@ def _measure(stamp: dict[str, Any], lines: list[dict[str, Any]]) -> Measure:
     """What an evaluation is judged by, as in training."""
     if mapping_in(stamp, "protocol", Path("stamp.json")).get("name") != "custom":
         return "success"
-    said = [np.isfinite(to_array(line[SUCCESS])) for line in lines if SUCCESS in line]
+    said = [np.isfinite(to_array(by_seed(line[SUCCESS]))) for line in lines if SUCCESS in line]
     return "success" if said and np.array(said).any((0, 1)).all() else "return"
 
 
@@ -203,7 +203,7 @@ def _evaluations(lines: list[dict[str, Any]], measure: Measure) -> tuple[NDArray
     if not evaluations:
         raise ValueError("its metrics.jsonl holds no evaluation yet.")
     return to_array([line["step"] for line in evaluations]).astype(np.int64), to_array(
-        [line[SUCCESS if measure == "success" else RETURNS] for line in evaluations]
+        [by_seed(line[SUCCESS if measure == "success" else RETURNS]) for line in evaluations]
     )
 
 

@@ -40,6 +40,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def by_seed(values: Any) -> Any:
+    """The values of a metric [S] or [S][T], as lines have them: [S], or [S] of each task by its name.
+
+    (Lines of before 2026-11-29 have [S][T] themselves.)
+    """
+    return (
+        [list(seed) for seed in zip(*values.values(), strict=True)] if isinstance(values, Mapping) else values
+    )
+
+
 def due_steps(interval: int, worlds_per_task: int, last: int) -> list[int]:
     """The steps up to `last` at which something is due once in an interval; each vector step is `worlds_per_task`."""
     steps = (-(-k * interval // worlds_per_task) * worlds_per_task for k in range(1, last // interval + 1))

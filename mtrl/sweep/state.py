@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.json_lines import SUCCESS, by_seed
 from mtrl.sweep.plan import Run
 
 
@@ -104,7 +105,7 @@ class Progress:
         """Reads what was written since the last call."""
         for line in self._metrics.lines():
             self.step = line["step"]
-            values = np.array(line.get("evaluation/success", []), dtype=np.float64)  # [S, T]
+            values = np.array(by_seed(line.get(SUCCESS, [])), dtype=np.float64)  # [S, T]
             if np.isfinite(values).any():
                 self.success = float(np.nanmean(values))
         for line in self._timing.lines():

@@ -19,6 +19,7 @@ from envs.benchmarks import PROTOCOLS, Protocol
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 from mtrl.cli import main
 from mtrl.config.train import TRAINING_PRESETS, TrainingPreset
+from mtrl.storage.json_lines import by_seed
 
 TINY = Protocol("tiny", "v2", False, 6, 5, 20, 4)
 """Episodes of 6 steps, 5 goals, an evaluation of 4 episodes every 20 steps."""
@@ -198,7 +199,11 @@ def finished(trained_once: Path, fake: Any, tmp_path: Path) -> Path:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    """The lines of a log, metrics as [S] or [S][T]."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: values if name == "missing" else by_seed(values) for name, values in x.items()} for x in lines
+    ]
 
 
 def read_state(run_dir: Path, step: int = 40) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtrl.logging.logger import Logger
-from mtrl.storage.json_lines import read_lines
+from mtrl.storage.json_lines import by_seed, read_lines
 
 NAN, INF = np.nan, np.inf
 TASKS = ["reach-v3", "push-v3", "drawer-open-v3"]
@@ -44,10 +44,12 @@ def test_lines_hold_every_seed_and_task_with_null_for_what_is_no_number(logged: 
         json.loads(line, parse_constant=pytest.fail)
         for line in (logged / "metrics.jsonl").read_text().splitlines()
     ]
+    assert by_seed(lines[0]["success"]) == [[0.0, 1.0, None], [1.0, 0.5, None]]
+    assert by_seed(lines[0]["norm"]) == [2.0, 4.0]
     assert lines == [
         {
             "step": 10,
-            "success": [[0.0, 1.0, None], [1.0, 0.5, None]],
+            "success": {"reach-v3": [0.0, 1.0], "push-v3": [1.0, 0.5], "drawer-open-v3": [None, None]},
             "norm": [2.0, 4.0],
             "kappa": [None, 3.0],
         },

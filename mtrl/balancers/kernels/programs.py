@@ -14,7 +14,7 @@ MGDA, SDMGRAD, CAGRAD, IMGRAD, CONICGRAD = (tl.constexpr(i) for i in range(5))
 #: A combination of gradients this short, relative to its terms, is taken for zero.
 VANISHED = tl.constexpr(1e-6)
 #: ConicGrad's direction is taken for the best one if what is missing to the bound is so little of the terms.
-GAP = tl.constexpr(1e-6)
+GAP = tl.constexpr(1e-5)
 
 
 @triton.jit

@@ -12,7 +12,6 @@ from agents.adam import Adam
 from agents.affine import TASK_AXIS
 from agents.parameters import ParameterVector
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.random import Random
 from mtrl.device.streams import SideStream
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
 
@@ -61,13 +60,6 @@ class TaskOptimizer:
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
-        balancer = self.balancer
-        if (
-            balancer is not None and balancer.reads_gramian
-        ):  # to the compiler each of its solvers is one operation
-            if isinstance(balancer, Random):
-                balancer.generators.rand = torch.compiler.disable(balancer.generators.rand)  # type: ignore[method-assign]
-            balancer.weights = torch.compile(balancer.weights, dynamic=False)  # type: ignore[method-assign]
         self._measure = torch.compile(self._measure, dynamic=False)  # type: ignore[method-assign]
         self._sum_squares = torch.compile(self._sum_squares, dynamic=False)  # type: ignore[method-assign]
         self.adam_owned.compile()

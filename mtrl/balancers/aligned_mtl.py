@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.balancers import solvers
+from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import Range
 
@@ -45,17 +46,24 @@ class AlignedMTL(Balancer):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         num_tasks = gramian.shape[-1]
         tolerance = max(self.tolerance, num_tasks * torch.finfo(gramian.dtype).eps)
-        values, vectors, failed = solvers.gramian_eigen(gramian, tolerance)
+        if kernels.usable(gramian):
+            return kernels.aligned(
+                gramian, self.preference, self.failures, scale_mode=self.scale_mode, tolerance=tolerance
+            )
+        # Small matrices on the host: an operation of NumPy's takes a third of a tensor's.
+        spectrum = solvers.gramian_eigen(gramian, tolerance)
+        values, vectors, failed = (x.cpu().numpy() for x in spectrum)
+        preference = self.preference.double().cpu().numpy()
         kept = values > 0.0
-        rank = kept.sum(-1, keepdim=True)
+        rank = kept.sum(-1)
         if self.scale_mode == "rmse":
-            scale = ((values * kept).sum(-1, keepdim=True) / rank).sqrt()
+            scale = np.sqrt(values.sum(-1) / np.maximum(rank, 1))
         else:  # values ascend: the kept ones are the last `rank`
             index = num_tasks - rank + ((rank - 1) // 2 if self.scale_mode == "median" else 0)
-            scale = values.gather(-1, index.clamp(0, num_tasks - 1)).sqrt()
-        preference = self.preference.double().expand(values.shape)
-        components = solvers.vecmat(preference, vectors)  # Vᵀp
-        components = torch.where(kept, components * scale / values.sqrt(), 0.0)
-        weights = solvers.matvec(vectors, components)
-        self.failures += failed | (rank.squeeze(-1) < num_tasks)
-        return torch.where(failed[:, None] | (rank == 0), preference, weights)
+            scale = np.sqrt(values[np.arange(len(values)), np.minimum(index, num_tasks - 1)])
+        components = (preference[..., None, :] @ vectors)[..., 0, :]  # Vᵀp
+        components = components * scale[:, None] / np.sqrt(np.where(kept, values, 1.0)) * kept
+        weights = (vectors @ components[..., None])[..., 0]
+        weights = np.where((failed | (rank == 0))[:, None], preference, weights)
+        self.failures.add_(torch.from_numpy(failed | (rank < num_tasks)).to(gramian.device))
+        return torch.from_numpy(weights).to(gramian.device)

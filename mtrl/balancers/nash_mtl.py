@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.balancers import solvers
+from mtrl.balancers import kernels, solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import PositiveFloat, PositiveInt
 
@@ -48,6 +48,16 @@ class NashMTL(Balancer):
         self.register_buffer("calls", torch.zeros(len(seeds), dtype=torch.int64, device=zeros.device))
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
+        if kernels.usable(gramian):
+            return kernels.nash(
+                gramian,
+                self.preference,
+                self.failures,
+                self.held,
+                self.calls,
+                update_every=self.update_every,
+                max_norm=self.max_norm,
+            )
         due = self.calls % self.update_every == 0
         self.calls += 1
         if gramian.device.type != "cpu" or due.any():  # a captured graph cannot skip the work

@@ -1,30 +1,32 @@
-"""GPU kernels (Triton) of the solvers: one launch does what takes dozens of PyTorch's.
+"""GPU kernels (Triton) of the balancers: one launch does what takes a method dozens of PyTorch's.
 
-`solvers` uses them for CUDA tensors if Triton is installed, as it is with PyTorch's CUDA builds for Linux. Without it
-it falls back to PyTorch operations, which are slower and, where they decompose matrices, cannot be captured in
+The methods use them for CUDA tensors if Triton is installed, as it is with PyTorch's CUDA builds for Linux. Without it
+they fall back to PyTorch operations, which are slower and, where they decompose matrices, cannot be captured in
 a CUDA graph. With the environment variable TRITON_INTERPRET=1 the kernels run in Triton's interpreter, on the CPU too.
 """
 
 from mtrl.balancers.kernels.launch import (
-    active_set,
+    aligned,
     combine,
+    cone,
     fair,
     gramian,
-    gramian_eigen,
+    impartial,
+    nash,
+    simplex,
     surgery,
-    symmetric_eigen,
     usable,
-    vaccinate,
 )
 
 __all__ = [
-    "active_set",
+    "aligned",
     "combine",
+    "cone",
     "fair",
     "gramian",
-    "gramian_eigen",
+    "impartial",
+    "nash",
+    "simplex",
     "surgery",
-    "symmetric_eigen",
     "usable",
-    "vaccinate",
 ]

@@ -42,6 +42,21 @@ def diagonal_of(matrix, index):
 
 
 @triton.jit
+def length_of(matrix, vector):
+    """√(xᵀA x)."""
+    return tl.sqrt(tl.maximum(tl.sum(product_of(matrix, vector) * vector, axis=0), 0.0))
+
+
+@triton.jit
+def settle(
+    weights, failed, counted, preference, index, weights_pointer, failures_pointer, seed, T: tl.constexpr
+):
+    """`Balancer.settle`: writes the weights, or the preference where they failed, and one more failure if counted."""
+    tl.store(weights_pointer + seed * T + index, tl.where(failed, preference, weights), mask=index < T)
+    tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(counted, 1, 0))
+
+
+@triton.jit
 def symmetric_product_of(matrix, vector):
     """A x for a symmetric A: sums down the columns, of which more is in one thread than of those along the rows."""
     return tl.sum(matrix * vector[:, None], axis=0)

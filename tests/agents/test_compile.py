@@ -69,7 +69,14 @@ def test_a_compiled_update_is_the_same(
 
 
 @pytest.mark.parametrize("balancer", [None, "AlignedMTL"])
-@pytest.mark.parametrize("critic", ["squared", "categorical", "hl_gauss"])
+@pytest.mark.parametrize(
+    "critic",
+    [
+        pytest.param("squared", marks=pytest.mark.slow),
+        "categorical",
+        pytest.param("hl_gauss", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("path", ["cpu", "a GPU's on the CPU", CUDA])
 def test_a_compiled_update_of_the_modern_agent_is_the_same(
     path: str, critic: str, balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch

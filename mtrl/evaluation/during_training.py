@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -107,6 +108,7 @@ class BackgroundEvaluator:
     def __init__(self, config: TrainConfig) -> None:
         self._config, self._arguments = config, _env_arguments(config)
         self._thread = ThreadPoolExecutor(1, "evaluation")  # waits for the policy's copy, and for the process
+        self._evaluated: Future[Evaluated] | None = None
         self._start_process()
 
     def _start_process(self) -> None:
@@ -130,6 +132,7 @@ class BackgroundEvaluator:
         return self._process.submit(_evaluate_policy, self._policy).result()
 
     def ready(self, seconds: float = 0.0) -> bool:
+        assert self._evaluated is not None
         return bool(wait([self._evaluated], seconds).done)
 
     def result(self) -> Evaluated:
@@ -137,6 +140,7 @@ class BackgroundEvaluator:
         Raises:
             RuntimeError: the process died, and so did another one, or what it ran raised.
         """
+        assert self._evaluated is not None
         try:
             try:
                 return self._evaluated.result()
@@ -155,8 +159,14 @@ class BackgroundEvaluator:
             ) from None
 
     def close(self) -> None:
-        for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`
-            process.kill()
+        if self._prepared.done() and (self._evaluated is None or self._evaluated.done()):
+            with contextlib.suppress(
+                BrokenProcessPool
+            ):  # a kill would leave its environments' processes behind
+                self._process.submit(_close).result()
+        else:
+            for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`
+                process.kill()
         self._process.shutdown()
         self._thread.shutdown()
 
@@ -203,6 +213,9 @@ class _Evaluation:
         self._policy.start(observation)
         return self._policy.finish()
 
+    def close(self) -> None:
+        self._env.close()
+
 
 _evaluation: _Evaluation | None = None
 
@@ -210,6 +223,11 @@ _evaluation: _Evaluation | None = None
 def _prepare(config: TrainConfig, env_arguments: dict[str, Any]) -> None:
     global _evaluation
     _evaluation = _Evaluation(config, env_arguments)
+
+
+def _close() -> None:
+    if _evaluation is not None:
+        _evaluation.close()
 
 
 def _evaluate_policy(arrays: _Arrays) -> Evaluated:

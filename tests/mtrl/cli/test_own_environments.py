@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import yaml
 import mtrl
 import tests.envs.own_environments  # noqa: F401  (what is imported needs no allowance)
 from envs.custom import episode_seed
+from mtrl.cli import main
 from mtrl.config import imports
+from mtrl.evaluation.during_training import BackgroundEvaluator
 from mtrl.reporting.runs import read_run
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from mtrl.sweep.process import allowances
+from mtrl.training import trainer
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import SMALL_RUN, Result, read_metrics, read_state
 
@@ -305,6 +309,27 @@ def test_a_sample_of_the_pendulums(cli: Cli, tmp_path: Path, monkeypatch: pytest
     assert cli(*pendulums(tmp_path / "run", *short)).code == 0
     first, *_, last = [line for line in read_metrics(tmp_path / "run") if "evaluation/returns" in line]
     assert np.mean(last["evaluation/returns"]) > np.mean(first["evaluation/returns"]) + 200
+
+
+def test_evaluations_beside_training_end_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As with a GPU: the environments' processes are closed before the process that evaluates ends."""
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+    short = [
+        "--total_steps",
+        20,
+        "--random_steps",
+        10,
+        "--evaluation.interval",
+        20,
+        "--evaluation.episodes",
+        1,
+    ]
+    assert main([str(word) for word in pendulums(tmp_path / "run", "--num_workers", 1, *short)]) == 0
+    time.sleep(1)  # what a process that lost its connection prints comes later
+    assert "Error" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from envs.goals import RESET_SPACES
+from envs.suggestion import suggestion
 
 TASK_NAMES: tuple[str, ...] = tuple(RESET_SPACES)
 """All fifty Meta-World v3 tasks, in Meta-World's order, which is that of MT50."""
@@ -120,9 +120,8 @@ def get_benchmark(name: str | Sequence[str]) -> Benchmark:
         return BENCHMARKS[names[0]]
     if len(names) == 1 and not names[0].startswith("MT1:") and not _is_task(names[0]):
         short = [task.removesuffix("-v3") for task in TASK_NAMES]
-        nearest = difflib.get_close_matches(names[0], [*BENCHMARKS, *TASK_NAMES, *short], n=1, cutoff=0.6)
         choice = f"choose one of {', '.join(BENCHMARKS)}, or tasks of your own such as reach,push,door-open."
-        hint = f"did you mean {nearest[0]!r}?" if nearest else choice
+        hint = suggestion(names[0], [*BENCHMARKS, *TASK_NAMES, *short], choice, cutoff=0.6)
         raise ValueError(f"There is no benchmark {names[0]!r}: {hint}")
     tasks = tuple(task_name(n.removeprefix("MT1:") if len(names) == 1 else n) for n in names)
     twice = [task for i, task in enumerate(tasks) if task in tasks[:i]]
@@ -153,6 +152,5 @@ def get_protocol(name: str) -> Protocol:
 
 def _unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     names = list(valid)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of {', '.join(names)}."
+    hint = suggestion(name, names, f"choose one of {', '.join(names)}.")
     return ValueError(f"There is no {kind} {name!r}: {hint}")

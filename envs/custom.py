@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import zlib
@@ -13,6 +12,8 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
+
+from envs.suggestion import suggestion
 
 _NAME = re.compile(r"[\w.-]+")
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:.+")
@@ -273,6 +274,5 @@ def _name(kind: str, name: Any) -> str:
 def _check_keys(kind: str, described: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in described:
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"it has {', '.join(known)}."
+            hint = suggestion(str(key), known, f"it has {', '.join(known)}.")
             raise ValueError(f"There is no {key!r} in {kind}: {hint}")

@@ -160,9 +160,8 @@ class BackgroundEvaluator:
 
     def close(self) -> None:
         if self._prepared.done() and (self._evaluated is None or self._evaluated.done()):
-            with contextlib.suppress(
-                BrokenProcessPool
-            ):  # a kill would leave its environments' processes behind
+            # A kill would leave the processes of its environments behind.
+            with contextlib.suppress(BrokenProcessPool):
                 self._process.submit(_close).result()
         else:
             for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`

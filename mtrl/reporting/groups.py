@@ -80,12 +80,10 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """
     by_key: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps(
-            [experiment(with_defaults(run.config)), comparable(run)], sort_keys=True, default=str
-        )
+        key = json.dumps([_options(run), comparable(run)], sort_keys=True, default=str)
         by_key.setdefault(key, []).append(run)
     members = list(by_key.values())
-    names = labels([experiment(with_defaults(group[0].config)) for group in members])
+    names = labels([_options(group[0]) for group in members])
     repeated = {name for name, count in Counter(names).items() if count > 1}
     groups = []
     for name, group in zip(names, members, strict=True):
@@ -102,6 +100,11 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         missing, due = (sum(counts) for counts in zip(*(run.missing for run in group), strict=True))
         groups.append(Group(f"{label} [{missing} of {due} evaluations missing]" if missing else label, group))
     return groups
+
+
+def _options(run: Run) -> dict[str, Any]:
+    """What makes a run another experiment, with what its version did not know yet."""
+    return experiment(with_defaults(run.config))
 
 
 def comparable(run: Run) -> dict[str, Any]:

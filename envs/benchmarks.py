@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from envs.goals import RESET_SPACES
-from envs.suggestion import suggestion
+from envs.suggestion import suggestion, unknown
 
 TASK_NAMES: tuple[str, ...] = tuple(RESET_SPACES)
 """All fifty Meta-World v3 tasks, in Meta-World's order, which is that of MT50."""
@@ -101,7 +101,7 @@ def task_name(name: str) -> str:
     """
     full = name if name.endswith("-v3") else f"{name}-v3"
     if full not in RESET_SPACES:
-        raise _unknown("task", full, TASK_NAMES)
+        raise unknown("task", full, TASK_NAMES)
     return full
 
 
@@ -146,11 +146,5 @@ def get_protocol(name: str) -> Protocol:
         ValueError: there is no such protocol.
     """
     if name not in PROTOCOLS:
-        raise _unknown("protocol", name, PROTOCOLS)
+        raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
-
-
-def _unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
-    names = list(valid)
-    hint = suggestion(name, names, f"choose one of {', '.join(names)}.")
-    return ValueError(f"There is no {kind} {name!r}: {hint}")

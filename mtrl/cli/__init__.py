@@ -51,8 +51,6 @@ def _main(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], int]]) -> int:
-    from mtrl.config.catalogue import unknown
-
     overview = {name: (run.__doc__ or "").strip().splitlines()[0] for name, run in commands.items()}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(
@@ -67,6 +65,8 @@ def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], in
         return 0
     name, *rest = arguments
     if name not in commands:
+        from envs.suggestion import unknown  # which imports environments: not for `--help`
+
         raise unknown("command", name, commands)
     return commands[name](rest)
 

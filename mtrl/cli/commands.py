@@ -91,6 +91,7 @@ def toy_command(arguments: list[str]) -> int:
 
 def benchmark_command(arguments: list[str]) -> int:
     """Measure speed: of the learner, the balancers, the environments, evaluations, logging or checkpoints."""
+    from envs.suggestion import unknown
     from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, logging
     from mtrl.config.parsing import parse_dataclass
 
@@ -108,7 +109,7 @@ def benchmark_command(arguments: list[str]) -> int:
         )
         return 0 if arguments else 2
     if arguments[0] not in kinds:
-        raise catalogue.unknown("benchmark command", arguments[0], kinds)
+        raise unknown("benchmark command", arguments[0], kinds)
     config_class, run = kinds[arguments[0]]
     description = (config_class.__doc__ or "").split("\n")[0]
     run(parse_dataclass(f"benchmark {arguments[0]}", description, config_class, arguments[1:]))
@@ -143,7 +144,9 @@ def list_command(arguments: list[str]) -> int:
             f"mtrl list takes one of {', '.join(kinds)}; got {' '.join(arguments) or 'nothing'}."
         )
     if arguments[0] not in kinds:
-        raise catalogue.unknown("list", arguments[0], kinds)
+        from envs.suggestion import unknown
+
+        raise unknown("list", arguments[0], kinds)
     for name, summary in kinds[arguments[0]]().items():
         print(f"{name}: {summary}")
     return 0

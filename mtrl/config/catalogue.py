@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -19,14 +17,6 @@ def networks() -> dict[str, str]:
 def balancers() -> dict[str, str]:
     """The first paragraph on every balancer of the package, by its class name."""
     return dict(sorted(_subclasses(ROOT / "mtrl" / "balancers", "Balancer").items()))
-
-
-def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
-    """The error for a name that is not one of `valid`."""
-    names = list(valid)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"choose one of {', '.join(names)}."
-    return ValueError(f"There is no {kind} {name!r}: {hint}")
 
 
 def snake_case(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from mtrl.config.catalogue import unknown
+from envs.suggestion import unknown
 from mtrl.config.lookup import get_object
 
 

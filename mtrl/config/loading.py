@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from mtrl.config.catalogue import unknown
+from envs.suggestion import unknown
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, replace_classes
 from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
 from mtrl.config.spelling import rewrite_mapping

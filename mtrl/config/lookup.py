@@ -21,8 +21,9 @@ import agents.networks
 import mtrl.balancers
 from agents.networks import Architecture
 from envs import CustomBenchmark
+from envs.suggestion import unknown
 from mtrl.balancers import Balancer
-from mtrl.config.catalogue import snake_case, unknown
+from mtrl.config.catalogue import snake_case
 from mtrl.config.imports import import_class, is_toolkits
 
 CLASS_OPTIONS: dict[str, type] = {

@@ -20,7 +20,6 @@ from agents.config import SACConfig
 from agents.networks.base import Architecture
 from agents.sac import SAC
 from agents.task_policy import TaskPolicy
-from mtrl.config.catalogue import unknown
 from mtrl.config.imports import import_class
 from mtrl.storage.check_run import check_run
 from mtrl.storage.checkpoint import load, read_manifest
@@ -124,6 +123,8 @@ class Policy(nn.Module):
             for name in (task, f"{task}-v3"):
                 if name in self.tasks:
                     return self.tasks.index(name)
+            from envs.suggestion import unknown  # nothing else here needs environments
+
             raise unknown("task", task, self.tasks)
         if (
             isinstance(task, bool)

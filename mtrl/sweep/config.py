@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from envs import Engine
-from mtrl.config.catalogue import unknown
+from envs.suggestion import unknown
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import check_null
 from mtrl.system.files import read_mapping

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from mtrl.config.catalogue import unknown
+from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.loading import dump, read_config, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names

@@ -4,7 +4,6 @@ import pytest
 
 from agents.networks import Architecture, MultiHead
 from mtrl.balancers import AlignedMTL, Balancer
-from mtrl.config.catalogue import unknown
 from mtrl.config.lookup import balancers, expand_arguments, expand_names, get_object, import_path, networks
 
 ALIGNED = f"{AlignedMTL.__module__}.AlignedMTL"
@@ -48,11 +47,6 @@ def test_an_import_path_is_taken_as_it_is() -> None:
 def test_the_nearest_name_is_proposed(kind: str, name: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f"There is no {kind} '{name}': did you mean '{nearest}'"):
         import_path(kind, name)
-
-
-def test_all_names_are_listed_where_none_is_near() -> None:
-    message = str(unknown("thing", "qqqq", ["alpha", "beta"]))
-    assert message == "There is no thing 'qqqq': choose one of alpha, beta."
 
 
 def test_configurations_with_names() -> None:

@@ -13,7 +13,7 @@ from envs import CustomBenchmark, Engine, check_engine
 from mtrl.config.experiment import experiment
 from mtrl.config.loading import load_config
 from mtrl.config.parsing import make_parser, parse
-from mtrl.config.train import Device, EvaluationConfig
+from mtrl.config.train import Device, EvaluationConfig, with_defaults
 from mtrl.device.cpu import one_thread
 from mtrl.evaluation.checkpoint import (
     CheckpointRef,
@@ -130,7 +130,7 @@ def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     methods: list[tuple[Any, list[Evaluation]]] = []
     for evaluation in evaluations:
         config = yaml.safe_load((Path(evaluation.run) / "config.yaml").read_text(encoding="utf-8"))
-        key = (evaluation.step, experiment(config))
+        key = (evaluation.step, experiment(with_defaults(config)))
         for other, members in methods:
             if key == other and not {s for e in members for s in e.seeds} & set(evaluation.seeds):
                 members.append(evaluation)

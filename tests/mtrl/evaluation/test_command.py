@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, read_metrics
 
@@ -175,6 +177,22 @@ def test_runs_that_differ_in_their_seeds_share_a_table(train: Train, cli: Cli, t
             ).read_text()
         )
         assert alone == evaluation
+
+
+def test_an_option_that_an_older_version_did_not_know_has_its_default(train: Train, cli: Cli) -> None:
+    """As in `mtrl report`: a run of before that option and one of after it are of one method."""
+    old, new = train("old", seeds="0"), train("new", seeds="1")
+    config = yaml.safe_load((old / "config.yaml").read_text())
+    del config["staggered"], config["agent"]["weight_decay"]
+    (old / "config.yaml").write_text(yaml.safe_dump(config))
+    path = checkpoints.find(old / "checkpoints", "last")
+    manifest = checkpoint.read_manifest(path)
+    for name in ("staggered", "agent.weight_decay"):
+        del manifest["values"]["loop"]["experiment"][name]
+    (path / "manifest.json").write_text(checkpoint.seal(manifest))
+    result = cli("evaluate", old, new, *FAKE, "--episodes", 1)
+    assert result.code == 0, result.err
+    assert "(n = 2)" in result.out
 
 
 def test_sampled_actions_are_those_of_the_evaluations_seed(train: Train, cli: Cli, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.adam import Adam
 from agents.affine import TASK_AXIS
 from agents.parameters import ParameterVector
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
 from mtrl.device.streams import SideStream
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from agents.actor_critic import NUM_CRITICS, Actor, Critic
-from agents.adam import Adam
 from agents.config import Precision, SACConfig
 from agents.layers import Axes
 from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
@@ -26,6 +25,7 @@ from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
 from agents.parameters import ParameterVector, with_parameters
 from agents.values import CategoricalValue, ScalarValue, Value
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.device.generators import Generators

@@ -44,16 +44,18 @@ def test_no_circles() -> None:
 
 def test_the_layers() -> None:
     found = arrows()
-    assert found["envs"] == found["mtrl.system"] == found["mtrl.device"] == found["mtrl.options"] == set()
+    for alone in ("envs", "mtrl.system", "mtrl.device", "mtrl.options", "mtrl.adam"):
+        assert found[alone] == set()
     assert found["mtrl.balancers"] == {"mtrl.options", "mtrl.device"}
     assert found["mtrl.gradients"] == {"mtrl.balancers"}
-    assert found["agents"] == {"mtrl.balancers", "mtrl.device", "mtrl.gradients", "mtrl.options"}
+    assert found["agents"] == {"mtrl.adam", "mtrl.balancers", "mtrl.device", "mtrl.gradients", "mtrl.options"}
 
 
 def test_few_modules_stand_beside_the_rooms() -> None:
     assert {path.stem for path in (ROOT / "mtrl").glob("*.py")} == {
         "__init__",
         "__main__",
+        "adam",
         "diagnostics",
         "functions",
         "gradients",

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from agents import affine
-from agents.adam import Adam
 from agents.config import SACConfig
 from agents.networks import MultiHead, Residual
 from agents.sac import SAC, Batch
 from agents.values import CategoricalValue
+from mtrl.adam import Adam
 from mtrl.balancers import available
 from tests.agents.conftest import MODERN
 

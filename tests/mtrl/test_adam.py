@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from agents.adam import Adam
+from mtrl.adam import Adam
 
 
 @pytest.fixture(params=["by seed", "on device"], autouse=True)

@@ -151,9 +151,9 @@ class TaskOptimizer:
             owned_factor: of the owned gradient [S, Q]; it costs no pass of its own.
         """
         norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_squares, owned_factor)
-        self.adam_owned.step(owned_gradient, keep, owned_factor * scale)
+        self.adam_owned.step(self.parameters.owned, owned_gradient, keep, owned_factor * scale)
         if self.adam_shared is not None:
-            self.adam_shared.step(shared_gradient, keep, scale)
+            self.adam_shared.step(self.parameters.shared, shared_gradient, keep, scale)
         else:
             if self.weight_decay:
                 self.parameters.shared.mul_(1 - self.learning_rate * self.weight_decay * keep.unsqueeze(-1))

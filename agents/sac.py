@@ -345,7 +345,7 @@ class SAC:
         mean_log_prob = log_prob.mean(-1)
         # The loss is α times a constant, so its gradient with respect to log α is the loss itself.
         gradient = temperature_loss(self.log_alpha, mean_log_prob, self.target_entropy)
-        self.temperature_adam.step(gradient, 1.0 - actor_skipped)
+        self.temperature_adam.step(self.log_alpha, gradient, 1.0 - actor_skipped)
         return -mean_log_prob, self.value.mean(outputs).mean((1, -1)), log_std.mean((-2, -1))
 
     def _weighed(self, losses: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def test_the_layers() -> None:
     found = arrows()
     for alone in ("envs", "mtrl.system", "mtrl.device", "mtrl.options", "mtrl.adam"):
         assert found[alone] == set()
-    assert found["mtrl.balancers"] == {"mtrl.options", "mtrl.device"}
+    assert found["mtrl.balancers"] == {"mtrl.adam", "mtrl.device", "mtrl.options"}
     assert found["mtrl.gradients"] == {"mtrl.balancers"}
     assert found["agents"] == {"mtrl.adam", "mtrl.balancers", "mtrl.device", "mtrl.gradients", "mtrl.options"}
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balanced, Balancer
 from mtrl.balancers.blocks import Blocks
-from mtrl.balancers.moments import Moments
 from mtrl.balancers.solvers import packed
 from mtrl.options import Decay, PositiveFloat
 
@@ -45,23 +45,25 @@ class AdaTask(Balancer):
 
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         # The number of parameters is known at the first gradient, or from a state that is loaded.
-        self.moments = Moments(zeros.new_zeros(*zeros.shape, 0), self.betas, self.eps)
+        self.moments = Adam(zeros.new_zeros(*zeros.shape, 0), betas=self.betas, epsilon=self.eps)
 
     def balance(self, jacobian: Tensor | Blocks, losses: Tensor, gramian: Tensor) -> Balanced:
         jacobian = packed(jacobian)
-        if self.moments.first.numel() == 0:
-            self.moments = Moments(torch.zeros_like(jacobian), self.betas, self.eps)
-        if self.moments.first.shape != jacobian.shape:
+        if self.moments.first_moment.numel() == 0:
+            self.moments = Adam(torch.zeros_like(jacobian), betas=self.betas, epsilon=self.eps)
+        if self.moments.first_moment.shape != jacobian.shape:
             raise ValueError(
-                f"AdaTask has moments of {self.moments.first.shape[-1]} parameters, got gradients of "
+                f"AdaTask has moments of {self.moments.first_moment.shape[-1]} parameters, got gradients of "
                 f"{jacobian.shape[-1]}: freeze or add none while it trains."
             )
-        direction = (self.preference.unsqueeze(-1) * self.moments.normalize(jacobian)).sum(dim=-2)
+        direction = (self.preference.unsqueeze(-1) * self.moments.direction(jacobian)).sum(dim=-2)
         self.failures += ~gramian.isfinite().flatten(1).all(dim=-1)
         return Balanced(direction, torch.full_like(losses, torch.nan), gramian)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
-        first = state_dict.get(f"{prefix}moments.first")  # which is loaded next
-        if first is not None and first.shape != self.moments.first.shape:
-            self.moments = Moments(self.moments.first.new_zeros(first.shape), self.betas, self.eps)
+        first = state_dict.get(f"{prefix}moments.first_moment")  # which is loaded next
+        if first is not None and first.shape != self.moments.first_moment.shape:
+            self.moments = Adam(
+                self.moments.first_moment.new_zeros(first.shape), betas=self.betas, epsilon=self.eps
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -165,8 +165,9 @@ class Balancer(nn.Module):
         self.failures.add_(failed)
         return torch.where(failed.unsqueeze(-1), self.preference.to(weights.dtype), weights)
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Sets a balancer up that was not, for as many tasks and seeds as the state has."""
+        _rename_moments(state_dict, f"{prefix}moments.")
         if not hasattr(self, "preference") and f"{prefix}preference" in state_dict:
             preference, failures = state_dict[f"{prefix}preference"], state_dict[f"{prefix}failures"]
             self.setup(
@@ -179,3 +180,13 @@ class Balancer(nn.Module):
 
     def observe(self, losses: Tensor) -> None:
         """Receives the losses [S, T] of the same batch after the update, if `observes_update`."""
+
+
+def _rename_moments(state_dict: dict[str, Any], prefix: str) -> None:
+    """Of checkpoints before agents and balancers had one Adam: shorter names, and one count of steps for all seeds."""
+    if f"{prefix}first" in state_dict:
+        first = state_dict[f"{prefix}first_moment"] = state_dict.pop(f"{prefix}first")
+        state_dict[f"{prefix}second_moment"] = state_dict.pop(f"{prefix}second")
+        state_dict[f"{prefix}steps"] = state_dict[f"{prefix}steps"].expand(
+            len(first), *[1] * (first.dim() - 1)
+        )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer, per_task
-from mtrl.balancers.moments import Moments
 from mtrl.options import FiniteFloat, NonNegativeFloat
 
 
@@ -53,7 +53,7 @@ class FAMO(Balancer):
         self.register_buffer("bounds", per_task(self.lower_bounds, zeros, "FAMO's lower_bounds"))
         self.register_buffer("logits", zeros.clone())
         self.register_buffer("before", zeros.clone())
-        self.moments = Moments(zeros)
+        self.moments = Adam(zeros)
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         gap = self._gap(losses)
@@ -68,7 +68,7 @@ class FAMO(Balancer):
         # The Jacobian of softmax times the improvement, and the regularisation.
         gradient = shares * (improvement - (shares * improvement).sum(dim=-1, keepdim=True))
         gradient = gradient + self.regularization * self.logits
-        self.logits.sub_(self.learning_rate * self.moments.normalize(gradient))
+        self.logits.sub_(self.learning_rate * self.moments.direction(gradient))
 
     def _shares(self) -> Tensor:
         return (self.logits + self.preference.log()).softmax(dim=-1)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.moments import Moments
 from mtrl.options import NonNegativeFloat
 
 
@@ -51,7 +51,7 @@ class GradNorm(Balancer):
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         self.register_buffer("scales", zeros + zeros.shape[-1] * self.preference)
         self.register_buffer("initial", torch.full_like(zeros, torch.nan))
-        self.moments = Moments(zeros)
+        self.moments = Adam(zeros)
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         num_tasks = losses.shape[-1]
@@ -65,7 +65,7 @@ class GradNorm(Balancer):
         target = weighted.mean(dim=-1, keepdim=True) * num_tasks * self.preference * rate**self.asymmetry
         gradient = torch.sign(weighted - target) * norms
 
-        self.scales.sub_(self.learning_rate * self.moments.normalize(gradient))
+        self.scales.sub_(self.learning_rate * self.moments.direction(gradient))
         self.scales.clamp_(min=1e-3)
         self.scales.mul_(num_tasks / self.scales.sum(dim=-1, keepdim=True))
         return self.settle(weights, ~(losses.isfinite() & norms.isfinite()).all(dim=-1))

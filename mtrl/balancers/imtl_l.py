@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.moments import Moments
 from mtrl.options import NonNegativeFloat
 
 
@@ -43,7 +43,7 @@ class IMTLL(Balancer):
 
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         self.register_buffer("log_scale", zeros.clone())
-        self.moments = Moments(zeros)
+        self.moments = Adam(zeros)
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         return self.settle(self.preference * self.scales(losses), ~losses.isfinite().all(dim=-1))
@@ -51,6 +51,6 @@ class IMTLL(Balancer):
     def scales(self, losses: Tensor) -> Tensor:
         """The scales e^{s} of this step, [S, T]; then one step on s."""
         scales = torch.exp(self.log_scale)
-        self.log_scale.sub_(self.learning_rate * self.moments.normalize(scales * losses - 1.0))
+        self.log_scale.sub_(self.learning_rate * self.moments.direction(scales * losses - 1.0))
         self.log_scale.clamp_(-self.bound, self.bound)
         return scales

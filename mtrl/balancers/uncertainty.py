@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.moments import Moments
 from mtrl.options import NonNegativeFloat
 
 
@@ -44,10 +44,10 @@ class Uncertainty(Balancer):
 
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         self.register_buffer("log_variance", zeros.clone())
-        self.moments = Moments(zeros)
+        self.moments = Adam(zeros)
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         precision = torch.exp(-self.log_variance)
-        self.log_variance.sub_(self.learning_rate * self.moments.normalize(1.0 - precision * losses))
+        self.log_variance.sub_(self.learning_rate * self.moments.direction(1.0 - precision * losses))
         self.log_variance.clamp_(-self.bound, self.bound)
         return self.settle(self.preference * precision, ~losses.isfinite().all(dim=-1))

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mtrl.adam import Adam
 from mtrl.balancers import Balancer, available
-from mtrl.balancers.moments import Moments
 from mtrl.config.lookup import find_class
 from mtrl.system import terminal
 from mtrl.toy import plot
@@ -75,13 +75,13 @@ def prepare(method: type[Balancer], preferences: Sequence[float]) -> Balancer:
 def follow(balancer: Balancer, steps: int = STEPS) -> Tensor:
     """Trajectories [S, K, 2]; the seeds of the balancer take the starts in turn."""
     points = torch.tensor(STARTS, dtype=torch.float64).repeat(len(balancer.failures) // len(STARTS), 1)
-    adam = Moments(points)
+    adam = Adam(points)
     kept = [points.clone()]
     for step in range(1, steps + 1):
         losses, jacobian = losses_and_jacobian(points)
         direction = balancer(jacobian, losses + OFFSET, representation=jacobian).direction
         # AdaTask's direction is Adam's already.
-        points.sub_(LEARNING_RATE * (direction if balancer.replaces_optimizer else adam.normalize(direction)))
+        points.sub_(LEARNING_RATE * (direction if balancer.replaces_optimizer else adam.direction(direction)))
         if balancer.observes_update:
             balancer.observe(task_losses(points) + OFFSET)
         if step % RECORD_EVERY == 0 or step == steps:

@@ -21,7 +21,7 @@ def test_it_is_adamw(shape: tuple[int, ...], weight_decay: float) -> None:
     reference = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=weight_decay)
     for i in range(20):
         gradient = torch.randn(shape, generator=generator, dtype=torch.float64) * 10.0 ** (i % 5 - 2)
-        adam.step(gradient, torch.ones(3, dtype=torch.float64))
+        adam.step(ours, gradient, torch.ones(3, dtype=torch.float64))
         theirs.grad = gradient.clone()
         reference.step()
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
@@ -34,13 +34,13 @@ def test_a_seed_that_is_left_out_stays_as_it_is_and_goes_on_as_if_nothing_had_be
     for i, gradient in enumerate(gradients):
         keep = torch.tensor([1.0, float(i not in (0, 3))], dtype=torch.float64)
         before = together.clone(), {n: v.clone() for n, v in adam.state_dict().items()}
-        adam.step(torch.where(keep[:, None] > 0, gradient, torch.nan), keep)
+        adam.step(together, torch.where(keep[:, None] > 0, gradient, torch.nan), keep)
         if keep[1] == 0:
             assert torch.equal(together[1], before[0][1])
             for name, value in adam.state_dict().items():
                 assert torch.equal(value[1], before[1][name][1])
         else:
-            reference.step(gradient[1:], keep[1:])
+            reference.step(alone, gradient[1:], keep[1:])
         assert not torch.equal(together[0], before[0][0])
     assert torch.equal(together[1:], alone)
 
@@ -50,11 +50,31 @@ def test_state_round_trip() -> None:
     parameters = torch.zeros(2, 5)
     adam = Adam(parameters, 1e-2)
     for gradient in gradients[:4]:
-        adam.step(gradient, torch.ones(2))
+        adam.step(parameters, gradient, torch.ones(2))
     copy = parameters.clone()
     restored = Adam(copy, 1e-2)
     restored.load_state_dict({name: value.clone() for name, value in adam.state_dict().items()})
     for gradient in gradients[4:]:
-        adam.step(gradient, torch.ones(2))
-        restored.step(gradient, torch.ones(2))
+        adam.step(parameters, gradient, torch.ones(2))
+        restored.step(copy, gradient, torch.ones(2))
     assert torch.equal(copy, parameters)
+
+
+def test_a_direction_is_a_step_at_a_rate_of_one() -> None:
+    parameter = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    reference = torch.optim.Adam([parameter], lr=1.0, betas=(0.8, 0.95), eps=1e-3)
+    adam = Adam(parameter.detach(), betas=(0.8, 0.95), epsilon=1e-3)
+    position = torch.zeros(3, 4, dtype=torch.float64)
+    for step in range(50):
+        parameter.grad = torch.randn(3, 4, dtype=torch.float64) * 10.0 ** (step % 5)
+        reference.step()
+        position -= adam.direction(parameter.grad)
+        torch.testing.assert_close(position, parameter.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_of_a_direction_a_gradient_that_is_not_finite_is_forgotten() -> None:
+    adam, clean = Adam(torch.zeros(3)), Adam(torch.zeros(3))
+    adam.direction(torch.tensor([torch.nan, torch.inf, 1.0]))
+    clean.direction(torch.tensor([0.0, 0.0, 1.0]))
+    gradient = torch.randn(3)
+    assert torch.equal(adam.direction(gradient), clean.direction(gradient))

@@ -240,3 +240,16 @@ def test_a_preference_for_one_task_only_is_allowed(method: type[Balancer]) -> No
     balancer = method(preference=[1.0, 0.0]).setup(2, dtype=torch.float64)
     for arguments in systems(3, 1, 2):
         assert call(balancer, arguments).direction.isfinite().all()
+
+
+@pytest.mark.parametrize("method", ["AdaTask", "GradNorm"])
+def test_a_state_from_before_agents_and_balancers_had_one_adam_is_read(method: str) -> None:
+    jacobian, losses = torch.randn(2, 3, 5), torch.rand(2, 3) + 0.5
+    original, restored = (available()[method]().setup(3, seeds=(0, 1)) for _ in range(2))
+    original(jacobian, losses)
+    state = original.state_dict()
+    for name in ("first", "second"):
+        state[f"moments.{name}"] = state.pop(f"moments.{name}_moment")
+    state["moments.steps"] = torch.tensor(1.0, dtype=torch.float64)
+    restored.load_state_dict(state)
+    assert torch.equal(restored(jacobian, losses).direction, original(jacobian, losses).direction)

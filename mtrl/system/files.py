@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+_MOST_VALUES = 100_000  # of a file that is written by hand; a few lines of aliases can stand for billions
+
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one step: under a temporary name, synced and renamed."""
@@ -37,12 +39,48 @@ def read_mapping(kind: str, path: Path) -> dict[str, Any]:
         ValueError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"The {kind} {path} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):
         found = "empty" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"The {kind} {path} must be a mapping of names to values, and it is {found}.")
     return content
+
+
+def parse_yaml(text: str) -> Any:
+    """What a text in YAML holds, a tree of values.
+
+    Raises:
+        ValueError: it is no YAML, or no tree that can be gone through.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except Exception as error:  # what PyYAML's constructors of numbers, dates, ... say of other text
+        raise ValueError("a number or a date in it cannot be read") from error
+    if _count(content, {}) > _MOST_VALUES:
+        raise ValueError(f"with what it refers to it has more than {_MOST_VALUES} values")
+    return content
+
+
+def _count(value: Any, counted: dict[int, int]) -> int:
+    """How many values a tree has, those that YAML's aliases repeat each time.
+
+    Args:
+        counted: of the parts that were gone through, by id; 0 while one is.
+    """
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = 0
+        parts = value.values() if isinstance(value, dict) else value
+        counted[id(value)] = 1 + sum(_count(part, counted) for part in parts)
+    elif counted[id(value)] == 0:
+        raise ValueError("it refers to itself")
+    return counted[id(value)]

@@ -82,8 +82,8 @@ class EpisodeTracker:
         return {name: value for name, value in vars(self).items() if name != "_final"}
 
     def load_state_dict(self, state: dict[str, NDArray[np.float64]]) -> None:
-        for name, value in state.items():
-            setattr(self, name, np.array(value))
+        for name in self.state_dict():
+            setattr(self, name, np.array(state[name]))
 
 
 def evaluation_env_arguments(

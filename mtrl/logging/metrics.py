@@ -69,9 +69,18 @@ class UpdateMetrics:
         return {"shapes": shapes, "total": self._total, "gramians": self._gramians}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """
+        Raises:
+            ValueError: the sums have not the shapes that the state says.
+        """
         if state["total"] is not None:
             self._shapes = {name: torch.Size(shape) for name, shape in state["shapes"].items()}
             self._total = state["total"].to(device)
+            expected = 1 + sum(shape.numel() for shape in self._shapes.values())
+            if self._total.shape != (expected,):
+                raise ValueError(
+                    f"the sums of metrics have shape {list(self._total.shape)} and not [{expected}]"
+                )
             self._one = torch.ones_like(self._total[-1:])
             self._gramians = {name: gramian.to(device) for name, gramian in state["gramians"].items()}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtrl.config.experiment import flatten, record
 from mtrl.storage.checkpoint import CheckpointError, read_manifest
+from mtrl.storage.json_lines import is_step
 from mtrl.system.files import read_mapping
 
 if TYPE_CHECKING:  # a policy is loaded without environments
@@ -49,9 +50,11 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
                 f"{value!r} by config.yaml and this version. Restore the one that was changed, or use the version that "
                 "the stamp names; another experiment is a new run."
             )
-    loop = read_manifest(checkpoint)["values"].get("loop")
+    manifest = read_manifest(checkpoint)
+    loop = manifest["values"].get("loop")
     if not isinstance(loop, dict):
         raise CheckpointError(f"The checkpoint {checkpoint} is of no training: its manifest has no `loop`.")
+    _check_loop(checkpoint, loop, manifest["step"])
     now, then = record(options), loop.get("experiment")  # checkpoints of before have none
     if then is None:
         return
@@ -68,3 +71,29 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
             f"config.yaml of the run {run_dir} is not what its checkpoint {checkpoint.name} was made with: "
             f"{differences}. Restore it; another experiment is a new run."
         )
+
+
+def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int) -> None:
+    """
+    Raises:
+        CheckpointError: a value of what says how far training was is of another kind than training keeps.
+    """
+    fits: dict[str, Callable[[Any], bool]] = {
+        "step": lambda value: bool(value == step),
+        "best_step": lambda value: value is None or is_step(value),
+        "best_score": lambda value: value is None or isinstance(value, (int, float)),
+        "pending_evaluation": lambda value: value is None or is_step(value),
+        "learns_from": is_step,
+        "measure": lambda value: value in ("success", "return"),
+        "device": lambda value: value in ("cpu", "cuda"),
+        "frozen": lambda value: (
+            isinstance(value, dict)
+            and all(seed.isdecimal() and isinstance(why, dict) for seed, why in value.items())
+        ),
+    }
+    for name, fit in fits.items():  # an older version did not keep all of them
+        if name in loop and not fit(loop[name]):
+            raise CheckpointError(
+                f"The manifest of {checkpoint} was not written for it by this toolkit: its `{name}` is "
+                f"{loop[name]!r}; use another checkpoint."
+            )

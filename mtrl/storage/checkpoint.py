@@ -184,13 +184,15 @@ def check_fits(checkpoint: Path, found: Any, expected: Any, name: str) -> None:
         for key, value in expected.items():
             if key in found:
                 check_fits(checkpoint, found[key], value, f"{name}.{key}")
-            elif isinstance(value, (Mapping, Tensor)):
+            elif isinstance(value, (Mapping, Tensor, np.ndarray)):
                 raise CheckpointError(
                     f"The checkpoint {checkpoint} has no {key!r} in {name}: it was written by another version of the "
                     "toolkit, or is of another agent."
                 )
-    elif isinstance(expected, Tensor) and not (isinstance(found, Tensor) and found.shape == expected.shape):
-        shape = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    elif isinstance(expected, (Tensor, np.ndarray)) and not (
+        isinstance(found, type(expected)) and tuple(found.shape) == tuple(expected.shape)
+    ):
+        shape = list(found.shape) if isinstance(found, type(expected)) else f"a {type(found).__name__}"
         raise CheckpointError(
             f"The checkpoint {checkpoint} does not fit the run: {name} is {shape} there, and {list(expected.shape)} by "
             "config.yaml."

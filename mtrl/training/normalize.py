@@ -87,5 +87,5 @@ class ReturnStatistics:
         return {name: value for name, value in vars(self).items() if name != "gamma"}
 
     def load_state_dict(self, state: Mapping[str, NDArray[np.float64]]) -> None:
-        for name, value in state.items():
-            setattr(self, name, np.array(value))
+        for name in self.state_dict():
+            setattr(self, name, np.array(state[name]))

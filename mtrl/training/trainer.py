@@ -104,9 +104,9 @@ class Trainer:
         if checkpoint_path is not None:
             try:
                 self._restore(checkpoint_path)
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, checkpoint.CheckpointError):
                 raise
-            except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+            except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
                 raise checkpoint.CheckpointError(
                     f"The checkpoint {checkpoint_path} does not fit the run: {error}."
                 ) from error
@@ -349,6 +349,9 @@ class Trainer:
                 "the run that was not stopped.",
                 file=sys.stderr,
             )
+        ours = self.collector.state_dict()
+        arrays = {n: ours[n] for n in ("observation", "tracker", "normalizer", "returns") if n in loop}
+        checkpoint.check_fits(path, loop, arrays, "loop")
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])
         self.best_step = loop["best_step"]

@@ -181,6 +181,16 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "agent as a number": lambda m: m["values"].update(agent=3),
     "missing tensor": lambda m: m["values"]["agent"]["actor"].update(extra={"__tensor__": "not.there"}),
     "no actor": lambda m: m["values"]["agent"].pop("actor"),
+    "a score as text": lambda m: m["values"]["loop"].update(best_score="high"),
+    "a best step as text": lambda m: m["values"]["loop"].update(best_step="20"),
+    "a negative pending evaluation": lambda m: m["values"]["loop"].update(pending_evaluation=-3),
+    "a pending evaluation as text": lambda m: m["values"]["loop"].update(pending_evaluation="last"),
+    "learning from a list": lambda m: m["values"]["loop"].update(learns_from=[10]),
+    "another step of the loop": lambda m: m["values"]["loop"].update(step=-7),
+    "an unknown measure": lambda m: m["values"]["loop"].update(measure="fun"),
+    "an unknown device": lambda m: m["values"]["loop"].update(device=["cpu"]),
+    "diverged seeds as text": lambda m: m["values"]["loop"].update(frozen={"0": "x"}),
+    "diverged seeds without a number": lambda m: m["values"]["loop"].update(frozen={"x": {}}),
     "experiment as text": lambda m: m["values"]["loop"].update(experiment="MT10"),
     "model of another program": lambda m: (
         m.clear(),
@@ -198,6 +208,30 @@ def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, case: st
     assert "Traceback" not in result.err
     if result.code == 0:
         assert "Going on from step_0000000020" in result.err
+
+
+STATES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no observation": lambda loop: loop.pop("observation"),
+    "an observation as a number": lambda loop: loop.update(observation=3),
+    "the tracker's as an observation": lambda loop: loop.update(
+        observation=next(iter(loop["tracker"].values()))
+    ),
+    "a tracker as a list": lambda loop: loop.update(tracker=[1]),
+    "a tracker without arrays": lambda loop: loop.update(tracker={"step": 1}),
+    "metrics as text": lambda loop: loop.update(update_metrics="none"),
+    "metrics without shapes": lambda loop: loop["update_metrics"].update(shapes={}),
+    "episodes as a list": lambda loop: loop.update(episode_metrics=[1]),
+    "no random actions": lambda loop: loop.update(random_actions={}),
+    "random actions as numbers": lambda loop: loop.update(random_actions={"0": 1}),
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_a_state_of_another_kind(finished: Path, cli: Cli, case: str) -> None:
+    path = rewrite(finished, lambda m: STATES[case](m["values"]["loop"]))
+    before = (finished / "config.yaml").read_text(), (finished / "metrics.jsonl").read_text()
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), path.name)
+    assert before == ((finished / "config.yaml").read_text(), (finished / "metrics.jsonl").read_text())
 
 
 @pytest.mark.parametrize("change", ["longer", "shorter", "scalar", "double dimensions"])

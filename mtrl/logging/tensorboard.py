@@ -32,6 +32,8 @@ PER_TASK = {
     "gradient norms": {network: f"{network}/task_grad_norm" for network in NETWORKS},
 }
 STABILITY = ("condition_number", "cosine", "magnitude_similarity", "conflict_share", "solver_failures")
+#: `events.out.tfevents.SECOND.HOST.PROCESS.NUMBER`
+_EVENT_FILE = re.compile(r"(events\.out\.tfevents\.)([0-9]{1,10})(\..+)", re.DOTALL)
 
 
 def layout() -> dict[str, dict[str, list[Any]]]:
@@ -84,9 +86,12 @@ def put_before_now(directory: Path) -> None:
     """
     limit = int(time.time()) - 1
     for path in sorted(directory.glob("events.out.tfevents.*"), reverse=True):
-        *prefix, second, rest = path.name.split(".", 4)
+        parts = _EVENT_FILE.fullmatch(path.name)
+        if parts is None:  # somebody else's, whose name TensorBoard does not order by a second either
+            continue
+        prefix, second, rest = parts.groups()
         if int(second) > limit:
-            path.rename(path.with_name(".".join([*prefix, f"{limit:010d}", rest])))
+            path.rename(path.with_name(f"{prefix}{limit:010d}{rest}"))
         limit = min(int(second), limit) - 1
 
 

@@ -136,6 +136,17 @@ def test_going_on_repeats_nothing(train: Train, fake: object, cli: Cli, tmp_path
     read_layout(stopped)
 
 
+@pytest.mark.parametrize(
+    "name", ["events.out.tfevents.old.host", "events.out.tfevents.17", "events.out.tfevents."]
+)
+def test_files_of_another_name_stay_as_they_are(train: Train, cli: Cli, name: str) -> None:
+    run = train("run")
+    (run / "tensorboard" / "seed_0" / name).write_text("mine")
+    result = cli("train", "--resume", run, "--total_steps", 50)
+    assert result.code == 0, result.err
+    assert (run / "tensorboard" / "seed_0" / name).read_text() == "mine"
+
+
 def test_hyperparameters_are_one_level() -> None:
     config = {
         "a": 1,

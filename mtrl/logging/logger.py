@@ -54,9 +54,7 @@ class Logger:
         self.names, self.tasks = tasks, [name.removesuffix("-v3") for name in tasks]
         self.metrics_path = directory / "metrics.jsonl"
         self.timing_path = directory / "timing.jsonl"
-        logs = {
-            path: read_lines(path) if path.exists() else [] for path in (self.metrics_path, self.timing_path)
-        }
+        logs = {path: read_lines(path) for path in (self.metrics_path, self.timing_path)}
         for path, lines in logs.items():
             _truncate(path, lines, step, pending, without_training, without_evaluation)
         names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mtrl.storage.json_lines import read_lines
+from mtrl.system.files import parse_yaml
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -27,16 +27,27 @@ def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file (JSON is YAML) that holds a mapping."""
+    """A YAML or JSON file that holds a mapping."""
     if not path.is_file():
         raise ValueError(f"it has no {path.name}.")
     try:
-        content = (json.loads if path.suffix == ".json" else yaml.safe_load)(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = (_parse_json if path.suffix == ".json" else parse_yaml)(
+            path.read_text(encoding="utf-8-sig")
+        )
+    except ValueError as error:
         raise ValueError(f"{path.name} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
     return content
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON from line {error.lineno}, column {error.colno} on") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -81,5 +92,5 @@ def to_array(values: list[Any]) -> NDArray[np.float64]:
     """Nested lists as an array, NaN for null."""
     try:
         return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError("its numbers do not form an array of one shape.") from error

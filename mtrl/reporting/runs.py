@@ -11,9 +11,18 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.config.train import GROUPS
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, describe_steps, due_steps, missing_steps
+from mtrl.storage.json_lines import (
+    RETURNS,
+    SUCCESS,
+    by_seed,
+    describe_steps,
+    due_steps,
+    is_step,
+    missing_steps,
+)
 from mtrl.system.terminal import command, one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
@@ -119,21 +128,30 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
     notes = [*version_notes(path, stamp), *_diverged_notes(path)]
     mapping_in(stamp, "protocol", path / "stamp.json")
+    for group in GROUPS:
+        if not isinstance(config.get(group) or {}, dict):
+            raise ValueError(
+                f"config.yaml must have a mapping of options for {group}, got {config[group]!r}."
+            )
     seeds = list_in(config, "seeds", int, "config.yaml")
     tasks = list_in(
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
     lines = read_json_lines(path / "metrics.jsonl", notes)
     shape = (len(seeds), len(tasks))
-    measure = _measure(stamp, lines)
-    steps, scores = _with_outcomes(path, *_evaluations(lines, measure), shape, notes, measure)
+    measure: Measure = "success"
+    steps, scores = _evaluations(lines, SUCCESS, shape, tasks)
+    if stamp["protocol"].get("name") == "custom" and not np.isfinite(scores).any((0, 1)).all():
+        measure = "return"  # as in training
+        steps, scores = _evaluations(lines, RETURNS, shape, tasks)
+    steps, scores = _with_outcomes(path, steps, scores, notes)
     missing = _missing(path, config, lines, notes)
     total, last = config.get("total_steps"), steps[-1]
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
     if source == "evaluation":
         evaluated_steps, outcomes, way = _read_best_way(path, seeds, tasks, notes, measure)
-        evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, shape, notes, measure)
+        evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, notes)
         evaluated, last = outcomes[-1], evaluated_steps[-1]
     if isinstance(total, int) and last < total:
         notes.append(
@@ -145,24 +163,10 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     )  # fmt: skip
 
 
-def _measure(stamp: dict[str, Any], lines: list[dict[str, Any]]) -> Measure:
-    """What an evaluation is judged by, as in training."""
-    if mapping_in(stamp, "protocol", Path("stamp.json")).get("name") != "custom":
-        return "success"
-    said = [np.isfinite(to_array(by_seed(line[SUCCESS]))) for line in lines if SUCCESS in line]
-    return "success" if said and np.array(said).any((0, 1)).all() else "return"
-
-
 def _with_outcomes(
-    path: Path,
-    steps: NDArray[np.int64],
-    scores: Floats,
-    shape: tuple[int, int],
-    notes: list[str],
-    measure: Measure,
+    path: Path, steps: NDArray[np.int64], scores: Floats, notes: list[str]
 ) -> tuple[NDArray[np.int64], Floats]:
     """The evaluations [n, S, T] with an outcome for every seed and task; that others were left out is noted."""
-    _check_scores(steps, scores, *shape, measure)
     complete = np.isfinite(scores).all((1, 2))
     if not complete.all():
         notes.append(
@@ -197,14 +201,40 @@ def _missing(
     return len(evaluations), len(due_steps(interval, worlds, last))
 
 
-def _evaluations(lines: list[dict[str, Any]], measure: Measure) -> tuple[NDArray[np.int64], Floats]:
+def _evaluations(
+    lines: list[dict[str, Any]], name: str, shape: tuple[int, int], tasks: Sequence[str]
+) -> tuple[NDArray[np.int64], Floats]:
     """Steps [n] and scores [n, S, T] of the evaluations during training."""
-    evaluations = [line for line in lines if SUCCESS in line]
-    if not evaluations:
+    steps, scores = [], []
+    for line in lines:
+        if SUCCESS in line:
+            try:
+                scores.append(_check_scores(to_array(by_seed(line.get(name), tasks)), shape, name))
+            except ValueError as error:
+                raise ValueError(
+                    f"the evaluation of step {line['step']} in metrics.jsonl: {error}"
+                ) from error
+            steps.append(line["step"])
+    if not steps:
         raise ValueError("its metrics.jsonl holds no evaluation yet.")
-    return to_array([line["step"] for line in evaluations]).astype(np.int64), to_array(
-        [by_seed(line[SUCCESS if measure == "success" else RETURNS]) for line in evaluations]
-    )
+    return np.array(steps, dtype=np.int64), np.array(scores)
+
+
+def _check_scores(scores: Floats, shape: tuple[int, int], name: str) -> Floats:
+    """The scores [S, T] of one evaluation.
+
+    Raises:
+        ValueError: they are no such scores.
+    """
+    of_success = name == SUCCESS
+    if scores.shape != shape:
+        raise ValueError(
+            f"it must have a {'success rate' if of_success else 'return'} for {shape[0]} seeds and {shape[1]} tasks, "
+            f"and they are of shape {scores.shape}."
+        )
+    if of_success and ((scores < 0) | (scores > 1)).any():
+        raise ValueError("a success rate is not between 0 and 1.")
+    return scores
 
 
 class Way(NamedTuple):
@@ -241,24 +271,25 @@ def _read_evaluations(
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
         step, episodes = content.get("step"), mapping_in(content, "episodes", file)
-        if not isinstance(step, int) or key not in episodes:
+        if not is_step(step) or key not in episodes:
             raise ValueError(f"{file.name} must hold a step and the {measure} of episodes.")
-        outcomes = to_array(episodes[key])
-        if outcomes.ndim != 3:
-            raise ValueError(f"{file.name} must hold the {measure} of each seed, task and episode.")
+        engine, policy = content.get("engine", "batched"), content.get("policy", "mean")
+        if not isinstance(engine, str):
+            raise ValueError(f"{file.name} must hold the name of an engine, got {engine!r}.")
+        if policy not in ("mean", "sampled"):
+            raise ValueError(f"{file.name} must hold the policy, mean or sampled, got {policy!r}.")
+        try:
+            outcomes = to_array(episodes[key])
+            if outcomes.ndim != 3:
+                raise ValueError(f"it must hold the {measure} of each seed, task and episode.")
+            with np.errstate(invalid="ignore"):
+                scores = np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+            _check_scores(scores, (len(seeds), len(tasks)), SUCCESS if measure == "success" else RETURNS)
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from error
         numbers = [content.get(name) for name in ("goal_seed", "worlds_per_task")]
         goal_seed, worlds = (number if isinstance(number, int) else 0 for number in numbers)
-        engine = str(content.get("engine", "batched"))
-        way = Way(
-            outcomes.shape[-1],
-            content.get("policy", "mean") == "mean",
-            engine == "batched",
-            goal_seed,
-            worlds,
-            engine,
-        )
-        with np.errstate(invalid="ignore"):
-            scores = np.nansum(outcomes, -1) / np.isfinite(outcomes).sum(-1)
+        way = Way(outcomes.shape[-1], policy == "mean", engine == "batched", goal_seed, worlds, engine)
         name, other = found.setdefault(way, {}).setdefault(step, (file.name, scores))
         if not np.array_equal(scores, other, equal_nan=True):
             raise ValueError(
@@ -284,21 +315,6 @@ def _read_best_way(
     return np.array(steps, dtype=np.int64), scores, way.compared()
 
 
-def _check_scores(
-    steps: NDArray[np.int64], scores: Floats, num_seeds: int, num_tasks: int, measure: Measure
-) -> None:
-    rate = "success rate" if measure == "success" else measure
-    if scores.shape != (len(steps), num_seeds, num_tasks):
-        raise ValueError(
-            f"each evaluation must have a {rate} for {num_seeds} seeds and {num_tasks} tasks, and they are of "
-            f"shape {scores.shape[1:]}."
-        )
-    if (np.diff(steps) <= 0).any():
-        raise ValueError("the steps of its evaluations do not increase.")
-    if measure == "success" and ((scores < 0) | (scores > 1)).any():
-        raise ValueError("a success rate is not between 0 and 1.")
-
-
 def _timing(path: Path, notes: list[str]) -> tuple[Floats, Floats]:
     """Steps and seconds since the start; a pause between two parts of a run does not count."""
     try:
@@ -317,7 +333,10 @@ def _gradient_measures(lines: list[dict[str, Any]], num_seeds: int) -> dict[str,
     found = {}
     for name in (f"{network}/{measure}" for network in NETWORKS for measure in MEASURES):
         logged = [line for line in lines if name in line]
-        values = to_array([line[name] for line in logged])
+        try:
+            values = to_array([line[name] for line in logged])
+        except ValueError as error:
+            raise ValueError(f"{name} in metrics.jsonl: {error}") from error
         if logged and values.shape == (len(logged), num_seeds):
             found[name] = to_array([line["step"] for line in logged]), values
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mtrl.system.files import write_text
 
@@ -17,37 +17,79 @@ MISSING = "missing"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file; a last line that was cut off while it was written is left out.
+    """The objects of a file, none where there is none; a last line that was cut off while it was written is left out.
 
     Raises:
-        ValueError: it is no file, or a line is no object with a step.
+        ValueError: it is no file, a line is no object with a step, or the steps do not increase.
     """
+    if not path.exists() and not path.is_symlink():
+        return []
     if not path.is_file():
         raise ValueError(f"The log {path} must be a file, and it is something else: move it away.")
-    found = []
+    found: list[dict[str, Any]] = []
+    newest = {
+        "training": -1,
+        "evaluation": -1,
+    }  # an evaluation may come to its end later than lines of training
     for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
             line = None
-        if not isinstance(line, dict) or type(line.get("step")) is not int or line["step"] < 0:
+        if not _is_line(line):
             shown = text[:40].decode(errors="backslashreplace")
             raise ValueError(
                 f"{path}, line {number}, must be a JSON object with a step, and it is {shown!r}: restore the file, or "
                 "delete the line."
             )
+        step, kind = line["step"], "evaluation" if SUCCESS in line else "training"
+        if MISSING not in line:
+            if step <= newest[kind]:
+                raise ValueError(
+                    f"{path}, line {number}, is of step {step} after one of step {newest[kind]}, and the steps of "
+                    f"{kind} do not increase: restore the file, or delete the line."
+                )
+            newest[kind] = step
         found.append(line)
     return found
 
 
-def by_seed(values: Any) -> Any:
+def _is_line(line: Any) -> bool:
+    """Whether this is an object with a step and, if it is a mark, with lists of steps."""
+    if not isinstance(line, dict) or not is_step(line.get("step")):
+        return False
+    mark = line.get(MISSING, {})
+    return (
+        isinstance(mark, dict)
+        and mark.keys() <= {"training", "evaluation"}
+        and all(isinstance(steps, list) and all(map(is_step, steps)) for steps in mark.values())
+    )
+
+
+def is_step(value: Any) -> TypeGuard[int]:
+    """Whether a value that was read is a number of environment steps."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def by_seed(values: Any, tasks: Sequence[str] = ()) -> Any:
     """The values of a metric [S] or [S][T], as lines have them: [S], or [S] of each task by its name.
 
     (Lines of before 2026-11-29 have [S][T] themselves.)
+
+    Args:
+        tasks: names of the T tasks in their order; by default all of the line, in its order.
+
+    Raises:
+        ValueError: the line has other tasks, or not a list of equal length of each.
     """
-    return (
-        [list(seed) for seed in zip(*values.values(), strict=True)] if isinstance(values, Mapping) else values
-    )
+    if not isinstance(values, Mapping):
+        return values
+    if tasks and values.keys() != set(tasks):
+        raise ValueError(f"it is of the tasks {', '.join(values)}, and the run has {', '.join(tasks)}.")
+    of_tasks = [values[task] for task in tasks or values]
+    if not all(isinstance(seeds, list) and len(seeds) == len(of_tasks[0]) for seeds in of_tasks):
+        raise ValueError("its tasks have no numbers for equally many seeds.")
+    return [list(seed) for seed in zip(*of_tasks, strict=True)]
 
 
 def due_steps(interval: int, worlds_per_task: int, last: int) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.json_lines import SUCCESS, by_seed
+from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
 from mtrl.sweep.plan import Run
 
 
@@ -105,11 +105,15 @@ class Progress:
         """Reads what was written since the last call."""
         for line in self._metrics.lines():
             self.step = line["step"]
-            values = np.array(by_seed(line.get(SUCCESS, [])), dtype=np.float64)  # [S, T]
-            if np.isfinite(values).any():
-                self.success = float(np.nanmean(values))
+            with contextlib.suppress(
+                ValueError, TypeError, OverflowError
+            ):  # a report says what is wrong with it
+                values = np.array(by_seed(line.get(SUCCESS, [])), dtype=np.float64)  # [S, T]
+                if np.isfinite(values).any():
+                    self.success = float(np.nanmean(values))
         for line in self._timing.lines():
-            self.rate = line.get("steps_per_second")
+            rate = line.get("steps_per_second")
+            self.rate = rate if isinstance(rate, float) else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -138,6 +142,6 @@ class _Tail:
         for line in whole.split(b"\n"):
             with contextlib.suppress(ValueError, RecursionError):  # a resume says what is wrong with it
                 value = json.loads(line)
-                if isinstance(value, dict) and type(value.get("step")) is int:
+                if isinstance(value, dict) and is_step(value.get("step")):
                     found.append(value)
         return found

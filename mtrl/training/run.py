@@ -139,7 +139,7 @@ def _check_logs(run_dir: Path) -> list[dict[str, Any]]:
         ValueError: they, or those of the timing, cannot be read.
     """
     paths = (run_dir / "timing.jsonl", run_dir / "metrics.jsonl")
-    return [read_lines(path) if path.exists() else [] for path in paths][1]
+    return [read_lines(path) for path in paths][1]
 
 
 def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]]) -> None:

@@ -178,6 +178,12 @@ DAMAGED_EVALUATIONS = {
     "rates for episodes": ({"episodes": {"success": EPISODES[0]}}, "each seed, task and episode"),
     "more than success": ({"episodes": {"success": [[[2, 2]] * 2] * 2}}, "not between 0 and 1"),
     "no outcome": ({"episodes": {"success": [[[None]] * 2] * 2}}, "no evaluation has an outcome"),
+    "a step beyond any number": ({"step": 10**30}, "a.json must hold a step"),
+    "a negative step": ({"step": -5}, "a.json must hold a step"),
+    "a step that is true": ({"step": True}, "a.json must hold a step"),
+    "episodes of one task more": ({"episodes": {"success": [[[1, 0], [1]]] * 2}}, "a.json"),
+    "an engine that is no name": ({"engine": {"a": 1}}, "a.json must hold the name of an engine"),
+    "an unknown policy": ({"policy": ["mean"]}, "a.json must hold the policy"),
 }
 
 
@@ -372,6 +378,11 @@ def _missing_seed(run: Path) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"seeds": [0, 1, 2]}))
 
 
+def _reconfigure(run: Path, **options: object) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(config | options))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no metrics": (lambda run: (run / "metrics.jsonl").unlink(), "it has no metrics.jsonl"),
     "no evaluation": (lambda run: (run / "metrics.jsonl").write_text('{"step": 1}\n'), "holds no evaluation"),
@@ -390,13 +401,56 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\n"),
         "line 1, must be",
     ),
-    "a row too few": (lambda run: _edit_line(run, 1, _evaluation([[0.1, 0.2]])), "array of one shape"),
+    "a row too few": (
+        lambda run: _edit_line(run, 1, _evaluation([[0.1, 0.2]])),
+        "evaluation of step 200 in metrics.jsonl: it must have a success rate for 2 seeds",
+    ),
     "words for numbers": (
         lambda run: _edit_line(run, 1, _evaluation([["a", 1], [1, 1]])),
         "array of one shape",
     ),
     "success above one": (lambda run: _edit_line(run, 1, _evaluation([[0.1, 2], [1, 1]])), "between 0 and 1"),
     "a step twice": (lambda run: _edit_line(run, 1, _evaluation(SUCCESS[1], 100)), "do not increase"),
+    "a step beyond any number": (lambda run: _edit_line(run, 1, _evaluation([], 10**30)), "line 2, must be"),
+    "steps in another order": (
+        lambda run: _edit_line(run, 0, _evaluation(SUCCESS[0], 201)),
+        "do not increase",
+    ),
+    "a number for all": (lambda run: _edit_line(run, 1, _evaluation(0.5)), "success rate for 2 seeds"),
+    "a number for a task": (
+        lambda run: _edit_line(run, 1, _evaluation({"reach-v3": 0.5, "push-v3": 1})),
+        "evaluation of step 200 in metrics.jsonl",
+    ),
+    "a seed too few of a task": (
+        lambda run: _edit_line(run, 1, _evaluation({"reach-v3": [0.5, 0.5], "push-v3": [1]})),
+        "evaluation of step 200 in metrics.jsonl",
+    ),
+    "a task that the run has not": (
+        lambda run: _edit_line(run, 1, _evaluation({"reach-v3": [0, 0], "pull-v3": [1, 1]})),
+        "of the tasks reach-v3, pull-v3, and the run has reach-v3, push-v3",
+    ),
+    "a number beyond any": (
+        lambda run: _edit_line(run, 1, _evaluation([[10**400, 1], [1, 1]])),
+        "array of one shape",
+    ),
+    "a word for a condition number": (
+        lambda run: _edit_line(run, 3, '{"step": 300, "critic/condition_number": ["x", 1]}'),
+        "critic/condition_number in metrics.jsonl",
+    ),
+    "a word for a group": (
+        lambda run: _reconfigure(run, evaluation="often"),
+        "config.yaml must have a mapping",
+    ),
+    "a list for a group": (lambda run: _reconfigure(run, agent=[1]), "config.yaml must have a mapping"),
+    "a configuration in itself": (
+        lambda run: (run / "config.yaml").write_text("agent: &a {gamma: *a}"),
+        "config.yaml cannot be read: it refers to itself",
+    ),
+    "a deep configuration": (
+        lambda run: (run / "config.yaml").write_text("[" * 5000),
+        "config.yaml cannot be read: it is nested too deeply",
+    ),
+    "a stamp of two numbers": (lambda run: (run / "stamp.json").write_text("[1, 2]"), "must hold a mapping"),
     "a missing seed": (_missing_seed, "success rate for 3 seeds and 2 tasks"),
     "no stamp": (lambda run: (run / "stamp.json").unlink(), "it has no stamp.json"),
     "half a stamp": (lambda run: (run / "stamp.json").write_text('{"proto'), "stamp.json cannot be read"),
@@ -427,6 +481,20 @@ def test_a_damaged_run_is_refused_alone_and_skipped_among_others(
     assert words in result.err
     assert "Shared, PCGrad" in result.out
     assert "LS" not in result.out
+
+
+def test_tasks_are_found_by_name(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    """Whoever writes a line again may have sorted its keys."""
+    run = write_run("run", SUCCESS)
+    by_task = np.array(SUCCESS).swapaxes(1, 2).tolist()
+    lines = [
+        {"step": 100 * i, "evaluation/success": dict(zip(TASKS[::-1], of_tasks[::-1], strict=True))}
+        for i, of_tasks in enumerate(by_task, start=1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert cli("report", run, "--output", tmp_path / "out").code == 0
+    rates = {r["task"]: float(r["Shared, LS"]) for r in records(tmp_path / "out", "tasks")}
+    assert rates == pytest.approx({"reach-v3": 0.45, "push-v3": 0.75})
 
 
 def test_what_was_skipped_stands_in_the_report(write_run: Write, cli: Cli, tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ BAD = {
     "deep": b"[" * 200_000,
     "a long number": b'{"step": ' + b"1" * 5000 + b"}",
     "steering": b"\x1b[31m",
+    "a step beyond any number": b'{"step": 1' + b"0" * 30 + b"}",
+    "a mark that is a number": b'{"step": 10, "missing": 3}',
+    "a mark of numbers": b'{"step": 10, "missing": {"training": 5}}',
+    "a mark of something else": b'{"step": 10, "missing": {"thinking": [10]}}',
+    "a mark of words": b'{"step": 10, "missing": {"training": ["ten"]}}',
 }
 
 
@@ -112,6 +117,24 @@ def test_a_damaged_line(stopped: Path, cli: Cli, name: str, log: str) -> None:
     report = cli("report", stopped)
     assert report.code == (2 if log == "metrics.jsonl" else 0)
     assert f"{path}, line 2" in report.err
+
+
+@pytest.mark.parametrize("log", ["metrics.jsonl", "timing.jsonl"])
+def test_lines_in_another_order(stopped: Path, cli: Cli, log: str) -> None:
+    path = stopped / log
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    moved = b"".join(rest) + first
+    path.write_bytes(moved)
+    assert_refused(cli("train", "--resume", stopped), f"{path}, line {len(rest) + 1}", "do not increase")
+    assert path.read_bytes() == moved
+
+
+def test_a_link_to_nowhere(stopped: Path, cli: Cli) -> None:
+    """As where a disk is not mounted: the link stays."""
+    (stopped / "metrics.jsonl").unlink()
+    (stopped / "metrics.jsonl").symlink_to("/nowhere/metrics.jsonl")
+    assert_refused(cli("train", "--resume", stopped), "metrics.jsonl must be a file")
+    assert (stopped / "metrics.jsonl").is_symlink()
 
 
 def test_no_file(stopped: Path, cli: Cli) -> None:

@@ -62,6 +62,20 @@ def test_there_and_back(run: Run, tmp_path: Path, scheme: str) -> None:
     assert (progress.step, progress.success) == (100, 0.75)
 
 
+@pytest.mark.parametrize(
+    "success",
+    ['"high"', '{"a": 1}', '{"a": [1], "b": [1, 2]}', "[[1], [1, 2]]", "1" + "0" * 400, "{}", "null"],
+)
+def test_progress_is_what_can_be_read(run: Run, tmp_path: Path, success: str) -> None:
+    write_run(run, tmp_path, 50)
+    with (run.directory(tmp_path) / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"step": 100, "evaluation/success": {success}}}\n[1]\n{{"step": 1{"0" * 30}}}\n')
+    (run.directory(tmp_path) / "timing.jsonl").write_text('{"step": 100, "steps_per_second": "fast"}\n')
+    progress = Progress(run, tmp_path)
+    progress.read()
+    assert (progress.step, progress.success, progress.seconds_left) == (100, 0.75, None)
+
+
 def test_a_checkpoint_that_was_written_again(run: Run, tmp_path: Path) -> None:
     """As after an evaluation that a signal came in the way of."""
     storage = Storage(f"file://{tmp_path}/remote")

@@ -1,12 +1,21 @@
-"""The two networks of the agent, each of one architecture: policy, and critics with an encoder that both may share."""
+"""The agent's networks: policy, critics with an encoder that both may share, and the critics' targets."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from agents.config import Precision, SACConfig
 from agents.layers import Axes
+from agents.losses import sample_action
 from agents.networks.base import Architecture
+from agents.parameters import ParameterVector
+from mtrl.device.generators import Generators
 
 NUM_CRITICS = 2
 
@@ -52,6 +61,109 @@ class Critic(nn.Module):
         inputs = torch.cat([self.encode(observation), action.unsqueeze(1)], dim=-1)
         features = self.network.features(_pad(inputs))
         return self.network.head(features), features
+
+
+class ActorCritic:
+    """Actor, critics and the targets that follow the critics, and how the actor acts.
+
+    Args:
+        axes: of S seeds and T tasks.
+        config: settings.
+        architecture: of the actor.
+        critic_architecture: of the critics.
+        observation_size: O.
+        action_size: A.
+        num_outputs: of each critic, K.
+        seeds: S of them.
+        device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
+        precision: of the networks' passes in an update.
+
+    Attributes:
+        vectors: all parameters of each network, by the names that a checkpoint has: "actor", "critic" and "target".
+    """
+
+    def __init__(
+        self,
+        axes: Axes,
+        config: SACConfig,
+        architecture: Architecture,
+        critic_architecture: Architecture,
+        *,
+        observation_size: int,
+        action_size: int,
+        num_outputs: int,
+        seeds: Iterable[int],
+        device: torch.device | str,
+        precision: Precision,
+    ) -> None:
+        self.config = config
+        self.seeds = tuple(seeds)
+        self.observation_size, self.action_size = observation_size, action_size
+        self.device = torch.device(device)
+        self.precision = precision
+        self.critic = Critic(axes, critic_architecture, observation_size, action_size, num_outputs).to(
+            self.device
+        )
+        if self.critic.encoder is None and architecture.build_encoder(axes, observation_size) is not None:
+            raise ValueError(
+                f"The network {type(architecture).__name__} reads an encoder that the critics train, and the critic "
+                "network has none: choose one of the same kind as --critic_network."
+            )
+        self.actor = Actor(axes, architecture, self.critic.encoded_size, action_size).to(self.device)
+        self.target_critic = copy.deepcopy(self.critic)
+        networks = {"actor": self.actor, "critic": self.critic, "target": self.target_critic}
+        self.vectors = {name: ParameterVector(network) for name, network in networks.items()}
+        self.exploration = Generators(self.seeds, "exploration", self.device)
+
+    @torch.no_grad()
+    def act(self, observation: Tensor, *, deterministic: bool) -> Tensor:
+        """Actions [S, T, W, A] in [-1, 1] for observations [S, T, W, O]; the mean action, or one with fresh noise."""
+        mean, log_std, _ = self.actor(self.critic.encode(observation))
+        if deterministic:
+            return torch.tanh(mean)
+        action, _ = sample_action(
+            mean, self.config.bounded_log_std(log_std), self.exploration.randn(*mean.shape[1:])
+        )
+        return action
+
+    def _run(self, module: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """A network's outputs and features in an update; the outputs are float32 whatever the precision."""
+        half = self.precision == "bfloat16"
+        # Autocast's cache would keep tensors of a CUDA graph beyond it.
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext():
+            *outputs, features = module(*inputs)
+        return *(output.float() for output in outputs), features
+
+    @property
+    def acting_networks(self) -> tuple[str, ...]:
+        """The keys of `policy_state`: the actor, and a critic that holds an encoder."""
+        return ("actor",) if self.critic.encoder is None else ("actor", "critic")
+
+    def policy_state(self) -> dict[str, dict[str, Tensor]]:
+        """A copy of what acting needs."""
+        state = self.network_state()
+        return {
+            network: {name: value.clone() for name, value in state[network].items()}
+            for network in self.acting_networks
+        }
+
+    def load_policy(self, state: Mapping[str, Any]) -> None:
+        """Only what `policy_state` gives, of that or of all that `state_dict` gives."""
+        self.load_networks(state, self.acting_networks)
+
+    def network_state(self) -> dict[str, dict[str, Tensor]]:
+        """The parameters of every network, themselves and not copied."""
+        return {
+            network: {"shared": vector.shared.detach(), "owned": vector.owned.detach()}
+            for network, vector in self.vectors.items()
+        }
+
+    @torch.no_grad()
+    def load_networks(self, state: Mapping[str, Any], networks: Iterable[str]) -> None:
+        parameters = self.network_state()
+        for network in networks:
+            for name, value in parameters[network].items():
+                value.copy_(state[network][name])
 
 
 def _padded(size: int) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.values import Ensemble
+from agents.values import CategoricalValue, Ensemble, ScalarValue, Value
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -68,3 +68,11 @@ class SACConfig:
         if self.log_std == "clamp":
             return log_std.clamp(low, high)
         return low + 0.5 * (high - low) * (1 + torch.tanh(log_std))
+
+    def make_value(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Value:
+        """What the critics' outputs say."""
+        if self.critic == "squared":
+            return ScalarValue(self.ensemble)
+        return CategoricalValue(
+            self.value_min, self.value_max, self.num_atoms, self.critic, self.ensemble, device, dtype
+        )

@@ -1,44 +1,36 @@
 """Multi-task soft actor-critic: S seeds and T tasks in one set of batched networks, one temperature per task.
 
 Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The losses are in `agents.losses`, what a value is in
-`agents.values`, and what combines the tasks' losses is in `agents.optimizer`.
+`agents.values`, the networks are in `agents.actor_critic`, and what combines the tasks' losses is in
+`agents.optimizer`.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from agents.actor_critic import NUM_CRITICS, Actor, Critic
+from agents.actor_critic import NUM_CRITICS, ActorCritic
 from agents.config import Precision, SACConfig
 from agents.layers import Axes
 from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
-from agents.parameters import ParameterVector, with_parameters
-from agents.values import CategoricalValue, ScalarValue, Value
+from agents.parameters import with_parameters
+from agents.return_scale import ReturnScale
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.random import Random
+from mtrl.device.compile import compile_methods
 from mtrl.device.generators import Generators
 from mtrl.device.streams import SideStream
 
-#: Inductor's options: without candidates that need more memory than a multiprocessor has, and without a table of each.
-_AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
-    "max_autotune_gemm": True,
-    "max_autotune_gemm_backends": "ATEN,TRITON",
-    "max_autotune_prune_choices_based_on_shared_mem": True,
-    "autotune_num_choices_displayed": 0,
-    "max_autotune_report_choices_stats": False,
-}
+#: What of an agent has a state of its own.
+_PARTS = ("critic_optimizer", "actor_optimizer", "temperature_adam", "noise", "exploration")
 
 
 class Batch(NamedTuple):
@@ -51,22 +43,7 @@ class Batch(NamedTuple):
     terminated: Tensor
 
 
-def make_value(config: SACConfig, device: torch.device, dtype: torch.dtype = torch.float32) -> Value:
-    """What the critics' outputs say, as the settings have it."""
-    if config.critic == "squared":
-        return ScalarValue(config.ensemble)
-    return CategoricalValue(
-        config.value_min,
-        config.value_max,
-        config.num_atoms,
-        config.critic,
-        config.ensemble,
-        device,
-        dtype,
-    )
-
-
-class SAC:
+class SAC(ActorCritic):
     """The agent: S seeds trained side by side, each with parameters, noise and balancer state of its own.
 
     Args:
@@ -108,79 +85,43 @@ class SAC:
                 f"{type(actor_balancer).__name__} needs positive losses, and the actor's loss is negative where the "
                 "policy is good: balance the critic only (`--balance critic`)."
             )
-        self.config = config
-        self.precision = precision
-        self.seeds = tuple(seeds)
-        self.observation_size, self.action_size = observation_size, action_size
-        self.device = torch.device(device)
-        axes = Axes(
-            len(self.seeds),
-            num_tasks,
-            NUM_CRITICS,
-            Generators(self.seeds, "parameters"),
-            task_names=None if task_names is None else tuple(task_names),
+        names = None if task_names is None else tuple(task_names)
+        axes = Axes(len(seeds), num_tasks, NUM_CRITICS, Generators(seeds, "parameters"), task_names=names)
+        self.value = config.make_value(torch.device(device), axes.dtype)
+        super().__init__(
+            axes,
+            config,
+            architecture,
+            architecture if critic_architecture is None else critic_architecture,
+            observation_size=observation_size,
+            action_size=action_size,
+            num_outputs=self.value.num_outputs,
+            seeds=seeds,
+            device=device,
+            precision=precision,
         )
-        critic_architecture = architecture if critic_architecture is None else critic_architecture
-        self.value = make_value(config, self.device, axes.dtype)
-        self.critic = Critic(
-            axes, critic_architecture, observation_size, action_size, self.value.num_outputs
-        ).to(self.device)
-        self._check_encoder(architecture, axes)
-        self.actor = Actor(axes, architecture, self.critic.encoded_size, action_size).to(self.device)
-        critic_parameters, actor_parameters = ParameterVector(self.critic), ParameterVector(self.actor)
-        self.target_critic = copy.deepcopy(self.critic)
-        target_parameters = ParameterVector(self.target_critic)
-        self.target_shared, self.target_owned = target_parameters.shared, target_parameters.owned
-        self.critic_optimizer = self._optimizer("critic", critic_parameters, critic_balancer, num_tasks)
-        self.actor_optimizer = self._optimizer("actor", actor_parameters, actor_balancer, num_tasks)
+        self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
+        self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
         # The same networks, to be differentiated: their own parameters are constants.
         self._trained_critic = with_parameters(self.critic, self.critic_optimizer.leaves)
         self._trained_actor = with_parameters(self.actor, self.actor_optimizer.leaves)
-        self.log_alpha = torch.full(
-            (len(self.seeds), num_tasks), math.log(config.initial_temperature), device=self.device
-        )
+        initial = math.log(config.initial_temperature)
+        self.log_alpha = torch.full((len(seeds), num_tasks), initial, device=self.device)
         self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
+        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
+        self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
+        self.noise = Generators(self.seeds, "update", self.device)
+        self._critic_loss = self.value.loss
         self._target_stream, self._policy_stream = SideStream(self.device), SideStream(self.device)
         self._follow_stream = SideStream(self.device, yields=True)
-        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
-        # The largest |return| and the variance of the returns of each task's running episodes, [2, S, T].
-        self.return_statistics = torch.zeros(2, *self.log_alpha.shape, device=self.device)
-        self._critic_loss = self.value.loss
-        self.noise = Generators(self.seeds, "update", self.device)
-        self.exploration = Generators(self.seeds, "exploration", self.device)
 
-    def _optimizer(
-        self, network: str, parameters: ParameterVector, balancer: Balancer | None, num_tasks: int
-    ) -> TaskOptimizer:
+    def _optimizer(self, network: str, balancer: Balancer | None, num_tasks: int) -> TaskOptimizer:
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
             balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
-        config = self.config
-        return TaskOptimizer(
-            parameters, balancer, num_tasks, config.learning_rate, config.max_grad_norm, config.weight_decay
-        )
-
-    def _check_encoder(self, architecture: Architecture, axes: Axes) -> None:
-        """The critics train the encoder that the actor reads, so it is that of their architecture."""
-        if (
-            self.critic.encoder is None
-            and architecture.build_encoder(axes, self.observation_size) is not None
-        ):
-            raise ValueError(
-                f"The network {type(architecture).__name__} reads an encoder that the critics train, and the critic "
-                "network has none: choose one of the same kind as --critic_network."
-            )
-
-    @torch.no_grad()
-    def act(self, observation: Tensor, *, deterministic: bool) -> Tensor:
-        """Actions [S, T, W, A] in [-1, 1] for observations [S, T, W, O]; the mean action, or one with fresh noise."""
-        mean, log_std, _ = self.actor(self.critic.encode(observation))
-        if deterministic:
-            return torch.tanh(mean)
-        action, _ = sample_action(
-            mean, self.config.bounded_log_std(log_std), self.exploration.randn(*mean.shape[1:])
-        )
-        return action
+        rate, config = self.config.learning_rate, self.config
+        vector = self.vectors[network]
+        return TaskOptimizer(vector, balancer, num_tasks, rate, config.max_grad_norm, config.weight_decay)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
@@ -239,32 +180,6 @@ class SAC:
             **{f"actor/{name}": value for name, value in actor_metrics.items()},
         }
 
-    def diagnose(self, wanted: bool) -> None:
-        """Whether the next updates return a Gramian also where the balancer does without it."""
-        for optimizer in (self.critic_optimizer, self.actor_optimizer):
-            if optimizer.balancer is not None:
-                optimizer.balancer.diagnose = wanted
-
-    def compile(self, *, autotune: bool = False) -> None:
-        """Compiles the parts between matrix products into fused kernels: a small update is bound by their number.
-
-        Args:
-            autotune: also time kernels for each matrix product on first use, those that apply bias and ReLU among them.
-        """
-        # Every agent of a process is one more version of these functions: beyond the limit they would run uncompiled.
-        torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
-        names = ["_target", "_critic_loss", "_actor_loss", "_follow", "_adapt_temperature"]
-        # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
-        if not self.critic_optimizer.reads_representation:
-            names.append("_values")
-        if not self.actor_optimizer.reads_representation:
-            names.append("_policy")
-        options = _AUTOTUNED if autotune else None
-        for name in names:
-            setattr(self, name, torch.compile(getattr(self, name), dynamic=False, options=options))
-        self.critic_optimizer.compile()
-        self.actor_optimizer.compile()
-
     def _target(self, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """What the target critics say that the critics' outputs should be (`Value.target`), and metrics of it."""
         mean, log_std, _ = self._run(self.actor, self.critic.encode(batch.next_observation))
@@ -272,28 +187,16 @@ class SAC:
         next_outputs, _ = self._run(self.target_critic, batch.next_observation, next_action)
         reward, metrics = batch.reward, {}
         if self.config.normalize_returns:
-            metrics["return_scale"] = self._return_scale(alpha)
+            metrics["return_scale"] = self.return_scale(alpha)
             reward = reward / metrics["return_scale"].unsqueeze(-1)
         discount = self.config.gamma * (1.0 - batch.terminated)
         target = self.value.target(reward, discount, next_outputs, alpha.unsqueeze(-1) * next_log_prob)
         return target, metrics
 
-    def _return_scale(self, alpha: Tensor) -> Tensor:
-        """What rewards of each task are divided by, [S, T].
-
-        No return is larger than `value_max` then, with a margin for the entropy's part of it (2505.23150, Sec. 3), and
-        their variance is at most 1 (2502.15280, Sec. 4.2).
-        """
-        largest, variance = self.return_statistics
-        entropy = alpha * abs(self.target_entropy) / (2 * (1 - self.config.gamma))
-        return torch.maximum((variance + 1e-8).sqrt(), (largest + entropy) / self.config.value_max)
-
-    def set_return_statistics(self, largest: ArrayLike, variance: ArrayLike) -> None:
-        """Statistics [S, T] of the returns for the updates that are queued from now on."""
-        statistics = torch.from_numpy(np.stack([largest, variance]).astype(np.float32))
-        if self.device.type == "cuda":
-            statistics = statistics.pin_memory()  # a copy from elsewhere waits for all that is queued
-        self.return_statistics.copy_(statistics, non_blocking=True)
+    def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [S, E, T, B, K] and the representation."""
+        outputs, features = self._run(critic, observation, action)
+        return outputs, self.critic_optimizer.representation(features)
 
     def _policy(
         self, actor: nn.Module, observation: Tensor, noise: Tensor
@@ -307,19 +210,6 @@ class SAC:
         action, log_prob = sample_action(mean, log_std, noise)
         return action, log_prob, log_std.detach(), self.actor_optimizer.representation(features)
 
-    def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [S, E, T, B, K] and the representation."""
-        outputs, features = self._run(critic, observation, action)
-        return outputs, self.critic_optimizer.representation(features)
-
-    def _run(self, module: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """A module's outputs and features; the outputs are float32 whatever the precision."""
-        half = self.precision == "bfloat16"
-        # Autocast's cache would keep tensors of a CUDA graph beyond it.
-        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext():
-            *outputs, features = module(*inputs)
-        return *(output.float() for output in outputs), features
-
     def _actor_loss(self, outputs: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         """[S, T], from the critics' outputs at the policy's actions."""
         return actor_loss(self.value.combined(self.value.mean(outputs)), log_prob, alpha)
@@ -329,12 +219,11 @@ class SAC:
         outputs = self._run(self.critic, batch.observation, action)[0]
         return self._actor_loss(outputs, log_prob, alpha)
 
-    @torch.no_grad()
-    def _follow(self, critic_skipped: Tensor) -> None:
-        """The targets follow the critics of the seeds that stepped."""
-        rate = self.config.tau * (1.0 - critic_skipped).unsqueeze(-1)
-        self.target_shared.lerp_(self.critic_optimizer.parameters.shared, rate)
-        self.target_owned.lerp_(self.critic_optimizer.parameters.owned, rate)
+    def _weighed(self, losses: Tensor) -> Tensor:
+        """Losses [S, T] times the weights of the tasks."""
+        if self.config.task_weights == "uniform":
+            return losses
+        return losses * temperature_weights(self.log_alpha)
 
     @torch.no_grad()
     def _adapt_temperature(
@@ -348,78 +237,57 @@ class SAC:
         self.temperature_adam.step(self.log_alpha, gradient, 1.0 - actor_skipped)
         return -mean_log_prob, self.value.mean(outputs).mean((1, -1)), log_std.mean((-2, -1))
 
-    def _weighed(self, losses: Tensor) -> Tensor:
-        """Losses [S, T] times the weights of the tasks."""
-        if self.config.task_weights == "uniform":
-            return losses
-        return losses * temperature_weights(self.log_alpha)
+    @torch.no_grad()
+    def _follow(self, critic_skipped: Tensor) -> None:
+        """The targets follow the critics of the seeds that stepped."""
+        rate = self.config.tau * (1.0 - critic_skipped).unsqueeze(-1)
+        target, critic = self.vectors["target"], self.vectors["critic"]
+        target.shared.lerp_(critic.shared, rate)
+        target.owned.lerp_(critic.owned, rate)
+
+    def diagnose(self, wanted: bool) -> None:
+        """Whether the next updates return a Gramian also where the balancer does without it."""
+        for optimizer in (self.critic_optimizer, self.actor_optimizer):
+            if optimizer.balancer is not None:
+                optimizer.balancer.diagnose = wanted
+
+    def compile(self, *, autotune: bool = False) -> None:
+        """Compiles the parts between matrix products into fused kernels: a small update is bound by their number.
+
+        Args:
+            autotune: also time kernels for each matrix product on first use, those that apply bias and ReLU among them.
+        """
+        names = ["_target", "_critic_loss", "_actor_loss", "_follow", "_adapt_temperature"]
+        # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
+        if not self.critic_optimizer.reads_representation:
+            names.append("_values")
+        if not self.actor_optimizer.reads_representation:
+            names.append("_policy")
+        compile_methods(self, *names, autotune=autotune)
+        self.critic_optimizer.compile()
+        self.actor_optimizer.compile()
 
     def update_generators(self) -> list[torch.Generator]:
         """Every generator that `update` draws from."""
-        generators = list(self.noise.generators)
-        for optimizer in (self.critic_optimizer, self.actor_optimizer):
-            if isinstance(optimizer.balancer, Random):
-                generators += optimizer.balancer.generators.generators
-        return generators
+        return [
+            *self.noise.generators,
+            *self.critic_optimizer.generators,
+            *self.actor_optimizer.generators,
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update and the next action depend on, besides the batch and the observation."""
-        critic, actor = self.critic_optimizer, self.actor_optimizer
         return {
-            **self._network_parameters(),
-            "target": {"shared": self.target_shared, "owned": self.target_owned},
+            **self.network_state(),
             "log_alpha": self.log_alpha,
-            "return_statistics": self.return_statistics,
-            "critic_optimizer": critic.state_dict(),
-            "actor_optimizer": actor.state_dict(),
-            "temperature_adam": self.temperature_adam.state_dict(),
-            "noise": self.noise.state_dict(),
-            "exploration": self.exploration.state_dict(),
+            "return_statistics": self.return_scale.statistics,
+            **{part: getattr(self, part).state_dict() for part in _PARTS},
         }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._load_networks(state, ("actor", "critic"))
-        self.target_shared.copy_(state["target"]["shared"])
-        self.target_owned.copy_(state["target"]["owned"])
+        self.load_networks(state, self.vectors)
         self.log_alpha.copy_(state["log_alpha"])
-        self.return_statistics.copy_(state["return_statistics"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self.actor_optimizer.load_state_dict(state["actor_optimizer"])
-        self.temperature_adam.load_state_dict(state["temperature_adam"])
-        self.noise.load_state_dict(state["noise"])
-        self.exploration.load_state_dict(state["exploration"])
-
-    def policy_state(self) -> dict[str, dict[str, Tensor]]:
-        """A copy of what acting needs: the actor, and a critic that holds an encoder."""
-        return {
-            network: {name: value.clone() for name, value in parameters.items()}
-            for network, parameters in self._network_parameters().items()
-            if network in self.acting_networks
-        }
-
-    @torch.no_grad()
-    def load_policy(self, state: Mapping[str, Any]) -> None:
-        """Only what `policy_state` gives, of that or of all that `state_dict` gives."""
-        self._load_networks(state, self.acting_networks)
-
-    @property
-    def acting_networks(self) -> tuple[str, ...]:
-        """The keys of `policy_state`."""
-        return ("actor",) if self.critic.encoder is None else ("actor", "critic")
-
-    def _network_parameters(self) -> dict[str, dict[str, Tensor]]:
-        optimizers = {"critic": self.critic_optimizer, "actor": self.actor_optimizer}
-        return {
-            network: {
-                "shared": optimizer.parameters.shared.detach(),
-                "owned": optimizer.parameters.owned.detach(),
-            }
-            for network, optimizer in optimizers.items()
-        }
-
-    def _load_networks(self, state: Mapping[str, Any], networks: Sequence[str]) -> None:
-        parameters = self._network_parameters()
-        for network in networks:
-            for name, value in parameters[network].items():
-                value.copy_(state[network][name])
+        self.return_scale.statistics.copy_(state["return_statistics"])
+        for part in _PARTS:
+            getattr(self, part).load_state_dict(state[part])

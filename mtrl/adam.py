@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from mtrl.device.compile import compile_methods
+
 
 class Adam(nn.Module):
     """Adam (Kingma & Ba 2015, 1412.6980, Algorithm 1) on one tensor [S, ...], each seed with its step count.
@@ -46,8 +48,7 @@ class Adam(nn.Module):
 
     def compile(self) -> None:
         """Compiles `step` into two kernels: a seed's own numbers, in float64, are not computed for every parameter."""
-        self._count = torch.compile(self._count, dynamic=False)  # type: ignore[method-assign]
-        self._move = torch.compile(self._move, dynamic=False)  # type: ignore[method-assign]
+        compile_methods(self, "_count", "_move")
 
     @torch.no_grad()
     def direction(self, gradient: Tensor) -> Tensor:

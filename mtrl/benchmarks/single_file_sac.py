@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from agents.config import SACConfig
 from agents.networks import Architecture, Residual
-from agents.sac import make_value
 
 
 def mlp(in_features: int, out_features: int, width: int, depth: int) -> nn.Sequential:
@@ -83,7 +82,7 @@ class SingleFileSAC:
         capacity: int,
     ) -> None:
         self.config, self.device, self.batch_size, self.num_tasks = config, device, batch_size, num_tasks
-        self.value = make_value(config, device)
+        self.value = config.make_value(device)
         outputs = self.value.num_outputs
         self.actor = network(architecture, 39, 8, num_tasks).to(device)
         self.critics, self.targets = (

@@ -109,7 +109,7 @@ class Collector:
             rewards = self._normalizer(rewards, valid)
         if self._returns is not None:
             self._returns.add(rewards, valid, done)
-            self._agent.set_return_statistics(self._returns.largest, self._returns.variance)
+            self._agent.return_scale.set(self._returns.largest, self._returns.variance)
         batch = Batch(
             to_tensor(observation, self._layout),
             actions,

@@ -129,24 +129,15 @@ def _networks(
 
     twin: an agent with networks as the state's.
     """
-    for network, optimizer in (
-        ("actor", "actor_optimizer"),
-        ("critic", "critic_optimizer"),
-        ("target", "critic_optimizer"),
-    ):
-        own: ParameterVector = getattr(agent, optimizer).parameters
-        theirs: ParameterVector = getattr(twin, optimizer).parameters
+    for network, own in agent.vectors.items():
+        theirs = twin.vectors[network]
         saved = state[network]
         if saved["shared"].shape != theirs.shared.shape or saved["owned"].shape != theirs.owned.shape:
             raise ValueError(
                 f"The checkpoint {path} does not have the networks that its run is configured to have, or its "
                 "observations and actions have other sizes: choose another --init_from."
             )
-        if network == "target":
-            new = own.views(agent.target_shared, agent.target_owned)
-        else:
-            new = own.views(own.shared, own.owned)
-        yield network, own, new, theirs.views(saved["shared"], saved["owned"])
+        yield network, own, own.views(own.shared, own.owned), theirs.views(saved["shared"], saved["owned"])
 
 
 class _Tasks:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.sac import Batch
+from mtrl.device.compile import compile_methods
 from mtrl.device.generators import Generators
 
 
@@ -104,7 +105,7 @@ class Replay:
 
     def compile(self) -> None:
         """Compiles the gathering of a batch into one kernel."""
-        self._gather = torch.compile(self._gather, dynamic=False)  # type: ignore[method-assign]
+        compile_methods(self, "_gather")
 
     def state_dict(self) -> dict[str, Any]:
         """The transitions held (not the empty rest of the rings), the cursors and the generators."""

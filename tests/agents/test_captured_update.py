@@ -80,7 +80,7 @@ def assert_parity(
             max_grad_norm=1.0,
             **options,
         )
-        agent.set_return_statistics(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
+        agent.return_scale.set(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
         results.append(train(agent, filled_replay(batch), captured))
     (expected, expected_losses), (found, losses) = results
     assert found.isfinite().all()

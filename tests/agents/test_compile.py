@@ -100,7 +100,7 @@ def test_a_compiled_update_of_the_modern_agent_is_the_same(
             device="cuda" if path == "cuda" else "cpu",
             **SIZES,
         )
-        made.set_return_statistics(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
+        made.return_scale.set(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
         return made
 
     compiled = make()

@@ -24,7 +24,7 @@ STATISTICS = ([[90.0, 5.0, 0.1], [1.0, 2.0, 3.0]], [[400.0, 1.0, 1e-3], [900.0, 
 
 def modern(agent: MakeAgent, balancer: Balancer | None = None, **options: Any) -> SAC:
     sac = agent(ACTOR, balancer, **{**MODERN, **options})
-    sac.set_return_statistics(*(np.array(x)[: len(sac.seeds)] for x in STATISTICS))
+    sac.return_scale.set(*(np.array(x)[: len(sac.seeds)] for x in STATISTICS))
     return sac
 
 
@@ -72,7 +72,7 @@ def test_seeds_together_are_each_alone(
     together = modern(agent, balancer, critic=critic)
     for s, seed in enumerate(together.seeds):
         alone = agent(ACTOR, balancer, (seed,), **{**MODERN, "critic": critic})
-        alone.set_return_statistics(*(np.array(x)[s : s + 1] for x in STATISTICS))
+        alone.return_scale.set(*(np.array(x)[s : s + 1] for x in STATISTICS))
         both = modern(agent, balancer, critic=critic)
         for number in range(3):
             both.update(batch(number=number))
@@ -124,7 +124,7 @@ def test_larger_rewards_and_returns_give_the_same_agent(agent: MakeAgent, batch:
     agents = []
     for factor in (1.0, 1024.0):
         sac = agent(ACTOR, **{**MODERN, "initial_temperature": 1e-9})
-        sac.set_return_statistics(factor * np.full((2, 3), 40.0), factor**2 * np.full((2, 3), 0.5))
+        sac.return_scale.set(factor * np.full((2, 3), 40.0), factor**2 * np.full((2, 3), 0.5))
         for number in range(3):
             data = batch(number=number)
             sac.update(data._replace(reward=factor * data.reward))

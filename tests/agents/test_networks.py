@@ -266,7 +266,7 @@ def test_the_target_critics_have_an_encoder_of_their_own(agent: MakeAgent, batch
     target = sac._target(data, noise, alpha)[0]
     size = sum(p[0].numel() for n, p in sac.critic.named_parameters() if n.startswith("encoder"))
     with torch.no_grad():
-        sac.target_shared[:, :size] *= 1.5
+        sac.vectors["target"].shared[:, :size] *= 1.5
     moved = sac._target(data, noise, alpha)[0]
     assert not torch.allclose(moved, target)
 

@@ -119,18 +119,18 @@ def test_the_target_critics_value_the_target_and_are_not_trained(agent: MakeAgen
     with torch.no_grad():
         sac.critic_optimizer.parameters.shared.mul_(3.0)
     assert torch.equal(the_target(sac, data), before)
-    sac.target_shared.mul_(3.0)
+    sac.vectors["target"].shared.mul_(3.0)
     assert not torch.equal(the_target(sac, data), before)
 
 
 def test_the_target_critics_follow_at_rate_tau(agent: MakeAgent, batch: MakeBatch) -> None:
     sac = agent(NETWORK, tau=0.25)
-    before = sac.target_shared.clone(), sac.target_owned.clone()
+    before = sac.vectors["target"].shared.clone(), sac.vectors["target"].owned.clone()
     sac.update(batch())
     parameters = sac.critic_optimizer.parameters
     for target, was, now in (
-        (sac.target_shared, before[0], parameters.shared),
-        (sac.target_owned, before[1], parameters.owned),
+        (sac.vectors["target"].shared, before[0], parameters.shared),
+        (sac.vectors["target"].owned, before[1], parameters.owned),
     ):
         assert not torch.equal(now, was)
         torch.testing.assert_close(target, 0.75 * was + 0.25 * now)

@@ -63,7 +63,7 @@ class Critic(nn.Module):
         return self.network.head(features), features
 
 
-class ActorCritic:
+class ActorCritic(nn.Module):
     """Actor, critics and the targets that follow the critics, and how the actor acts.
 
     Args:
@@ -96,6 +96,7 @@ class ActorCritic:
         device: torch.device | str,
         precision: Precision,
     ) -> None:
+        super().__init__()
         self.config = config
         self.seeds = tuple(seeds)
         self.observation_size, self.action_size = observation_size, action_size

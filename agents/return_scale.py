@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class ReturnScale:
+class ReturnScale(nn.Module):
     """No return is larger than `value_max` then, with a margin for the entropy's part of it (2505.23150, Sec. 3), and
     the returns' variance is at most 1 (2502.15280, Sec. 4.2).
 
@@ -18,12 +18,15 @@ class ReturnScale:
         gamma: discount factor.
     """
 
-    def __init__(self, like: Tensor, value_max: float, target_entropy: float, gamma: float) -> None:
-        self.value_max, self.target_entropy, self.gamma = value_max, target_entropy, gamma
-        # The largest |return| and the variance of the returns of each task's running episodes, [2, S, T].
-        self.statistics = torch.zeros(2, *like.shape, device=like.device)
+    #: The largest |return| and the variance of the returns of each task's running episodes, [2, S, T].
+    statistics: Tensor
 
-    def __call__(self, alpha: Tensor) -> Tensor:
+    def __init__(self, like: Tensor, value_max: float, target_entropy: float, gamma: float) -> None:
+        super().__init__()
+        self.value_max, self.target_entropy, self.gamma = value_max, target_entropy, gamma
+        self.register_buffer("statistics", torch.zeros(2, *like.shape, device=like.device))
+
+    def forward(self, alpha: Tensor) -> Tensor:
         """The scale [S, T] at the temperatures [S, T]."""
         largest, variance = self.statistics
         entropy = alpha * abs(self.target_entropy) / (2 * (1 - self.gamma))

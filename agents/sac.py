@@ -62,6 +62,8 @@ class SAC(ActorCritic):
             targets and what the balancer computes stay float32, and so does acting.
     """
 
+    log_alpha: Tensor  # [S, T]
+
     def __init__(
         self,
         architecture: Architecture,
@@ -87,7 +89,7 @@ class SAC(ActorCritic):
             )
         names = None if task_names is None else tuple(task_names)
         axes = Axes(len(seeds), num_tasks, NUM_CRITICS, Generators(seeds, "parameters"), task_names=names)
-        self.value = config.make_value(torch.device(device), axes.dtype)
+        value = config.make_value(torch.device(device), axes.dtype)
         super().__init__(
             axes,
             config,
@@ -95,18 +97,19 @@ class SAC(ActorCritic):
             architecture if critic_architecture is None else critic_architecture,
             observation_size=observation_size,
             action_size=action_size,
-            num_outputs=self.value.num_outputs,
+            num_outputs=value.num_outputs,
             seeds=seeds,
             device=device,
             precision=precision,
         )
+        self.value = value
         self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
         self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
         # The same networks, to be differentiated: their own parameters are constants.
         self._trained_critic = with_parameters(self.critic, self.critic_optimizer.leaves)
         self._trained_actor = with_parameters(self.actor, self.actor_optimizer.leaves)
         initial = math.log(config.initial_temperature)
-        self.log_alpha = torch.full((len(seeds), num_tasks), initial, device=self.device)
+        self.register_buffer("log_alpha", torch.full((len(seeds), num_tasks), initial, device=self.device))
         self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
         self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
@@ -275,8 +278,11 @@ class SAC(ActorCritic):
             *self.actor_optimizer.generators,
         ]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next update and the next action depend on, besides the batch and the observation."""
+    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+        """Everything that the next update and the next action depend on, besides the batch and the observation.
+
+        Unlike other modules' it is nested, one mapping for each part, and has a network's parameters as its vector.
+        """
         return {
             **self.network_state(),
             "log_alpha": self.log_alpha,
@@ -285,7 +291,7 @@ class SAC(ActorCritic):
         }
 
     @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # type: ignore[override]
         self.load_networks(state, self.vectors)
         self.log_alpha.copy_(state["log_alpha"])
         self.return_scale.statistics.copy_(state["return_statistics"])

@@ -1,9 +1,7 @@
 """`mtrl benchmark balancers`: what one call of each balancer costs, as ratios within one run.
 
-Contenders take turns on the same gradients: the balancer, a plain loop (`mtrl.benchmarks.loops`), TorchJD
-where it has
-the method, and on a GPU the balancer inside a CUDA graph. Loop and TorchJD treat the seeds one after the
-other.
+Contenders take turns on the same gradients: the balancer, TorchJD where it has the method, which treats the seeds one
+after the other, and on a GPU the balancer inside a CUDA graph.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from torch import Tensor
 
 from mtrl.balancers import Balancer, available
 from mtrl.balancers.random import Random
-from mtrl.benchmarks.loops import LOOPS
 from mtrl.benchmarks.output import write_report
 from mtrl.config.lookup import find_class
 from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
@@ -37,7 +34,7 @@ Call = Callable[[], Any]
 
 @dataclass
 class BalancerBenchmarkConfig:
-    """Times one call of each balancer, against a plain loop and against TorchJD.
+    """Times one call of each balancer, and of TorchJD where it has the method.
 
     Args:
         balancer: names of the methods, default: all.
@@ -70,7 +67,6 @@ class Timing:
     tasks: int
     eager: float
     captured: float | None
-    loop: float | None
     torchjd: float | None
     capturable: str | None
 
@@ -165,10 +161,6 @@ def measure(method: type[Balancer], num_tasks: int, device: str, config: Balance
     def make() -> Balancer:
         return method().setup(num_tasks, seeds=range(config.seeds), device=device)
 
-    def loop() -> Tensor:
-        directions = [LOOPS[name](gradients) for gradients in arguments["jacobian"].double().cpu().numpy()]
-        return torch.stack([torch.from_numpy(d) for d in directions]).to(arguments["jacobian"])
-
     name, balancer = method.__name__, make()
     contenders: dict[str, Call] = {"eager": lambda: balancer(**arguments)}
     capturable = None
@@ -176,8 +168,6 @@ def measure(method: type[Balancer], num_tasks: int, device: str, config: Balance
         capturable, replay = capture(make, arguments)
         if replay is not None:
             contenders["captured"] = replay
-    if name in LOOPS:
-        contenders["loop"] = loop
     makers = torchjd_aggregators(num_tasks)
     if name in makers:
         try:
@@ -195,7 +185,6 @@ def measure(method: type[Balancer], num_tasks: int, device: str, config: Balance
         tasks=num_tasks,
         eager=medians["eager"],
         captured=medians.get("captured"),
-        loop=medians.get("loop"),
         torchjd=medians.get("torchjd"),
         capturable=capturable,
     )
@@ -226,18 +215,18 @@ def run(config: BalancerBenchmarkConfig) -> list[Timing]:
 
 def table(timings: list[Timing], device: str) -> Table:
     """The timings of one device, for reading: ratios above 1 mean that the balancer is faster."""
-    columns = ["method", "T", "ms per call", "loop", "TorchJD"]
+    columns = ["method", "T", "ms per call", "TorchJD"]
     if device == "cuda":
         columns += ["ms in a CUDA graph", "capturable"]
     result = terminal.table(
-        *columns, title=f"Balancers on {device}; loop and TorchJD as multiples of the time per call"
+        *columns, title=f"Balancers on {device}; TorchJD as a multiple of the time per call"
     )
     for t in timings:
         if t.device == device:
-            ratios = ["-" if v is None else f"{v / t.eager:.1f}x" for v in (t.loop, t.torchjd)]
+            ratio = "-" if t.torchjd is None else f"{t.torchjd / t.eager:.1f}x"
             captured = "-" if t.captured is None else f"{t.captured:.3f}"
             extra = [captured, t.capturable] if device == "cuda" else []
-            result.add_row(t.method, str(t.tasks), f"{t.eager:.3f}", *ratios, *extra)
+            result.add_row(t.method, str(t.tasks), f"{t.eager:.3f}", ratio, *extra)
     return result
 
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from rich.table import Table
 from torch import Tensor
 
 from agents.config import Precision, SACConfig
-from agents.networks import Architecture, Shared
+from agents.networks import Architecture, Shared, SingleTask
 from agents.optimizer import TaskOptimizer
 from agents.sac import SAC
 from envs.benchmarks import get_benchmark
@@ -23,6 +23,7 @@ from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 from mtrl.benchmarks.output import write_report
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
+from mtrl.config.catalogue import snake_case
 from mtrl.config.lookup import find_class
 from mtrl.config.train import TrainConfig, resolve_device
 from mtrl.device.cpu import prepare_cpu
@@ -34,6 +35,16 @@ from mtrl.training.replay import Replay
 
 Mode = Literal["eager", "captured", "compiled", "autotuned"]
 CAPACITY = 10_000  # of the replay, in transitions per task
+#: The methods without a balancer.
+PLAIN = ("single_file", "plain", "loop")
+
+
+class Variant(NamedTuple):
+    """What is timed: how an update runs, of which network, and what combines its tasks."""
+
+    mode: str
+    network: str
+    method: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,8 @@ class LearnerBenchmark:
         num_seeds: agents trained side by side, one figure for each entry.
         num_tasks: T.
         batch_size: transitions of every task in an update.
-        network: the architecture of actor and critics.
+        network: the architecture of actor and critics, or several by name, timed in turn. Of `single_task`, beside
+            others, there is no variant with a balancer.
         critic_network: the architecture of the critics, where it is another one; null takes `network`.
         agent: settings of SAC; gradients are clipped at 1.0 if nothing is given.
         precision: float32 (TF32 on a GPU) or bfloat16, of all but single_file.
@@ -69,7 +81,7 @@ class LearnerBenchmark:
     num_seeds: list[int] = field(default_factory=lambda: [1])
     num_tasks: int = 10
     batch_size: int = 128
-    network: Architecture = field(default_factory=Shared)
+    network: Architecture | list[Architecture] = field(default_factory=Shared)
     critic_network: Architecture | None = None
     agent: SACConfig = field(default_factory=SACConfig)
     precision: Precision = "float32"
@@ -101,37 +113,48 @@ def main(config: LearnerBenchmark) -> None:
     else:
         prepare_cpu()
     modes = config.modes if device.type == "cuda" else ["eager"]
+    networks = _named(config.network)
+    first = next(iter(networks))
     rates = measure_rates(device, getattr(torch, config.precision))
     results: list[dict[str, Any]] = []
     for num_seeds in config.num_seeds:
-        variants: dict[tuple[str, str], Callable[[], None]] = {}
-        works = {m: _work(config, m, num_seeds, device) for m in config.balancer if m != "single_file"}
-        peaks: dict[tuple[str, str], int] = {}
+        pairs = [
+            (name, method)
+            for name, network in networks.items()
+            for method in config.balancer
+            if len(networks) == 1 or method in PLAIN or not isinstance(network, SingleTask)
+        ]
+        works = {
+            (name, method): _work(config, networks[name], method, num_seeds, device)
+            for name, method in pairs
+            if method != "single_file"
+        }
+        variants: dict[Variant, Callable[[], None]] = {}
+        peaks: dict[Variant, int] = {}
         for mode in modes:
-            for method in config.balancer:
+            for name, method in pairs:
                 if method == "single_file" and (num_seeds > 1 or mode in ("compiled", "autotuned")):
                     continue
-                make = partial(_variant, config, method, mode, num_seeds, device)
-                variants[mode, method], peaks[mode, method] = _warmed_up(make, device)
+                make = partial(_make_update, config, networks[name], method, mode, num_seeds, device)
+                variant = Variant(mode, name, method)
+                variants[variant], peaks[variant] = _warmed_up(make, device)
         times = _interleaved(variants, config.repetitions, config.updates, device)
-        for (mode, method), seconds in times.items():
-            plain = times.get((mode, "plain"))
-            ratios = None if plain is None else [a / b for a, b in zip(seconds, plain, strict=True)]
+        for variant, seconds in times.items():
             median = statistics.median(seconds)
-            work = works.get(method)
-            memory = peaks[mode, method] - num_seeds * _replay_bytes(config, CAPACITY)
+            work = works.get((variant.network, variant.method))
+            memory = peaks[variant] - num_seeds * _replay_bytes(config, CAPACITY)
             if device.type == "cpu":
                 memory = 0 if work is None else work.memory
             floor = None if work is None else rates.floor(work)
             results.append(
                 {
                     "seeds": num_seeds,
-                    "mode": mode,
-                    "method": method,
+                    **variant._asdict(),
                     "milliseconds": 1e3 * median,
                     "updates_per_second": 1 / median,
                     "seed_updates_per_second": num_seeds / median,
-                    "ratio_to_plain": None if ratios is None else statistics.median(ratios),
+                    "ratio_to_plain": _ratio(seconds, times.get(variant._replace(method="plain"))),
+                    "ratio_to_first_network": _ratio(seconds, times.get(variant._replace(network=first))),
                     "floor_milliseconds": None if floor is None else 1e3 * floor,
                     "floor_fraction": None if floor is None else floor / median,
                     "work": None if work is None else asdict(work),
@@ -141,23 +164,51 @@ def main(config: LearnerBenchmark) -> None:
             )
     console = terminal.console()
     console.print(_table(results, config, device))
+    sizes = {name: _sizes(config, network) for name, network in networks.items()}
+    if len(sizes) > 1:
+        console.print(_table_of_sizes(sizes))
     console.print(_note(rates, config, device), soft_wrap=True, highlight=False)
-    write_report(config, {"device_name": _device_name(device), "rates": asdict(rates), "results": results})
+    write_report(
+        config,
+        {
+            "device_name": _device_name(device),
+            "rates": asdict(rates),
+            "parameters": sizes,
+            "results": results,
+        },
+    )
 
 
-def _variant(
-    config: LearnerBenchmark, method: str, mode: str, num_seeds: int, device: torch.device
+def _named(network: Architecture | list[Architecture]) -> dict[str, Architecture]:
+    networks = network if isinstance(network, list) else [network]
+    return {snake_case(type(network).__name__): network for network in networks}
+
+
+def _ratio(seconds: list[float], others: list[float] | None) -> float | None:
+    """The median over the turns, in each of which both were timed."""
+    if others is None:
+        return None
+    return statistics.median(a / b for a, b in zip(seconds, others, strict=True))
+
+
+def _make_update(
+    config: LearnerBenchmark,
+    network: Architecture,
+    method: str,
+    mode: str,
+    num_seeds: int,
+    device: torch.device,
 ) -> Callable[[], None]:
     """A function that makes one update of a method."""
     if method == "single_file":
-        critics = config.critic_network or config.network
+        critics = config.critic_network or network
         sac = SingleFileSAC(
-            config.network, critics, config.agent, config.num_tasks, config.batch_size, device, CAPACITY
+            network, critics, config.agent, config.num_tasks, config.batch_size, device, CAPACITY
         )
         if mode == "eager":
             return sac.update
         return Captured(sac.update, [])
-    agent, replay = _agent(config, method, num_seeds, device)
+    agent, replay = _agent(config, network, method, num_seeds, device)
     metrics = UpdateMetrics()
     if mode in ("compiled", "autotuned"):
         agent.compile(autotune=mode == "autotuned")
@@ -176,11 +227,13 @@ def _variant(
     return Captured(update, agent.update_generators() + replay.generators.generators)
 
 
-def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.device) -> tuple[SAC, Replay]:
+def _agent(
+    config: LearnerBenchmark, network: Architecture, method: str, num_seeds: int, device: torch.device
+) -> tuple[SAC, Replay]:
     """A method's agent, and a replay full of random transitions."""
-    balancer = None if method in ("plain", "loop") else find_class("balancer", method, given=True)()
+    balancer = None if method in PLAIN else find_class("balancer", method, given=True)()
     agent = SAC(
-        config.network,
+        network,
         replace(config.agent, max_grad_norm=config.agent.max_grad_norm or 1.0),
         critic_architecture=config.critic_network,
         observation_size=39,
@@ -213,8 +266,10 @@ def _agent(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.
     return agent, replay
 
 
-def _work(config: LearnerBenchmark, method: str, num_seeds: int, device: torch.device) -> Work:
-    agent, replay = _agent(config, method, num_seeds, device)
+def _work(
+    config: LearnerBenchmark, network: Architecture, method: str, num_seeds: int, device: torch.device
+) -> Work:
+    agent, replay = _agent(config, network, method, num_seeds, device)
     agent.update(replay.sample(config.batch_size))
     return count_work(agent, replay.sample(config.batch_size))
 
@@ -234,16 +289,16 @@ def _warmed_up(
 
 
 def _interleaved(
-    variants: Mapping[tuple[str, str], Callable[[], None]],
+    variants: Mapping[Variant, Callable[[], None]],
     repetitions: int,
     updates: int | None,
     device: torch.device,
-) -> dict[tuple[str, str], list[float]]:
+) -> dict[Variant, list[float]]:
     """Seconds per update of every variant, `repetitions` times, all variants in turn."""
     counts = {}
     for key, update in variants.items():
         counts[key] = updates or max(3, int(0.2 / _seconds(update, 3, device)))
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in variants}
+    times: dict[Variant, list[float]] = {key: [] for key in variants}
     for _ in range(repetitions):
         for key, update in variants.items():
             times[key].append(_seconds(update, counts[key], device))
@@ -271,34 +326,53 @@ def _device_name(device: torch.device) -> str:
 
 
 def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torch.device) -> Table:
+    names = list(_named(config.network))
+    several = len(names) > 1
     title = (
-        f"{_device_name(device)}: {config.num_tasks} tasks x {config.batch_size} samples, {config.network}, critics "
-        f"{config.critic_network or 'alike'} ({config.agent.critic}), medians of {config.repetitions}"
+        f"{_device_name(device)}: {config.num_tasks} tasks x {config.batch_size} samples, "
+        f"{', '.join(names) if several else config.network}, critics {config.critic_network or 'alike'} "
+        f"({config.agent.critic}), medians of {config.repetitions}"
     )
-    columns = (
+    columns = [
         "seeds",
         "mode",
+        *["network"] * several,
         "method",
         "ms",
         "updates/s",
         "seed-updates/s",
         "x plain",
-        "of floor",
-        "MiB/seed",
-    )
+    ]
+    columns += [*[f"x {names[0]}"] * several, "of floor", "MiB/seed"]
     table = terminal.table(*columns, title=title)
     for r in results:
         table.add_row(
             str(r["seeds"]),
             r["mode"],
+            *[r["network"]] * several,
             r["method"],
             f"{r['milliseconds']:.3f}",
             f"{r['updates_per_second']:.0f}",
             f"{r['seed_updates_per_second']:.0f}",
             _number(r["ratio_to_plain"]),
+            *[_number(r["ratio_to_first_network"])] * several,
             _number(r["floor_fraction"]),
             "-" if r["bytes_per_seed"] is None else f"{r['bytes_per_seed'] / 2**20:.0f}",
         )
+    return table
+
+
+def _sizes(config: LearnerBenchmark, network: Architecture) -> dict[str, int]:
+    """The numbers of parameters of the actor and of both critics together, of one seed."""
+    agent, _ = _agent(config, network, "plain", 1, torch.device("cpu"))
+    modules = {"actor": agent.actor, "critics": agent.critic}
+    return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+
+
+def _table_of_sizes(sizes: Mapping[str, Mapping[str, int]]) -> Table:
+    table = terminal.table("network", "actor parameters", "critic parameters")
+    for name, size in sizes.items():
+        table.add_row(name, f"{size['actor']:,}", f"{size['critics']:,}")
     return table
 
 

@@ -143,8 +143,12 @@ def users_modules(config: Any) -> list[str]:
     return sorted(found)
 
 
-def expand_arguments(arguments: list[str], kinds: Sequence[str]) -> list[str]:
-    """Command-line arguments in which what is given for `--<kind>` and its `.class_path` and `.help` is expanded."""
+def expand_arguments(arguments: list[str], kinds: Sequence[str], several: Sequence[str] = ()) -> list[str]:
+    """Command-line arguments in which what is given for `--<kind>` and its `.class_path` and `.help` is expanded.
+
+    Args:
+        several: the kinds of which a list is taken, too: names with commas between them.
+    """
     expanded = list(arguments)
     for kind, end in itertools.product(kinds, ("", ".class_path", ".help")):
         for i, argument in enumerate(arguments):
@@ -153,12 +157,27 @@ def expand_arguments(arguments: list[str], kinds: Sequence[str]) -> list[str]:
                 continue
             value = value if equals else arguments[i + 1]
             if not value.startswith("-"):  # the next option
-                value = import_path(kind, value, given=True) if end else _expand_argument(kind, value)
+                if end:
+                    value = import_path(kind, value, given=True)
+                elif kind in several and "," in value and not value.startswith("{"):
+                    value = _expand_list(kind, value, arguments)
+                else:
+                    value = _expand_argument(kind, value)
             if equals:
                 expanded[i] = f"{option}={value}"
             else:
                 expanded[i + 1] = value
     return expanded
+
+
+def _expand_list(kind: str, value: str, arguments: Sequence[str]) -> str:
+    for argument in arguments:
+        if argument.startswith(f"--{kind}."):
+            raise ValueError(
+                f"{argument.partition('=')[0]} is an option of one {kind}, and --{kind} names several, which have "
+                "their default options: name one."
+            )
+    return f"[{', '.join(_expand_argument(kind, name) for name in value.split(',') if name)}]"
 
 
 def get_object(path: str) -> Any:

@@ -74,7 +74,8 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in options if "." in dest)]
             wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
             arguments = _put_first(source, ["--allow_import", "--config", *wholes])
-            arguments = _join_lists(expand_arguments(arguments, classes), lists)
+            several = [kind for kind in classes if "list[" in str(hints[kind])]
+            arguments = _join_lists(expand_arguments(arguments, classes, several), lists)
             namespace = parser.parse_args(rewrite_arguments(arguments, hints))
     except (ArgumentError, TypeError, KeyError) as error:
         raise explain(parser, str(error)) from error

@@ -51,6 +51,29 @@ def test_every_variant_is_timed_against_its_floor(tmp_path: Path, capsys: pytest
     assert "TFLOP/s" in printed
 
 
+def test_networks_are_timed_in_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "learner.json"
+    arguments = ["--device", "cpu", "--network", "shared,single_task", "--balancer", "plain,AlignedMTL"]
+    arguments += ["--num_tasks", "2", "--batch_size", "4", "--repetitions", "2", "--updates", "1"]
+    assert main(["benchmark", "learner", *arguments, "--output", str(output)]) == 0
+    content = json.loads(output.read_text())
+    found = [(r["network"], r["method"]) for r in content["results"]]
+    assert found == [("shared", "plain"), ("shared", "AlignedMTL"), ("single_task", "plain")]
+    shared, _, single = content["results"]
+    ratios = [a / b for a, b in zip(single["all_milliseconds"], shared["all_milliseconds"], strict=True)]
+    assert single["ratio_to_first_network"] == pytest.approx(sum(ratios) / 2)
+    assert shared["ratio_to_first_network"] == single["ratio_to_plain"] == 1.0
+    sizes = content["parameters"]
+    assert sizes["single_task"] == {name: 2 * size for name, size in sizes["shared"].items()}
+    assert f"{sizes['shared']['actor']:,}" in capsys.readouterr().out
+
+
+def test_a_networks_option_beside_several_networks_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--network", "shared,moore", "--network.width", "8"]
+    assert main(["benchmark", "learner", *arguments]) == 2
+    assert "--network.width is an option of one network" in capsys.readouterr().err
+
+
 def test_the_modern_agent_is_timed_with_its_own_critics(tmp_path: Path) -> None:
     output = tmp_path / "learner.json"
     arguments = ["--device", "cpu", "--balancer", "plain,AlignedMTL", "--num_tasks", "2", "--batch_size", "4"]

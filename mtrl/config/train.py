@@ -19,6 +19,7 @@ from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
 from mtrl.config.imports import import_named
 from mtrl.config.keep import KEPT, check_rule
+from mtrl.device import triton
 from mtrl.system.files import read_mapping
 
 Seeds = list[int]
@@ -339,12 +340,13 @@ def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
     """The device to run on.
 
     Raises:
-        ValueError: CUDA was asked for and there is none.
+        ValueError: CUDA was asked for and there is none, or there is a GPU without Triton.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "device cuda needs a GPU that PyTorch can use, and none was found; use --device cpu."
         )
+    triton.require(torch.device(device))
     return device

@@ -11,20 +11,18 @@ import torch
 from torch import Tensor
 
 from mtrl.device import philox
+from mtrl.device.triton import runs_on
 
 
 class Generators:
     """One source of random numbers per seed; every draw is stacked on a leading axis S.
 
-    On a GPU with Triton all seeds draw in one kernel (`mtrl.device.philox`), otherwise each from a `torch.Generator`.
+    On a GPU all seeds draw in one kernel (`mtrl.device.philox`), on a CPU each from a `torch.Generator`.
 
     Args:
         seeds: the seeds, one per trained agent.
         stream: names the use ("replay", "policy", ...): streams of one seed are independent of each other.
         device: where the numbers are drawn.
-
-    Attributes:
-        generators: those of PyTorch, which a CUDA graph that draws must register; none where the kernel draws.
     """
 
     def __init__(self, seeds: Sequence[int], stream: str, device: torch.device | str = "cpu") -> None:
@@ -32,7 +30,7 @@ class Generators:
         self.generators: list[torch.Generator] = []
         self._states: Tensor | None = None
         keys = [_entropy(seed, stream) for seed in seeds]
-        if philox.usable(self.device):
+        if runs_on(self.device):
             self._states = philox.seeded(keys, self.device)
         else:
             self.generators = [torch.Generator(self.device).manual_seed(key >> 1) for key in keys]

@@ -7,25 +7,18 @@ its key and on what it drew, not on the seeds beside it.
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_INSTALLED = importlib.util.find_spec("triton") is not None
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+from mtrl.device.triton import INSTALLED
+
 _LANES = 256
 
-if _INSTALLED:
+if INSTALLED:
     from mtrl.device.philox_kernel import draw_kernel
-
-
-def usable(device: torch.device) -> bool:
-    """Whether the kernel runs there: on a GPU, or anywhere in Triton's interpreter."""
-    return _INSTALLED and (device.type == "cuda" or _INTERPRETED)
 
 
 def seeded(keys: Sequence[int], device: torch.device) -> Tensor:

@@ -1,8 +1,7 @@
 """GPU kernels (Triton) of the balancers: one launch does what takes a method dozens of PyTorch's.
 
-The methods use them for CUDA tensors if Triton is installed, as it is with PyTorch's CUDA builds for Linux. Without it
-they fall back to PyTorch operations, which are slower and, where they decompose matrices, cannot be captured in
-a CUDA graph. With the environment variable TRITON_INTERPRET=1 the kernels run in Triton's interpreter, on the CPU too.
+The methods use them for CUDA tensors. With the environment variable TRITON_INTERPRET=1 they run in Triton's
+interpreter, on the CPU too.
 """
 
 from mtrl.balancers.kernels.launch import (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,11 +10,9 @@ from torch import Tensor
 
 from mtrl.balancers import active_set
 from mtrl.balancers.blocks import Blocks
+from mtrl.device.triton import INSTALLED, runs_on
 
-_INSTALLED = importlib.util.find_spec("triton") is not None
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-
-if _INSTALLED:
+if INSTALLED:
     from mtrl.balancers.kernels import bargaining, packed, programs, projection, spectral
 
 #: Up to so many tasks the sums of all pairs of rows fit a thread's registers.
@@ -31,7 +27,7 @@ _SWEEPS = 30
 
 def usable(tensor: Tensor | Blocks) -> bool:
     """Whether the kernels take this tensor: on a GPU, or anywhere in Triton's interpreter."""
-    return _INSTALLED and (tensor.device.type == "cuda" or _INTERPRETED)
+    return runs_on(tensor.device)
 
 
 def gramian(jacobian: Tensor | Blocks) -> Tensor:

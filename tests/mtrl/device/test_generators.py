@@ -11,8 +11,9 @@ from mtrl.device import generators as generators_module
 from mtrl.device import philox
 from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
 from mtrl.device.generators import Generators
+from mtrl.device.triton import runs_on
 
-CPU_COUNTS = philox.usable(torch.device("cpu"))
+CPU_COUNTS = runs_on(torch.device("cpu"))
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 on_every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
 
@@ -89,12 +90,8 @@ def test_a_state_of_another_kind_of_device_goes_on_with_other_numbers() -> None:
 
 
 @needs_cuda
-@pytest.mark.parametrize("triton", [True, False])
-def test_a_captured_draw_is_the_next_of_the_eager_ones(triton: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not triton:
-        monkeypatch.setattr(philox, "usable", lambda device: False)
+def test_a_captured_draw_is_the_next_of_the_eager_ones() -> None:
     eager, generators = Generators([0, 3], "policy", "cuda"), Generators([0, 3], "policy", "cuda")
-    assert (not generators.generators) == triton
     normal, uniform = torch.zeros(2, 5000, device="cuda"), torch.zeros(2, 30, 20, device="cuda").double()
 
     def draw() -> None:
@@ -109,7 +106,6 @@ def test_a_captured_draw_is_the_next_of_the_eager_ones(triton: bool, monkeypatch
 
 
 @needs_cuda
-@pytest.mark.skipif(not philox.usable(torch.device("cuda")), reason="needs Triton")
 def test_a_captured_draw_goes_on_from_a_loaded_state() -> None:
     generators, drawn = Generators([0, 3], "policy", "cuda"), torch.zeros(2, 7, device="cuda")
     captured = Captured(lambda: (drawn.copy_(generators.randn(7)), None)[1], generators.generators)

@@ -12,11 +12,10 @@ from scipy import stats
 from torch import Tensor
 
 from mtrl.device import philox
+from mtrl.device.triton import runs_on
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-needs_kernel = pytest.mark.skipif(
-    not philox.usable(DEVICE), reason="needs Triton, and a GPU or its interpreter"
-)
+needs_kernel = pytest.mark.skipif(not runs_on(DEVICE), reason="needs Triton, and a GPU or its interpreter")
 LANES = 256
 WORD = 0xFFFFFFFF
 KEYS = (0x9E3779B97F4A7C15, 3)

@@ -12,7 +12,6 @@ from agents.affine import TASK_AXIS
 from agents.parameters import ParameterVector
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
-from mtrl.balancers.random import Random
 from mtrl.device.compile import compile_methods
 from mtrl.device.streams import SideStream
 from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
@@ -76,11 +75,6 @@ class TaskOptimizer:
     def reads_representation(self) -> bool:
         """Whether the balancer wants gradients of the features."""
         return self.balancer is not None and self.balancer.system == "representation"
-
-    @property
-    def generators(self) -> list[torch.Generator]:
-        """Every generator that `step` draws from."""
-        return self.balancer.generators.generators if isinstance(self.balancer, Random) else []
 
     def representation(self, features: Tensor) -> Tensor:
         """The features for `step`; constants unless their gradient is wanted: a backward pass would add zeros."""

@@ -270,14 +270,6 @@ class SAC(ActorCritic):
         self.critic_optimizer.compile()
         self.actor_optimizer.compile()
 
-    def update_generators(self) -> list[torch.Generator]:
-        """Every generator that `update` draws from."""
-        return [
-            *self.noise.generators,
-            *self.critic_optimizer.generators,
-            *self.actor_optimizer.generators,
-        ]
-
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
         """Everything that the next update and the next action depend on, besides the batch and the observation.
 

@@ -20,7 +20,6 @@ from rich.table import Table
 from torch import Tensor
 
 from mtrl.balancers import Balancer, available
-from mtrl.balancers.random import Random
 from mtrl.benchmarks.output import write_report
 from mtrl.config.lookup import find_class
 from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
@@ -113,7 +112,7 @@ def capture(make: Callable[[], Balancer], arguments: dict[str, Tensor]) -> tuple
     def step() -> None:
         direction.copy_(balancer(**arguments).direction)
 
-    captured = Captured(step, balancer.generators.generators if isinstance(balancer, Random) else [])
+    captured = Captured(step)
     try:
         for _ in range(WARM_UP_CALLS + 1):
             captured()

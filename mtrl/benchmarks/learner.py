@@ -207,7 +207,7 @@ def _make_update(
         )
         if mode == "eager":
             return sac.update
-        return Captured(sac.update, [])
+        return Captured(sac.update)
     agent, replay = _agent(config, network, method, num_seeds, device)
     metrics = UpdateMetrics()
     if mode in ("compiled", "autotuned"):
@@ -224,7 +224,7 @@ def _make_update(
         )
     if mode == "eager":
         return update
-    return Captured(update, agent.update_generators() + replay.generators.generators)
+    return Captured(update)
 
 
 def _agent(

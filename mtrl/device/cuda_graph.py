@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -18,16 +18,12 @@ class Captured:
     """Calls a function a few times as it is, then records it as a CUDA graph and replays that.
 
     The function takes and returns nothing: it reads and changes tensors in place, with static shapes and without
-    synchronising. The first calls do real work (libraries initialise, optimisers make their state).
-
-    Args:
-        function: what to replay.
-        generators: every `torch.Generator` it draws from; each replay draws fresh numbers.
+    synchronising. The first calls do real work (libraries initialise, optimisers make their state). What it draws by
+    `mtrl.device.generators` is fresh in each replay.
     """
 
-    def __init__(self, function: Callable[[], None], generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
-        self._generators = generators
         self._graph: torch.cuda.CUDAGraph | None = None
         self._calls = 0
         self._stream = torch.cuda.Stream(priority=HIGH_PRIORITY)
@@ -45,8 +41,6 @@ class Captured:
             self._calls += 1
             return
         graph = torch.cuda.CUDAGraph()
-        for generator in self._generators:
-            graph.register_generator_state(generator)
         with EXCLUSIVE, torch.cuda.graph(graph, stream=self._stream):
             self._function()
         self._graph = graph

@@ -44,7 +44,7 @@ class VectorPolicy:
         self._run: Callable[[], None] = self._act
         self._given, self._taken = self._observation, self._actions
         if agent.device.type == "cuda":
-            self._run = Captured(self._act, agent.exploration.generators)
+            self._run = Captured(self._act)
             self._event = torch.cuda.Event(blocking=not spin)
             # Only page-locked memory is copied without the host's waiting for all that is queued.
             self._given, self._taken = (

@@ -45,12 +45,7 @@ class Learner:
         mask = self._diverged.mask[:, None, None, None]
         self._mask = torch.tensor(mask, device=self._agent.device) if mask.any() else None
         on_cpu = self._agent.device.type == "cpu"
-        self.update = self._update if on_cpu else Captured(self._update, self._generators())
-
-    def _generators(self) -> list[torch.Generator]:
-        """Every generator that an update draws from."""
-        generators = self._agent.update_generators() + self._replay.generators.generators
-        return [g for g in generators if g.device.type == "cuda"]
+        self.update = self._update if on_cpu else Captured(self._update)
 
     def _update(self) -> None:
         batch = self._replay.sample(self._batch_size)

@@ -49,8 +49,7 @@ def train(
         losses.index_copy_(0, count, metrics["critic/loss"].unsqueeze(0))
         count.add_(1)
 
-    generators = [*agent.update_generators(), *replay.generators.generators]
-    step = Captured(update, generators) if captured else update
+    step = Captured(update) if captured else update
     for _ in range(updates):
         step()
     parameters = [
@@ -128,7 +127,7 @@ def test_each_replay_draws_fresh_noise_and_another_batch(
         drawn.index_copy_(0, count, values.unsqueeze(0))
         count.add_(1)
 
-    step = Captured(draw, [*made.update_generators(), *replay.generators.generators])
+    step = Captured(draw)
     for _ in range(8):
         step()
     assert WARM_UP_CALLS < 6  # at least two replays

@@ -98,7 +98,7 @@ def test_a_captured_draw_is_the_next_of_the_eager_ones() -> None:
         normal.copy_(generators.randn(5000))
         uniform.copy_(generators.rand(30, 20, dtype=torch.float64))
 
-    captured = Captured(draw, generators.generators)
+    captured = Captured(draw)
     for _ in range(WARM_UP_CALLS + 3):
         captured()
         assert torch.equal(normal, eager.randn(5000))
@@ -108,7 +108,7 @@ def test_a_captured_draw_is_the_next_of_the_eager_ones() -> None:
 @needs_cuda
 def test_a_captured_draw_goes_on_from_a_loaded_state() -> None:
     generators, drawn = Generators([0, 3], "policy", "cuda"), torch.zeros(2, 7, device="cuda")
-    captured = Captured(lambda: (drawn.copy_(generators.randn(7)), None)[1], generators.generators)
+    captured = Captured(lambda: (drawn.copy_(generators.randn(7)), None)[1])
     for _ in range(WARM_UP_CALLS + 1):
         captured()
     state = generators.state_dict()

@@ -57,7 +57,7 @@ class TaskOptimizer:
         if balancer is None or not balancer.replaces_optimizer:
             self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self._stream = SideStream(shared.device, yields=True)
+        self._stream = SideStream(shared.device)
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""

@@ -115,8 +115,9 @@ class SAC(ActorCritic):
         self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
         self.noise = Generators(self.seeds, "update", self.device)
         self._critic_loss = self.value.loss
-        self._target_stream, self._policy_stream = SideStream(self.device), SideStream(self.device)
-        self._follow_stream = SideStream(self.device, yields=True)
+        self._target_stream, self._policy_stream, self._follow_stream = (
+            SideStream(self.device) for _ in range(3)
+        )
 
     def _optimizer(self, network: str, balancer: Balancer | None, num_tasks: int) -> TaskOptimizer:
         if balancer is not None:

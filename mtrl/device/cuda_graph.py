@@ -8,8 +8,6 @@ from collections.abc import Callable
 import torch
 
 WARM_UP_CALLS = 3
-#: Of a graph's kernels, besides those that a stream of priority 0 brings into it, which yield to the others.
-HIGH_PRIORITY = -1
 #: Held during a capture, which another thread's work on a GPU would spoil, and by other threads for such work.
 EXCLUSIVE = threading.Lock()
 
@@ -26,7 +24,7 @@ class Captured:
         self._function = function
         self._graph: torch.cuda.CUDAGraph | None = None
         self._calls = 0
-        self._stream = torch.cuda.Stream(priority=HIGH_PRIORITY)
+        self._stream = torch.cuda.Stream()
 
     def __call__(self) -> None:
         if self._graph is not None:

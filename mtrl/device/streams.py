@@ -6,22 +6,16 @@ from types import TracebackType
 
 import torch
 
-from mtrl.device.cuda_graph import HIGH_PRIORITY
-
 
 class SideStream:
     """Runs what is inside `with` on a stream of its own, beside what follows, until `join`.
 
     The layers of one network are too small to fill a GPU, so independent networks share it. On a CPU the work is done
     in order. Each `with` first waits for all work issued before it, which keeps memory reuse safe.
-
-    Args:
-        yields: whether it takes only what the kernels beside it leave of the GPU, as nothing waits for it soon.
     """
 
-    def __init__(self, device: torch.device, *, yields: bool = False) -> None:
-        priority = 0 if yields else HIGH_PRIORITY
-        self._stream = torch.cuda.Stream(device, priority) if device.type == "cuda" else None
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __enter__(self) -> None:
         if self._stream is not None:

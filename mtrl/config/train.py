@@ -17,6 +17,7 @@ from envs import CustomBenchmark, CustomProtocol, Engine, check_engine
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
+from mtrl.config.clock import Clock
 from mtrl.config.imports import import_named
 from mtrl.config.keep import KEPT, check_rule
 from mtrl.device import triton
@@ -214,6 +215,11 @@ class TrainConfig:
         if isinstance(benchmark, CustomBenchmark):
             return benchmark.protocol
         return get_protocol("metaworld_plus" if self.protocol is None else self.protocol)
+
+    def clock(self, interval: int | None) -> Clock:
+        """When that is due which one of the configuration's intervals is of."""
+        assert interval is not None
+        return Clock(interval, self.worlds_per_task)
 
     @property
     def fixes_goals(self) -> bool:

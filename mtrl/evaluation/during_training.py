@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -40,7 +40,7 @@ class Evaluated(NamedTuple):
 
 
 class Evaluator(Protocol):
-    """Evaluates one policy at a time.
+    """Evaluates one policy after the other.
 
     Attributes:
         background: whether `start` returns at once.
@@ -48,14 +48,7 @@ class Evaluator(Protocol):
 
     background: bool
 
-    def start(self, policy: Policy) -> None:
-        """Begins to evaluate; what was begun before has been fetched."""
-
-    def ready(self, seconds: float = 0.0) -> bool:
-        """Whether `result` need not wait, within so many seconds."""
-
-    def result(self) -> Evaluated:
-        """What `start` began."""
+    def start(self, policy: Policy) -> Future[Evaluated]: ...
 
     def close(self) -> None: ...
 
@@ -72,26 +65,20 @@ class ForegroundEvaluator:
     def __init__(self, config: TrainConfig, agent: SAC, before_step: Callable[[], None]) -> None:
         self._env = VectorEnv(**_env_arguments(config))
         self._config, self._agent, self._before_step = config, agent, before_step
-        self._evaluated: Evaluated | None = None
 
-    def start(self, policy: Policy) -> None:
+    def start(self, policy: Policy) -> Future[Evaluated]:
+        evaluated: Future[Evaluated] = Future()
         trained = self._agent.policy_state()
         self._agent.load_policy(policy)
         try:
-            self._evaluated = _evaluate(self._config, self._env, self._act, self._agent.device)
+            evaluated.set_result(_evaluate(self._config, self._env, self._act, self._agent.device))
         finally:
             self._agent.load_policy(trained)
+        return evaluated
 
     def _act(self, observation: Tensor) -> Tensor:
         self._before_step()
         return self._agent.act(observation, deterministic=True)
-
-    def ready(self, seconds: float = 0.0) -> bool:
-        return True
-
-    def result(self) -> Evaluated:
-        assert self._evaluated is not None
-        return self._evaluated
 
     def close(self) -> None:
         self._env.close()
@@ -109,6 +96,7 @@ class BackgroundEvaluator:
         self._config, self._arguments = config, _env_arguments(config)
         self._thread = ThreadPoolExecutor(1, "evaluation")  # waits for the policy's copy, and for the process
         self._evaluated: Future[Evaluated] | None = None
+        self._closing = False
         self._start_process()
 
     def _start_process(self) -> None:
@@ -117,46 +105,38 @@ class BackgroundEvaluator:
         with without_main_module():
             self._prepared = self._process.submit(_prepare, self._config, self._arguments)
 
-    def start(self, policy: Policy) -> None:
+    def start(self, policy: Policy) -> Future[Evaluated]:
+        """
+        Raises, by what it returns:
+            RuntimeError: the process died, and so did another one, or what it ran raised.
+        """
         self._evaluated = self._thread.submit(self._evaluate, policy, HostCopier())
+        return self._evaluated
 
     def _evaluate(self, policy: Policy, copier: HostCopier) -> Evaluated:
-        self._policy: _Arrays = {  # arrays are pickled ten times as fast as tensors
+        arrays: _Arrays = {  # they are pickled ten times as fast as tensors
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()
         }
-        return self._evaluate_again()
-
-    def _evaluate_again(self) -> Evaluated:
-        self._prepared.result()
-        return self._process.submit(_evaluate_policy, self._policy).result()
-
-    def ready(self, seconds: float = 0.0) -> bool:
-        assert self._evaluated is not None
-        return bool(wait([self._evaluated], seconds).done)
-
-    def result(self) -> Evaluated:
-        """
-        Raises:
-            RuntimeError: the process died, and so did another one, or what it ran raised.
-        """
-        assert self._evaluated is not None
         try:
             try:
-                return self._evaluated.result()
+                return self._in_process(arrays)
             except BrokenProcessPool:
+                if self._closing:
+                    raise
                 print("evaluation: its process died; another one begins again.", file=sys.stderr)
                 self._start_process()
-                self._evaluated = self._thread.submit(self._evaluate_again)
-                return self._evaluated.result()
-        except Exception as error:
-            died = isinstance(error, BrokenProcessPool)
-            reason = "its process died" if died else f"{type(error).__name__}: {error}"
+                return self._in_process(arrays)
+        except BrokenProcessPool:
             raise RuntimeError(
-                f"The evaluation failed twice ({reason}). With --sync training makes it in its own process."
-                if died
-                else f"The evaluation failed ({reason})."
+                "The evaluation failed twice (its process died). With --sync training makes it in its own process."
             ) from None
+        except Exception as error:
+            raise RuntimeError(f"The evaluation failed ({type(error).__name__}: {error}).") from None
+
+    def _in_process(self, arrays: _Arrays) -> Evaluated:
+        self._prepared.result()
+        return self._process.submit(_evaluate_policy, arrays).result()
 
     def close(self) -> None:
         if self._prepared.done() and (self._evaluated is None or self._evaluated.done()):
@@ -164,6 +144,7 @@ class BackgroundEvaluator:
             with contextlib.suppress(BrokenProcessPool):
                 self._process.submit(_close).result()
         else:
+            self._closing = True
             for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`
                 process.kill()
         self._process.shutdown()

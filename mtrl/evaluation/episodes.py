@@ -18,7 +18,6 @@ from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.logging.logger import json_values
 
 Policy = Callable[[Tensor], Tensor]
-Measure = Literal["success", "return"]
 
 
 @dataclass
@@ -194,10 +193,3 @@ def nan_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = np.where(present, values, 0.0).sum(-1) / present.sum(-1)
     return mean
-
-
-def measure_of(config: TrainConfig, episodes: Episodes) -> Measure:
-    """What an evaluation is judged by: success, or the return where an environment of the user's says nothing of it."""
-    said = ~np.isnan(episodes.success)
-    own = isinstance(config.get_benchmark(), envs.CustomBenchmark)
-    return "return" if own and not said.any((0, 2)).all() else "success"

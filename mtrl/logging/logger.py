@@ -35,7 +35,6 @@ class Logger:
         tasks: names of the T tasks.
         seeds: the S seeds.
         step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
-        pending: the step whose evaluation is to be made (again), if any; what was logged of it is dropped.
         without_training: drop what was logged of training at `step`.
         without_evaluation: drop what was logged of an evaluation at `step`.
     """
@@ -46,7 +45,6 @@ class Logger:
         tasks: Sequence[str],
         seeds: Sequence[int],
         step: int = 0,
-        pending: int | None = None,
         *,
         without_training: bool = False,
         without_evaluation: bool = False,
@@ -56,7 +54,7 @@ class Logger:
         self.timing_path = directory / "timing.jsonl"
         logs = {path: read_lines(path) for path in (self.metrics_path, self.timing_path)}
         for path, lines in logs.items():
-            _truncate(path, lines, step, pending, without_training, without_evaluation)
+            _truncate(path, lines, step, without_training, without_evaluation)
         names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]
         names += [f"{names[-1]}/{task}" for task in self.tasks]
         directories = [directory / "tensorboard" / name for name in names]
@@ -128,19 +126,12 @@ class Logger:
 
 
 def _truncate(
-    path: Path,
-    lines: list[dict[str, Any]],
-    step: int,
-    pending: int | None,
-    without_training: bool,
-    without_evaluation: bool,
+    path: Path, lines: list[dict[str, Any]], step: int, without_training: bool, without_evaluation: bool
 ) -> None:
     kept = []
     for line in lines:
-        is_evaluation = SUCCESS in line
-        without = without_evaluation if is_evaluation else without_training
-        dropped = (line["step"] == step and without) or (line["step"] == pending and is_evaluation)
-        if line["step"] <= step and (MISSING in line or not dropped):
+        without = without_evaluation if SUCCESS in line else without_training
+        if line["step"] < step or (line["step"] == step and (MISSING in line or not without)):
             kept.append(line)
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 

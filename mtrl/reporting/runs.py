@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.config.clock import Clock
 from mtrl.config.train import GROUPS
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, to_array, version_notes
-from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.json_lines import (
-    RETURNS,
-    SUCCESS,
-    by_seed,
-    describe_steps,
-    due_steps,
-    is_step,
-    missing_steps,
-)
+from mtrl.storage import checkpoints
+from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, describe_steps, is_step, missing_steps
 from mtrl.system.terminal import command, one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
@@ -187,18 +179,18 @@ def _missing(
         return 0, 0
     if min(log, worlds, interval) < 1:
         return 0, 0
-    newest = max((line["step"] for line in lines), default=0)  # its evaluation may be going on
-    last, pending = newest, None
-    with contextlib.suppress(checkpoint.CheckpointError, KeyError, TypeError):
-        manifest = checkpoint.read_manifest(checkpoints.find(path / "checkpoints", "last"))
-        last, pending = max(last, manifest["step"]), manifest["values"]["loop"].get("pending_evaluation")
-    evaluations = missing_steps(lines, log, interval, worlds, last)["evaluation"]
-    evaluations = [step for step in evaluations if step not in (pending, newest)]
+    should_evaluate = Clock(interval, worlds)
+    newest = max((line["step"] for line in lines), default=0)
+    evaluated = max((line["step"] for line in lines if SUCCESS in line), default=0)
+    last = max([newest, *checkpoints.steps(path / "checkpoints")])
+    evaluations = missing_steps(lines, Clock(log, worlds), should_evaluate, last)["evaluation"]
+    # Those of after the last one that is there may be going on.
+    evaluations = [step for step in evaluations if not evaluated < step <= newest]
     if evaluations:
         notes.append(
             f"{path}: the evaluations of steps {describe_steps(evaluations)} are missing in metrics.jsonl."
         )
-    return len(evaluations), len(due_steps(interval, worlds, last))
+    return len(evaluations), len(should_evaluate.steps(last))
 
 
 def _evaluations(

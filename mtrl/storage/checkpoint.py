@@ -43,13 +43,12 @@ class Snapshot(NamedTuple):
             tensors.update(zip(tensors, copy(tensors.values()), strict=True))
 
 
-def save(directory: Path, step: int, state: Mapping[str, Any], best: int | None = None) -> Path:
+def save(directory: Path, step: int, state: Mapping[str, Any]) -> Path:
     """Writes `directory/step_<step>` from a nested mapping of tensors, arrays and JSON values.
 
-    Each entry of `state` becomes a file of its own. `best` is the step of the best checkpoint so far: recorded here,
-    it cannot disagree with what training goes on from.
+    Each entry of `state` becomes a file of its own.
     """
-    return write(directory, step, snapshot(state, "cpu"), best)
+    return write(directory, step, snapshot(state, "cpu"))
 
 
 def snapshot(state: Mapping[str, Any], device: str | None = None) -> Snapshot:
@@ -58,14 +57,14 @@ def snapshot(state: Mapping[str, Any], device: str | None = None) -> Snapshot:
     return Snapshot({k: tensors for k, (tensors, _) in parts.items()}, {k: v for k, (_, v) in parts.items()})
 
 
-def write(directory: Path, step: int, snapshot: Snapshot, best: int | None = None) -> Path:
+def write(directory: Path, step: int, snapshot: Snapshot) -> Path:
     """Writes what `save` does; the tensors are in the host's memory."""
     directory.mkdir(parents=True, exist_ok=True)
     final = directory / f"step_{step:010d}"
     temporary = directory / f".writing_{step:010d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    manifest: dict[str, Any] = {"format": FORMAT, "step": step, "best": best, "files": {}}
+    manifest: dict[str, Any] = {"format": FORMAT, "step": step, "files": {}}
     manifest["values"] = snapshot.values
     for part, tensors in snapshot.tensors.items():
         path = temporary / f"{part}.safetensors"
@@ -142,12 +141,11 @@ def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: what is sealed is not what `write` writes.
     """
-    step, best = manifest.get("step"), manifest.get("best")
+    step = manifest.get("step")
     is_ours = {
         "step": isinstance(step, int)
         and (match := NAME.fullmatch(checkpoint.name))
         and int(match[1]) == step,
-        "best": best is None or isinstance(best, int),
         "files": isinstance(manifest.get("files"), dict),
         "values": isinstance(manifest.get("values"), dict),
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from mtrl.config.keep import KEPT, kept_by
 from mtrl.config.spelling import whole_number
 from mtrl.storage.checkpoint import NAME, CheckpointError, check_file, read_manifest
+from mtrl.storage.scores import Scores
 from mtrl.system.terminal import message
 
 
@@ -34,7 +35,7 @@ def find(directory: Path, which: str) -> Path:
     if which == "last":
         return directory / f"step_{available[-1]:010d}"
     if which == "best":
-        best = best_step(directory)
+        best = Scores.read(directory.parent / "metrics.jsonl").best(available.__contains__)
         if best is None:
             raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
         return directory / f"step_{best:010d}"
@@ -78,21 +79,10 @@ def set_aside(damaged: list[Path]) -> None:
         path.rename(target)
 
 
-def best_step(directory: Path) -> int | None:
-    """The step of the best checkpoint as the newest one records it, or None before the first evaluation.
-
-    Raises:
-        CheckpointError: the newest one is damaged.
-    """
-    available = steps(directory)
-    best: int | None = read_manifest(directory / f"step_{available[-1]:010d}")["best"] if available else None
-    return best
-
-
 def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = KEPT) -> None:
-    """Deletes all checkpoints but the newest two, the best, those of a rule (see `kept_by`) and those to be kept
-    besides, and what a killed process left half-written."""
-    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), best_step(directory), *keep}
+    """Deletes all checkpoints but the newest two, those of a rule (see `kept_by`) and those to be kept besides, and
+    what a killed process left half-written."""
+    keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), *keep}
     for step in steps(directory):
         if step not in keep:
             shutil.rmtree(directory / f"step_{step:010d}")

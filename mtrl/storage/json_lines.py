@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from mtrl.config.clock import Clock
 from mtrl.system.files import write_text
 
 #: A line that has this is of an evaluation; others are of training.
@@ -16,8 +17,11 @@ RETURNS = "evaluation/returns"
 MISSING = "missing"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
     """The objects of a file, none where there is none; a last line that was cut off while it was written is left out.
+
+    Args:
+        having: read only lines that have this name.
 
     Raises:
         ValueError: it is no file, a line is no object with a step, or the steps do not increase.
@@ -32,6 +36,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         "evaluation": -1,
     }  # an evaluation may come to its end later than lines of training
     for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        if having.encode() not in text:
+            continue
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
@@ -92,28 +98,17 @@ def by_seed(values: Any, tasks: Sequence[str] = ()) -> Any:
     return [list(seed) for seed in zip(*of_tasks, strict=True)]
 
 
-def due_steps(interval: int, worlds_per_task: int, last: int) -> list[int]:
-    """The steps up to `last` at which something is due once in an interval; each vector step is `worlds_per_task`."""
-    steps = (-(-k * interval // worlds_per_task) * worlds_per_task for k in range(1, last // interval + 1))
-    return sorted({step for step in steps if step <= last})
-
-
 def missing_steps(
-    lines: Sequence[Mapping[str, Any]],
-    log_interval: int,
-    evaluation_interval: int,
-    worlds_per_task: int,
-    last: int,
+    lines: Sequence[Mapping[str, Any]], should_log: Clock, should_evaluate: Clock, last: int
 ) -> dict[str, list[int]]:
     """The steps up to `last` of which there is no line of training, or of an evaluation, though one is due."""
     found: dict[str, set[int]] = {"training": set(), "evaluation": set()}
     for line in lines:
         if MISSING not in line:
             found["evaluation" if SUCCESS in line else "training"].add(line["step"])
-    due = {"training": log_interval, "evaluation": evaluation_interval}
+    due = {"training": should_log, "evaluation": should_evaluate}
     return {
-        kind: [step for step in due_steps(interval, worlds_per_task, last) if step not in found[kind]]
-        for kind, interval in due.items()
+        kind: [step for step in clock.steps(last) if step not in found[kind]] for kind, clock in due.items()
     }
 
 

@@ -18,7 +18,7 @@ class CheckpointWriter:
     Args:
         directory: of the checkpoints.
         background: whether `save` only copies the state, on its device, and a thread writes the copy.
-        rule: which are kept besides the newest two and the best, see `kept_by`.
+        rule: which are kept besides the newest two, see `kept_by`.
     """
 
     def __init__(self, directory: Path, *, background: bool, rule: int | str = KEPT) -> None:
@@ -32,13 +32,10 @@ class CheckpointWriter:
         """Whether there is a checkpoint of this step, or will be."""
         return step == self._newest or step in checkpoints.steps(self._directory)
 
-    def save(
-        self, step: int, state: Mapping[str, Any], best: int | None, keep: Collection[int | None] = ()
-    ) -> None:
+    def save(self, step: int, state: Mapping[str, Any], keep: Collection[int | None] = ()) -> None:
         """Writes a checkpoint, in place of one of the same step, after the one before.
 
         Args:
-            best: the step of the best one so far.
             keep: steps of others to be kept besides those that always are.
 
         Raises:
@@ -47,22 +44,17 @@ class CheckpointWriter:
         self.wait()
         self._newest = step
         if self._thread is None:
-            checkpoint.save(self._directory, step, state, best)
+            checkpoint.save(self._directory, step, state)
             checkpoints.prune(self._directory, keep, self._rule)
             return
         snapshot = checkpoint.snapshot(state)
-        self._writing = self._thread.submit(self._write, step, snapshot, best, keep, HostCopier())
+        self._writing = self._thread.submit(self._write, step, snapshot, keep, HostCopier())
 
     def _write(
-        self,
-        step: int,
-        snapshot: checkpoint.Snapshot,
-        best: int | None,
-        keep: Collection[int | None],
-        copier: HostCopier,
+        self, step: int, snapshot: checkpoint.Snapshot, keep: Collection[int | None], copier: HostCopier
     ) -> None:
         snapshot.move(copier)
-        checkpoint.write(self._directory, step, snapshot, best)
+        checkpoint.write(self._directory, step, snapshot)
         checkpoints.prune(self._directory, keep, self._rule)
 
     def check(self) -> None:

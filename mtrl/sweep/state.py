@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage import checkpoints
 from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
 from mtrl.sweep.plan import Run
 
@@ -27,18 +27,12 @@ def is_finished(run: Run, root: Path) -> bool:
 
 
 def is_trained(run: Run, root: Path) -> bool:
-    """Whether the last step was made and evaluated, by the last checkpoint, or by the metrics where none is kept."""
+    """Whether the last step was evaluated, and made by the last checkpoint if one is kept."""
     step = last_step(run, root)
-    if step is None:
-        metrics = _Tail(run.directory(root) / "metrics.jsonl").lines()
-        return any(line["step"] >= run.total_steps and "evaluation/success" in line for line in metrics)
-    if step < run.total_steps:
+    if step is not None and step < run.total_steps:
         return False
-    try:
-        manifest = checkpoint.read_manifest(checkpoints.find(run.directory(root) / "checkpoints", "last"))
-    except checkpoint.CheckpointError:
-        return False
-    return not manifest["values"]["loop"].get("pending_evaluation")
+    metrics = _Tail(run.directory(root) / "metrics.jsonl").lines()
+    return any(line["step"] >= run.total_steps and SUCCESS in line for line in metrics)
 
 
 def lacks_evaluation(run: Run, root: Path) -> bool:

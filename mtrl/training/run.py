@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import re
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
 from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
 from mtrl.storage.run_directory import created, refuse_existing
+from mtrl.storage.scores import Scores
 from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
@@ -88,9 +88,10 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 )
             config = dataclasses.replace(config, total_steps=total_steps).resolve()
             options["total_steps"] = total_steps
-        if manifest["step"] >= config.total_steps and not manifest["values"]["loop"].get(
-            "pending_evaluation"
-        ):
+        pending = Scores.read(run_dir / "metrics.jsonl").pending(
+            config.clock(config.evaluation.interval), manifest["step"], config.total_steps
+        )
+        if manifest["step"] >= config.total_steps and not pending:
             terminal.message(
                 f"The run {run_dir} is finished, at step {manifest['step']} of {config.total_steps}: nothing was "
                 f"changed. Evaluate it with `{terminal.command('evaluate', run_dir)}`."
@@ -106,7 +107,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             ) from error
         with contextlib.closing(trainer):
             checkpoints.set_aside(damaged)
-            _mark_missing(trainer, logs)
+            _mark_missing(trainer, logs, pending)
             if total_steps is not None:
                 _write_total_steps(run_dir / "config.yaml", total_steps)
             _run(trainer)
@@ -123,11 +124,11 @@ def _run(trainer: Trainer) -> None:
             f"`{terminal.command('train', '--resume', trainer.run_dir)}`."
         ) from error
     minutes = (time.perf_counter() - started) / 60
-    best = trainer.best_score if trainer.best_end is None else trainer.best_end_score
+    scores = trainer.scores
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
     terminal.message(
-        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean {trainer.measure} in an "
-        f"evaluation was {math.nan if best is None else best:.3f}. Evaluate it with "
+        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean {scores.measure} in an "
+        f"evaluation was {scores[scores.best()]:.3f}. Evaluate it with "
         f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )
 
@@ -142,15 +143,16 @@ def _check_logs(run_dir: Path) -> list[dict[str, Any]]:
     return [read_lines(path) for path in paths][1]
 
 
-def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]]) -> None:
-    """Says which lines the metrics lack of those that were written before the checkpoint, and marks it there."""
-    config = trainer.config
-    assert config.evaluation.interval is not None
-    missing = missing_steps(
-        lines, config.log_interval, config.evaluation.interval, config.worlds_per_task, trainer.step
-    )
-    failed = trainer.step if (trainer.run_dir / "failure.json").exists() else None  # that step was not logged
-    unwritten = {"training": {failed}, "evaluation": {failed, trainer.pending_evaluation}}
+def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]], pending: list[int]) -> None:
+    """Says which lines the metrics lack of those that were written before the checkpoint, and marks it there.
+
+    Args:
+        pending: steps whose evaluations are to be made, where their checkpoints are there.
+    """
+    missing = missing_steps(lines, trainer.should_log, trainer.should_evaluate, trainer.step)
+    failed = {trainer.step} if (trainer.run_dir / "failure.json").exists() else set()  # it was not logged
+    made_again = {*pending} & {*checkpoints.steps(trainer.run_dir / "checkpoints")}
+    unwritten = {"training": failed, "evaluation": made_again}
     missing = {
         kind: [step for step in steps if step not in unwritten[kind]] for kind, steps in missing.items()
     }

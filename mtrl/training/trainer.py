@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import signal
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,22 @@ import torch
 from numpy.typing import NDArray
 
 import envs
+from mtrl.config.clock import Clock
 from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
-from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluator, ForegroundEvaluator
-from mtrl.evaluation.episodes import Measure, make_agent, measure_of, nan_mean
+from mtrl.evaluation.during_training import (
+    BackgroundEvaluator,
+    Evaluated,
+    Evaluator,
+    ForegroundEvaluator,
+    Policy,
+)
+from mtrl.evaluation.episodes import make_agent, nan_mean
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage.json_lines import RETURNS, SUCCESS
+from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
@@ -92,15 +101,14 @@ class Trainer:
         self.overlap = self.agent.device.type == "cuda" and not config.sync
         self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged, self._leave_out)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
-        self.pending_evaluation: int | None = None  # of the policy of which step
+        self.should_log = config.clock(config.log_interval)
+        self.should_evaluate = config.clock(config.evaluation.interval)
+        # As often as evaluations: pictures cost more than numbers.
+        self.should_draw = Clock(self.should_evaluate.interval, stride=config.log_interval)
+        self.should_save = config.clock(config.checkpoint.interval)
+        self.scores = Scores()
+        self._evaluating: tuple[int, Future[Evaluated]] | None = None  # the policy of which step
         self.stop_request = StopRequest()
-        self.best_step: int | None = None
-        self.best_score: float | None = None  # mean over seeds and tasks
-        self.measure: Measure = "success"  # what of: the first evaluation shows whether there is success
-        self.best_end: int | None = (
-            None  # the last step, if its evaluation is the best and not of the interval
-        )
-        self.best_end_score: float | None = None
         if checkpoint_path is not None:
             try:
                 self._restore(checkpoint_path)
@@ -113,7 +121,7 @@ class Trainer:
         self.evaluator: Evaluator = (
             BackgroundEvaluator(config)
             if self.overlap
-            else ForegroundEvaluator(config, self.agent, self._interrupt_evaluation)
+            else ForegroundEvaluator(config, self.agent, self._stop_if_asked)
         )
         self.writer = CheckpointWriter(
             run_dir / "checkpoints", background=self.overlap, rule=config.checkpoint.keep
@@ -128,68 +136,57 @@ class Trainer:
             Interrupted: a signal asked to stop; a checkpoint was written.
         """
         config = self.config
-        assert config.evaluation.interval is not None
-        assert config.checkpoint.interval is not None
-        pending_policy = self._load_pending_policy()
-        goes_on = self.step < config.total_steps  # what was logged as the end of a shorter run is not
+        # The last step is logged and evaluated in any case. A run that goes on drops what was not due then: it is the
+        # same as one that had more steps to make from the start.
+        goes_on = self.step < config.total_steps
         self.logger = Logger(
             self.run_dir,
             self.tasks,
             config.seeds,
             self.step,
-            self.pending_evaluation,
-            without_training=goes_on and not self._is_due(config.log_interval),
-            without_evaluation=goes_on and not self._is_due(config.evaluation.interval),
+            without_training=goes_on and not self.should_log(self.step),
+            without_evaluation=goes_on and not self.should_evaluate(self.step),
         )
+        self.scores = Scores.read(self.logger.metrics_path)
         self.diverged.write(self.run_dir)
         with (
             self.stop_request,
             Progress(config.total_steps, self.step) as self.progress,
             contextlib.closing(self.logger),
         ):
-            if pending_policy is not None:
-                self.evaluator.start(pending_policy)
-                if not self.evaluator.background or self.step >= config.total_steps:
-                    self._finish_evaluation()
-                    self.save(again=True)
+            self._evaluate_pending()
             while self.step < config.total_steps:
-                before = self.step
+                self._stop_if_asked()
                 self.collector.start()
                 learning = self.step > self.learns_from
                 if learning and self.overlap:
                     self.learn()
                 self.collector.step(self.collector.actions())
                 done = self.step >= config.total_steps
-                logged = _passed(before, self.step, config.log_interval) or done
+                logged = self.should_log(self.step) or done
                 if learning and not self.overlap:
                     self.agent.diagnose(logged or self.agent.device.type == "cuda")
                     self.learn()
                 self.progress.update(self.step)
                 if logged:
                     self.log(self.progress.rates())
-                if _passed(before, self.step, config.evaluation.interval) or done:
-                    self.evaluate()
-                if self.pending_evaluation is not None and (done or self.evaluator.ready()):
+                if self.should_evaluate(self.step) or done:
+                    if self.evaluator.background:
+                        self.save()  # if it turns out to be the best, it has to be there
+                    self.evaluate(self.step, self.agent.policy_state())
+                if self._evaluating is not None and self._evaluating[1].done():
                     self._finish_evaluation()
-                if _passed(before, self.step, config.checkpoint.interval) or done:
+                if self.should_save(self.step) or done:
                     self.save()
                 self.writer.check()
-                if self.stop_request.signal_number is not None and not done:
-                    self._interrupt()
+            self._finish_evaluation()
             self.writer.wait()
+            checkpoints.prune(self.run_dir / "checkpoints", self._kept(), config.checkpoint.keep)
 
     @property
     def step(self) -> int:
         """Environment steps per task and seed."""
         return self.collector.num_steps
-
-    def _is_due(self, interval: int) -> bool:
-        """Whether an interval ended with this step.
-
-        The last step is logged and evaluated in any case. Where no interval ended with it, that leaves no trace: a run
-        that then goes on to more steps is the same as one that had them to make from the start.
-        """
-        return _passed(self.step - self.config.worlds_per_task, self.step, interval)
 
     def close(self) -> None:
         self.env.close()
@@ -203,8 +200,11 @@ class Trainer:
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call."""
-        due = self._is_due(self.config.log_interval)
-        before = None if due else copy.deepcopy((self.learner.state_dict(), self.collector.state_dict()))
+        before = (
+            None
+            if self.should_log(self.step)
+            else copy.deepcopy((self.learner.state_dict(), self.collector.state_dict()))
+        )
         metrics = self.learner.read_metrics() | self.collector.episode_metrics.read()
         if before is not None:
             self.learner.load_state_dict(before[0])
@@ -229,67 +229,59 @@ class Trainer:
                 failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
                 metrics[f"{network}/solver_failures"] = failures
         self.logger.write(self.step, metrics)
-        assert self.config.evaluation.interval is not None
-        if _passed(max(0, self.step - self.config.log_interval), self.step, self.config.evaluation.interval):
-            self.logger.write_cosines(self.step, cosine_matrices)  # pictures cost more than numbers
+        if self.should_draw(self.step):
+            self.logger.write_cosines(self.step, cosine_matrices)
         self.logger.write_timing(self.step, timing)
 
-    def evaluate(self) -> None:
-        """Begins to evaluate the policy as it is now, when the evaluation before has come to its end."""
-        if self.pending_evaluation is not None:
+    def evaluate(self, step: int, policy: Policy) -> None:
+        """Evaluates the policy of a step, or begins to, when the evaluation before has come to its end."""
+        self._finish_evaluation()
+        self._evaluating = step, self.evaluator.start(policy)
+        if not self.evaluator.background:
             self._finish_evaluation()
-        self.pending_evaluation = self.step
-        self.evaluator.start(self.agent.policy_state())
-        if self.evaluator.background:
-            self.save()  # if it turns out to be the best, it has to be there
+
+    def _evaluate_pending(self) -> None:
+        """Makes the evaluations that were not finished when the run was stopped, of the policies that were kept."""
+        directory = self.run_dir / "checkpoints"
+        for step in self.scores.pending(self.should_evaluate, self.step, self.config.total_steps):
+            if step not in checkpoints.steps(directory):
+                continue
+            try:
+                agent = checkpoint.load(checkpoints.find(directory, str(step)), ["agent"])["agent"]
+            except checkpoint.CheckpointError as error:
+                print(f"The evaluation of step {step} is left out: {error}", file=sys.stderr)
+            else:
+                self.evaluate(step, {network: agent[network] for network in self.agent.acting_networks})
 
     def _finish_evaluation(self) -> None:
-        """Waits for the pending evaluation and keeps what it says."""
-        while self.pending_evaluation == self.step and not self.evaluator.ready(0.1):
-            self._interrupt_evaluation()
-        evaluated = self.evaluator.result()
-        step, self.pending_evaluation = self.pending_evaluation, None
-        assert step is not None
-        if not evaluated.finite.all():
-            self._leave_out(~evaluated.finite, "an action of the policy is not finite")
-        metrics = {
-            f"evaluation/{name}": nan_mean(values) for name, values in vars(evaluated.episodes).items()
-        }
+        """Waits for the evaluation that is being made, if there is one, and logs what it says."""
+        if self._evaluating is None:
+            return
+        step, evaluated = self._evaluating
+        while not evaluated.done():
+            self._stop_if_asked()
+            wait([evaluated], 0.1)
+        self._evaluating = None
+        episodes, finite = evaluated.result()
+        if not finite.all():
+            self._leave_out(~finite, "an action of the policy is not finite")
+        metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(episodes).items()}
         self.logger.write(step, metrics)
-        if self.best_score is None:
-            self.measure = measure_of(self.config, evaluated.episodes)
-        name = "returns" if self.measure == "return" else "success"
-        score = float(metrics[f"evaluation/{name}"].mean())
-        is_best = score > (-math.inf if self.best_score is None else self.best_score)
-        if is_best and step == self.step and not self._is_due(self.config.evaluation.interval or 1):
-            self.best_end, self.best_end_score = step, score
-        elif is_best:
-            self.best_step, self.best_score = step, score
-        if step == self.step and (is_best or self.evaluator.background):
-            self.save(again=self.evaluator.background)
-        self.progress.show_score(step, self.measure, score)
+        self.logger.flush()  # where the line is, the evaluation is not made again
+        self.scores.add(step, metrics[SUCCESS], metrics[RETURNS])
+        if step == self.step == self.scores.best():
+            self.save()
+        self.progress.show_score(step, self.scores.measure, self.scores[step])
 
-    def _load_pending_policy(self) -> dict[str, Any] | None:
-        """The policy whose evaluation was not finished when the run was stopped, if there is one."""
-        if self.pending_evaluation is None:
-            return None
-        try:
-            path = checkpoints.find(self.run_dir / "checkpoints", str(self.pending_evaluation))
-            agent = checkpoint.load(path, ["agent"])["agent"]
-        except checkpoint.CheckpointError as error:
-            print(f"The evaluation of step {self.pending_evaluation} is left out: {error}", file=sys.stderr)
-            self.pending_evaluation = None
-            return None
-        return {network: agent[network] for network in self.agent.acting_networks}
-
-    def _interrupt_evaluation(self) -> None:
-        if self.stop_request.signal_number is not None:  # an evaluation takes longer than a scheduler waits
-            self._interrupt()
-
-    def _interrupt(self) -> None:
+    def _stop_if_asked(self) -> None:
+        """
+        Raises:
+            Interrupted: a signal asked to stop; a checkpoint was written.
+        """
         number = self.stop_request.signal_number
-        assert number is not None
-        self.save(again=self.pending_evaluation == self.step)
+        if number is None:
+            return
+        self.save()
         self.writer.wait()
         raise Interrupted(
             number,
@@ -297,16 +289,20 @@ class Trainer:
             f"`{terminal.command('train', '--resume', self.run_dir)}`.",
         )
 
-    def save(self, *, again: bool = False) -> None:
-        """Writes a checkpoint of the current state, unless there is one of this step that need not be written again.
+    def save(self) -> None:
+        """Writes a checkpoint of the current state, unless there is one of this step.
 
         Raises:
             OSError: it or, on a GPU, the one before cannot be written; those before are whole.
         """
-        if again or not self.writer.has(self.step):
+        if not self.writer.has(self.step):
             self.logger.flush()
-            best = self.best_step if self.best_end is None else self.best_end
-            self.writer.save(self.step, self.state_dict(), best, [self.best_step, self.pending_evaluation])
+            self.writer.save(self.step, self.state_dict(), self._kept())
+
+    def _kept(self) -> list[int | None]:
+        """The steps of checkpoints that are kept whatever the rule: the best, and the one that is being evaluated."""
+        evaluating = None if self._evaluating is None else self._evaluating[0]
+        return [self.scores.best(), self.scores.best(self.should_evaluate), evaluating]
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -314,11 +310,7 @@ class Trainer:
             "loop": {
                 "experiment": self.experiment,
                 "device": self.config.device,
-                "best_step": self.best_step,
-                "best_score": self.best_score,
-                "measure": self.measure,
                 "learns_from": self.learns_from,
-                "pending_evaluation": self.pending_evaluation,
                 "frozen": self.diverged.state_dict(),
                 "update_metrics": self.learner.state_dict(),
                 **self.collector.state_dict(),
@@ -354,13 +346,7 @@ class Trainer:
         checkpoint.check_fits(path, loop, arrays, "loop")
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])
-        self.best_step = loop["best_step"]
-        self.best_score = loop.get(
-            "best_score", loop.get("best_success")
-        )  # its name before there were returns
-        self.measure = loop.get("measure", self.measure)
         self.learns_from = loop.get("learns_from", self.learns_from)
-        self.pending_evaluation = loop.get("pending_evaluation")
         self.diverged.load_state_dict(loop.get("frozen", {}))
         self.learner.leave_out_diverged()
         if "replay" in state:
@@ -401,7 +387,3 @@ class Trainer:
             f"Training stopped at step {self.step}: {reason}. The last good state is the checkpoint of step "
             f"{self.step} in {self.run_dir / 'checkpoints'}."
         )
-
-
-def _passed(before: int, now: int, interval: int) -> bool:
-    return before // interval < now // interval

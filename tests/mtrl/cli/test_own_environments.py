@@ -20,6 +20,7 @@ from mtrl.cli import main
 from mtrl.config import imports
 from mtrl.evaluation.during_training import BackgroundEvaluator
 from mtrl.reporting.runs import read_run
+from mtrl.storage.scores import Scores
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from mtrl.sweep.process import allowances
@@ -121,9 +122,9 @@ def test_returns_decide_where_nothing_is_said(own, cli: Cli, tmp_path: Path) -> 
     assert [line["step"] for line in evaluations] == [20, 40]
     assert all(line["evaluation/success"][0][0] is None for line in evaluations)
     means = [np.mean(line["evaluation/returns"]) for line in evaluations]
-    loop = read_state(run)["values"]["loop"]
-    assert loop["measure"] == "return"
-    assert loop["best_score"] == pytest.approx(max(means))
+    scores = Scores.read(run / "metrics.jsonl")
+    assert scores.measure == "return"
+    assert scores[scores.best()] == pytest.approx(max(means))
     result = cli("evaluate", run, "--episodes", 2)
     assert "return" in result.out
     assert read_run(run).measure == "return"
@@ -340,4 +341,5 @@ def test_the_pendulums_learn(cli: Cli, tmp_path: Path, monkeypatch: pytest.Monke
     last = read_metrics(tmp_path / "run")[-1]
     assert (np.array(last["evaluation/returns"]) > -300).all()
     assert (np.array(last["evaluation/success"]) >= 0.9).all()
-    assert not math.isnan(read_state(tmp_path / "run", last["step"])["values"]["loop"]["best_score"])
+    scores = Scores.read(tmp_path / "run" / "metrics.jsonl")
+    assert not math.isnan(scores[scores.best()])

@@ -170,7 +170,6 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "another step": lambda m: m.update(step=20),
     "no step": lambda m: m.pop("step"),
     "step as text": lambda m: m.update(step="40"),
-    "best as text": lambda m: m.update(best="20"),
     "no files": lambda m: m.pop("files"),
     "files as a list": lambda m: m.update(files=["agent.safetensors"]),
     "no values": lambda m: m.pop("values"),
@@ -194,7 +193,7 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "experiment as text": lambda m: m["values"]["loop"].update(experiment="MT10"),
     "model of another program": lambda m: (
         m.clear(),
-        m.update(format=2, step=40, best=None, files={}, values={}),
+        m.update(format=2, step=40, files={}, values={}),
     ),
 }
 

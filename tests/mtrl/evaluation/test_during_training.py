@@ -1,6 +1,7 @@
 """Evaluations in a process of their own say what those in training's process say, whatever happens meanwhile."""
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from numpy.typing import NDArray
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluated, ForegroundEvaluator
+from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluated, ForegroundEvaluator, Policy
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
-from mtrl.storage import checkpoint, checkpoints
+from mtrl.storage import checkpoints
 from mtrl.training import trainer
 from tests.mtrl.conftest import (
     OPTIONS,
@@ -86,10 +88,8 @@ def test_both_evaluate_alike(config: TrainConfig, agent: SAC, background: Backgr
     for factor in (1.0, 3.0):
         policy = agent.policy_state()
         policy["actor"]["shared"] *= factor
-        for evaluator in (foreground, background):
-            evaluator.start(policy)
-        evaluated = foreground.result()
-        assert_equal(evaluated, background.result())
+        evaluated, beside = (evaluator.start(policy).result() for evaluator in (foreground, background))
+        assert_equal(evaluated, beside)
         assert evaluated.finite.all()
         assert evaluated.episodes.returns.shape == (len(config.seeds), 3, 4)
         returns.append(evaluated.episodes.returns)
@@ -121,8 +121,7 @@ def test_seeds_whose_actions_are_not_finite_are_named(
 ) -> None:
     policy = agent.policy_state()
     policy["actor"]["shared"][1] = torch.nan
-    background.start(policy)
-    evaluated = background.result()
+    evaluated = background.start(policy).result()
     assert evaluated.finite.tolist() == [True, False]
     assert np.isfinite(evaluated.episodes.returns).all()
 
@@ -130,13 +129,11 @@ def test_seeds_whose_actions_are_not_finite_are_named(
 def test_a_process_that_dies_is_replaced_once(
     config: TrainConfig, agent: SAC, background: BackgroundEvaluator, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    background.start(agent.policy_state())
-    expected = background.result()
+    expected = background.start(agent.policy_state()).result()
     (process,) = multiprocessing.active_children()
     process.kill()
     process.join()
-    background.start(agent.policy_state())
-    assert_equal(background.result(), expected)
+    assert_equal(background.start(agent.policy_state()).result(), expected)
     assert capfd.readouterr().err == "evaluation: its process died; another one begins again.\n"
 
 
@@ -146,28 +143,26 @@ def test_processes_that_keep_dying_stop_training(fake: Callable, cli: Cli, tmp_p
     with contextlib.closing(make_evaluation_env(config, [0], config.evaluation, config.engine)) as env:
         policy = make_agent(config, env).policy_state()
     evaluator = BackgroundEvaluator(config)
-    evaluator.start(policy)
     with pytest.raises(
         RuntimeError, match=r"^The evaluation failed twice \(its process died\)\. With --sync"
     ):
-        evaluator.result()
+        evaluator.start(policy).result()
     evaluator.close()
 
 
 def test_what_the_process_raises_is_told_in_a_sentence(
     config: TrainConfig, background: BackgroundEvaluator
 ) -> None:
-    background.start({})
     with pytest.raises(RuntimeError, match=r"^The evaluation failed \(KeyError: 'actor'\)\.$"):
-        background.result()
+        background.start({}).result()
 
 
 def test_nothing_is_waited_for_when_it_is_closed(fake: Callable, agent: SAC, tmp_path: Path) -> None:
     fake(SlowEngine)
     evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
-    evaluator.start(agent.policy_state())
+    evaluated = evaluator.start(agent.policy_state())
     (process,) = multiprocessing.active_children()
-    assert not evaluator.ready(0.2)
+    assert not wait([evaluated], 0.2).done
     evaluator.close()
     assert not process.is_alive()
     assert not multiprocessing.active_children()
@@ -189,9 +184,9 @@ config = make_config(Path(directory))
 agent = make_agent(config, make_evaluation_env(config, config.seeds, config.evaluation, config.engine))
 use(SlowEngine if what == "evaluating" else FakeEngine)
 evaluator = BackgroundEvaluator(config)
-evaluator.start(agent.policy_state())
+evaluated = evaluator.start(agent.policy_state())
 if what == "waiting":
-    evaluator.result()
+    evaluated.result()
 else:
     evaluator._prepared.result()
 (process,) = multiprocessing.active_children()
@@ -267,6 +262,22 @@ class SignalledEngine(FakeEngine):
         return super().step(actions)
 
 
+def done_when_waited_for(evaluator: BackgroundEvaluator, policy: Policy) -> Future[Evaluated]:
+    """An evaluation that takes until the next one."""
+    evaluated = start(evaluator, policy)
+    evaluated.done = lambda: getattr(evaluated, "was_waited_for", False)  # type: ignore[method-assign]
+    return evaluated
+
+
+start = BackgroundEvaluator.start
+
+
+def wait_to_the_end(futures: list[Future[Evaluated]], seconds: float) -> None:
+    wait(futures)
+    for future in futures:
+        future.was_waited_for = True  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("at", [16, 20, 39])
 @pytest.mark.parametrize("finished_in_background", [True, False])
 def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
@@ -281,12 +292,14 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
 ) -> None:
     monkeypatch.setattr(SignalledEngine, "at", at)
     monkeypatch.setattr(SignalledEngine, "engines", 0)
-    monkeypatch.setattr(BackgroundEvaluator, "ready", lambda *_: False)  # it takes too long
+    monkeypatch.setattr(trainer, "wait", wait_to_the_end)
+    monkeypatch.setattr(BackgroundEvaluator, "start", done_when_waited_for)
     fake(SignalledEngine)
     result = cli(*train_arguments(tmp_path / "run", **OPTIONS))
     assert result.code == 128 + signal.SIGTERM, result.err
-    state = checkpoint.read_manifest(checkpoints.find(tmp_path / "run" / "checkpoints", "last"))
-    assert state["values"]["loop"]["pending_evaluation"] == (16 if at < 39 else 40)
+    made = [line["step"] for line in sorted_lines(tmp_path / "run") if "evaluation/success" in line]
+    assert made == ([] if at < 39 else [16])
+    assert {16} if at < 39 else {32, 40} <= {*checkpoints.steps(tmp_path / "run" / "checkpoints")}
     monkeypatch.undo()
     if finished_in_background:
         monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
@@ -296,16 +309,73 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
     assert_same_outcome(whole, tmp_path / "run")
 
 
-def test_an_evaluation_whose_checkpoint_is_gone_is_left_out(
-    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+class KilledEngine(FakeEngine):
+    """Training ends in its step 30."""
+
+    at = 0  # in the process of evaluations it stays so
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        if self.steps + 1 == self.at:
+            raise KeyboardInterrupt
+        return super().step(actions)
+
+
+@pytest.mark.parametrize("done_at", [20, 27, 40])
+def test_a_run_that_is_killed_beside_its_evaluation(
+    whole: Path,
+    in_background: None,
+    fake: Callable,
+    cli: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    done_at: int,
+) -> None:
+    """It goes on from step 24; the evaluation of step 16 was done before, after that, or never."""
+
+    def begin(evaluator: BackgroundEvaluator, policy: Policy) -> Future[Evaluated]:
+        evaluated, steps = start(evaluator, policy), itertools.count(16)
+
+        def done() -> bool:
+            if next(steps) < done_at:
+                return False
+            wait([evaluated])
+            return True
+
+        evaluated.done = done  # type: ignore[method-assign]
+        return evaluated
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(BackgroundEvaluator, "start", begin)
+        patch.setattr(KilledEngine, "at", 30)
+        fake(KilledEngine)
+        assert cli(*train_arguments(run, **OPTIONS)).code == 1
+    assert checkpoints.steps(run / "checkpoints")[-1] == 24
+    made = [line["step"] for line in sorted_lines(run) if "evaluation/success" in line]
+    assert made == ([16] if done_at < 30 else [])
+    fake(FakeEngine)
+    result = cli("train", "--resume", run)
+    assert result.code == 0, result.err
+    assert_same_outcome(whole, run)
+    assert checkpoints.steps(run / "checkpoints") == checkpoints.steps(whole / "checkpoints")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_evaluation_of_a_policy_that_is_gone_or_damaged_is_left_out(
+    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path, is_there: bool
 ) -> None:
     run = shutil.copytree(whole, tmp_path / "run")
-    path = checkpoints.find(run / "checkpoints", "last")
-    state = checkpoint.load(path)
-    state["loop"]["pending_evaluation"] = 3
-    checkpoint.save(path.parent, 40, state, best=checkpoints.best_step(path.parent))
-    before = (run / "metrics.jsonl").read_text()
+    *others, last = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert "evaluation/success" in last
+    kept = [line for line in others if "evaluation/success" not in line or json.loads(line)["step"] < 32]
+    (run / "metrics.jsonl").write_text("".join(kept))
+    policy = run / "checkpoints" / "step_0000000032"
+    (policy / "agent.safetensors").write_bytes(b"damaged") if is_there else shutil.rmtree(policy)
     result = cli("train", "--resume", run)
     assert result.code == 0
-    assert "The evaluation of step 3 is left out: There is no checkpoint '3'" in result.err
-    assert (run / "metrics.jsonl").read_text() == before
+    if is_there:
+        assert "The evaluation of step 32 is left out: The checkpoint file" in result.err
+        assert (run / "metrics.jsonl").read_text() == "".join([*kept, last])
+    else:
+        assert "has lost the lines of steps 32 of evaluation, which is marked there" in result.err
+        assert (run / "metrics.jsonl").read_text().endswith(last)

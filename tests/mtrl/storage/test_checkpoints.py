@@ -1,5 +1,6 @@
 """Which checkpoints a directory has, which is meant, and which are deleted."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,22 @@ from mtrl.storage.checkpoint import CheckpointError
 from tests.mtrl.storage.test_checkpoint import STATE, equal, one_sentence
 
 
+def log_evaluations(run: Path, successes: dict[int, float]) -> None:
+    """Of one seed and task."""
+    lines = [
+        {"step": step, "evaluation/success": [[success]], "evaluation/returns": [[0.0]]}
+        for step, success in successes.items()
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def test_last_best_and_step(tmp_path: Path) -> None:
     for step in (20, 40, 60):
-        checkpoint.save(tmp_path, step, STATE, best=min(step, 40))
-    assert checkpoints.steps(tmp_path) == [20, 40, 60]
-    assert checkpoints.find(tmp_path, "last").name == "step_0000000060"
-    assert checkpoints.find(tmp_path, "best").name == "step_0000000040"
-    assert checkpoints.find(tmp_path, "20").name == "step_0000000020"
+        checkpoint.save(tmp_path / "checkpoints", step, STATE)
+    log_evaluations(tmp_path, {20: 0.1, 40: 0.5, 60: 0.5, 70: 0.9})
+    assert checkpoints.steps(tmp_path / "checkpoints") == [20, 40, 60]
+    for which, step in {"last": 60, "best": 40, "20": 20}.items():
+        assert checkpoints.find(tmp_path / "checkpoints", which).name == f"step_{step:010d}"
 
 
 @pytest.mark.parametrize("which", ["30", "-20", "newest", "", "20.0", "²"])
@@ -39,19 +49,22 @@ def test_best_before_an_evaluation(tmp_path: Path) -> None:
 
 
 def test_best_when_the_newest_is_damaged(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 20, STATE, best=20)
-    (checkpoint.save(tmp_path, 40, STATE, best=20) / "manifest.json").write_text("{")
+    directory = tmp_path / "checkpoints"
+    checkpoint.save(directory, 20, STATE)
+    (checkpoint.save(directory, 40, STATE) / "manifest.json").write_text("{")
+    log_evaluations(tmp_path, {20: 0.5, 40: 0.1})
+    assert equal(checkpoint.load(checkpoints.find(directory, "best")), STATE)
+    log_evaluations(tmp_path, {20: 0.5, 40: 0.7})
     with pytest.raises(CheckpointError) as error:
-        checkpoints.find(tmp_path, "best")
+        checkpoint.load(checkpoints.find(directory, "best"))
     assert one_sentence(error)
 
 
-def test_prune_keeps_the_newest_two_and_the_best(tmp_path: Path) -> None:
+def test_prune_keeps_the_newest_two_and_those_that_it_is_told(tmp_path: Path) -> None:
     for step in (10, 20, 30, 40, 50):
-        checkpoint.save(tmp_path, step, STATE, best=20)
-    checkpoints.prune(tmp_path)
+        checkpoint.save(tmp_path, step, STATE)
+    checkpoints.prune(tmp_path, [20, None])
     assert checkpoints.steps(tmp_path) == [20, 40, 50]
-    assert equal(checkpoint.load(checkpoints.find(tmp_path, "best")), STATE)
 
 
 def test_prune_removes_what_a_killed_writer_left(tmp_path: Path) -> None:

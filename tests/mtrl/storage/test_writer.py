@@ -48,7 +48,7 @@ def test_the_state_is_that_of_the_moment(
     writer: CheckpointWriter, held: threading.Event, tmp_path: Path
 ) -> None:
     tensor, array, numbers = torch.arange(4.0), np.arange(3), [1, 2]
-    writer.save(10, {"a": {"tensor": tensor, "array": array, "numbers": numbers}}, best=None)
+    writer.save(10, {"a": {"tensor": tensor, "array": array, "numbers": numbers}})
     assert writer.has(10)
     assert checkpoints.steps(tmp_path) == []
     tensor += 1
@@ -66,7 +66,7 @@ def test_the_state_is_that_of_the_moment(
 def test_what_is_not_kept_is_deleted(tmp_path: Path, background: bool) -> None:
     writer = CheckpointWriter(tmp_path, background=background)
     for step in (10, 20, 30, 40, 50):
-        writer.save(step, {"a": {}}, best=20, keep=[10])
+        writer.save(step, {"a": {}}, keep=[10, 20])
     writer.close()
     assert checkpoints.steps(tmp_path) == [10, 20, 40, 50]
     assert writer.has(40)
@@ -80,7 +80,7 @@ def test_what_cannot_be_written_is_said_once(
     writer = CheckpointWriter(tmp_path, background=True)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "write", lambda *_: (_ for _ in ()).throw(OSError("full")))
-        writer.save(10, {"a": {}}, best=None)
+        writer.save(10, {"a": {}})
         writer.close()
     with pytest.raises(OSError, match="full"):
         ask(writer)
@@ -88,7 +88,7 @@ def test_what_cannot_be_written_is_said_once(
 
 
 def test_check_does_not_wait(writer: CheckpointWriter, held: threading.Event, tmp_path: Path) -> None:
-    writer.save(10, {"a": {}}, best=None)
+    writer.save(10, {"a": {}})
     writer.check()
     assert checkpoints.steps(tmp_path) == []
     held.set()
@@ -109,7 +109,7 @@ def test_nothing_is_copied_during_a_capture(
 
     monkeypatch.setattr(checkpoint, "write", note)
     with EXCLUSIVE:
-        writer.save(10, {"a": {"tensor": torch.ones(3)}}, best=None)
+        writer.save(10, {"a": {"tensor": torch.ones(3)}})
         assert not written.wait(0.2)
     writer.wait()
     assert written.is_set()

@@ -47,6 +47,8 @@ def test_another_configuration_is_refused(tmp_path: Path) -> None:
     plan(tmp_path, [0, 1], total_steps=300)  # nothing was started
     plan(tmp_path, [0, 1])
     begin(runs[0], tmp_path, step=400)
+    evaluation = '{"step": 400, "evaluation/success": [[1.0], [1.0]]}\n'
+    (runs[0].directory(tmp_path) / "metrics.jsonl").write_text(evaluation)
     before = (tmp_path / "manifest.json").read_bytes()
     with pytest.raises(ValueError, match=r"LS-seed0-1 is finished with another configuration"):
         plan(tmp_path, [0, 1], batch_size=9)

@@ -61,6 +61,8 @@ def test_a_trained_run_is_evaluated_and_then_finished(commands: list[Sequence[st
     run = make_run(methods(SweepConfig(base=BASE, evaluate=evaluate))[0], [0])
     directory = run.directory(tmp_path)
     checkpoint.save(directory / "checkpoints", 400, {"loop": {}})
+    assert not is_trained(run, tmp_path)  # its evaluation is being made
+    (directory / "metrics.jsonl").write_text('{"step": 400, "evaluation/success": [[1.0]]}\n')
     assert is_trained(run, tmp_path)
     assert not is_finished(run, tmp_path)
     process.start(run, tmp_path)

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
 from mtrl.config.train import TRAINING_PRESETS
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, Policy
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system.lock import locked
@@ -257,14 +258,14 @@ def test_the_best_of_a_run_is_its_end_until_it_goes_on(
 ) -> None:
     """The last evaluation, which no interval asked for, is the best one: that of a run of more steps never was."""
     successes = iter([0.5, 0.25, 0.75, 0.25])
-    result = ForegroundEvaluator.result
+    start = ForegroundEvaluator.start
 
-    def with_success(self: ForegroundEvaluator) -> Evaluated:
-        evaluated = result(self)
-        evaluated.episodes.success[:] = next(successes)
+    def with_success(self: ForegroundEvaluator, policy: Policy) -> Future[Evaluated]:
+        evaluated = start(self, policy)
+        evaluated.result().episodes.success[:] = next(successes)
         return evaluated
 
-    monkeypatch.setattr(ForegroundEvaluator, "result", with_success)
+    monkeypatch.setattr(ForegroundEvaluator, "start", with_success)
     run = train("run", total_steps=45)
     directory = run / "checkpoints"
     assert checkpoints.find(directory, "best").name == "step_0000000045"
@@ -507,8 +508,11 @@ def test_devices_that_are_not_there(
 )
 def test_kept_checkpoints(train: Train, cli: Cli, rule: str, steps: list[int]) -> None:
     run = train("run", checkpoint__interval=8, checkpoint__keep=rule)
-    best = checkpoints.best_step(run / "checkpoints")
-    assert set(checkpoints.steps(run / "checkpoints")) == {*steps, best}
+    best = checkpoints.find(run / "checkpoints", "best")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {
+        best.name,
+        *(f"step_{step:010d}" for step in steps),
+    }
     assert cli("evaluate", run, "--engine", "reference", "--episodes", 1, "--checkpoint", steps[0]).code == 0
 
 

@@ -117,9 +117,12 @@ class LayerNorm(nn.Module):
         self.bias = axes.constant(0.0, num_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = (*self.weight.shape[:TASK_AXIS], -1, 1, x.shape[-1])  # with a task axis or without
-        normalised = nn.functional.layer_norm(x, x.shape[-1:])
-        return normalised * self.weight.view(shape) + self.bias.view(shape)
+        size = x.shape[-1:]
+        # A CPU's kernel takes half the time where it also scales and shifts.
+        neutral = (x.new_ones(size), x.new_zeros(size)) if x.device.type == "cpu" else ()
+        normalised = nn.functional.layer_norm(x, size, *neutral)
+        shape = (*self.weight.shape[:TASK_AXIS], -1, 1, *size)  # with a task axis or without
+        return (normalised * self.weight.view(shape)).add_(self.bias.view(shape))
 
 
 class TaskEmbedding(nn.Module):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from agents.layers import Axes, LayerNorm, Linear, TaskEmbedding
@@ -51,7 +50,7 @@ class ResidualNetwork(Network):
         self.heads = Linear(axes, width, out_features, owned=architecture.heads == "owned")
 
     def features(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.input(x))
+        x = self.input(x).relu_()
         for block in self.blocks:
             x = x + block(x)
         return x
@@ -89,5 +88,5 @@ class Block(nn.Module):
         self.second = NormalisedLinear(axes, width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(torch.relu(self.first(x)))
+        y: Tensor = self.second(self.first(x).relu_())
         return y

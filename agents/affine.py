@@ -22,12 +22,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, activate: bool = False) -
     """
     if x.shape[1] != weight.shape[1]:
         x = x.expand(-1, weight.shape[1], -1, -1, -1)
-    if weight.dim() == 4:
-        y = _flat_linear(x, weight, bias)
-    elif weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:
-        y = _SharedLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    if weight.dim() > 4 and weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:
+        y: Tensor = _SharedLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     else:
-        y = product(x, weight) + bias.unsqueeze(-2)
+        weight, bias = _matrices(weight, bias)
+        y = _affine(_batched(x, len(weight)), weight, bias)
     if activate:
         y = y.relu_()  # nothing else reads what it overwrites
     return y.view(*x.shape[:-1], -1)
@@ -38,7 +37,7 @@ def mlp(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], *, activate_last: bo
     if _on_cpu(x) and x.requires_grad and not any(w.requires_grad or w.dim() > 4 for w, _ in layers):
         x = x.expand(-1, layers[0][0].shape[1], -1, -1, -1)
         matrices = [matrix for layer in layers for matrix in _matrices(*layer)]
-        y = _ConstantMLP.apply(_flat(x), activate_last, *matrices)  # type: ignore[no-untyped-call]
+        y = _ConstantMLP.apply(_batched(x, len(matrices[0])), activate_last, *matrices)  # type: ignore[no-untyped-call]
         return cast("Tensor", y.view(*x.shape[:-1], -1))
     for i, (weight, bias) in enumerate(layers):
         x = linear(x, weight, bias, activate=activate_last or i + 1 < len(layers))
@@ -54,19 +53,21 @@ class _SharedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _flat_linear(x, weight.select(TASK_AXIS, 0), bias.select(TASK_AXIS, 0))
+        weight, bias = _matrices(weight.select(TASK_AXIS, 0), bias.select(TASK_AXIS, 0))
+        return _affine(_batched(x, len(weight)), weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad_y = grad_outputs[0].view(*x.shape[:-1], -1)
-        x, weight = x.to(grad_y.dtype), weight.select(TASK_AXIS, 0).to(grad_y.dtype)  # where autocast is on
+        x = x.to(grad_y.dtype)  # where autocast is on
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             # Batched before it is transposed: where that takes a copy, it is the one of the forward pass.
-            grad_x = product(_flat(grad_y), weight.flatten(0, 1).mT).view(x.shape)
+            matrices = weight.select(TASK_AXIS, 0).flatten(0, 1).to(grad_y.dtype)
+            grad_x = product(_batched(grad_y, len(matrices)), matrices.mT).view(x.shape)
         if ctx.needs_input_grad[1]:
-            grad_weight = product(x.mT, grad_y)
+            grad_weight = product(x.flatten(0, 2).mT, grad_y.flatten(0, 2)).view(weight.shape)
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(-2)
         return grad_x, grad_weight, grad_bias
@@ -112,49 +113,23 @@ class _ConstantMLP(torch.autograd.Function):
         return grad_x, *[None] * (1 + 2 * depth)
 
 
-class _Columns(torch.autograd.Function):
-    """a [N, n, k] @ b [N, k, 1], as the critics' last layer is: N products, which take a CPU a tenth of a batched one's
-    time, without the gradients' being stacked."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return torch.stack([x @ y for x, y in zip(a, b, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        grad = grad_outputs[0]
-        a, b = (x.to(grad.dtype) for x in ctx.saved_tensors)  # where autocast is on
-        grad_a = grad * b.mT if ctx.needs_input_grad[0] else None
-        return grad_a, product(a.mT, grad) if ctx.needs_input_grad[1] else None
-
-
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a [..., n, k] @ b [..., k, m]."""
+    """a [N, n, k] @ b [N, k, m]."""
     if a.shape[-1] == 1:
         return a * b
-    if b.shape[-1] == 1:
-        if _on_cpu(a):
-            columns: Tensor = _Columns.apply(a.flatten(0, -3), b.flatten(0, -3))  # type: ignore[no-untyped-call]
-            return columns.view(*a.shape[:-1], 1)
-        if torch.compiler.is_compiling():  # one pass over memory, and with what comes before it
-            return (a * b.mT).sum(-1, keepdim=True)
-    return a @ b
+    if b.shape[-1] == 1 and (_on_cpu(a) or torch.compiler.is_compiling()):
+        return (a * b.mT).sum(-1, keepdim=True)  # fuses; a CPU's `bmm` takes twice as long and more
+    return torch.bmm(a, b)
 
 
-def _flat_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x [S, E, T, B, in] through weight [S, E, in, out] as one batch of all tasks' samples: [S·E, T·B, out]."""
-    return _affine(_flat(x), *_matrices(weight, bias))
-
-
-def _flat(x: Tensor) -> Tensor:
-    """[S, E, T, B, F] to [S·E, T·B, F]."""
-    return x.reshape(x.shape[0] * x.shape[1], -1, x.shape[-1])
+def _batched(x: Tensor, num_matrices: int) -> Tensor:
+    """[S, E, T, B, F] to [N, -1, F]: what each of N = S·E matrices, or N = S·E·T, is multiplied by."""
+    return x.reshape(num_matrices, -1, x.shape[-1])
 
 
 def _matrices(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight [S, E, in, out] and bias [S, E, out] to [S·E, in, out] and [S·E, 1, out]."""
-    weight = weight.reshape(-1, *weight.shape[2:])
+    """Weight [..., in, out] and bias [..., out] of all seeds, critics and owners, N: [N, in, out] and [N, 1, out]."""
+    weight = weight.flatten(0, -3)
     return weight, bias.reshape(len(weight), 1, -1)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from agents.values import CategoricalValue, Ensemble, ScalarValue, Value
+from mtrl.options import FiniteFloat, NonNegativeFloat, PositiveFloat, Range, UnitInterval, check
 
+Rate = Annotated[float, Range(0.0, 1.0, "(]")]
+#: Its exponential does not overflow or vanish in float32.
+LogScale = Annotated[float, Range(-80.0, 80.0)]
+Atoms = Annotated[int, Range(2, 2**31 - 1)]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -41,26 +46,49 @@ class SACConfig:
         task_weights: factors of the tasks' critic and actor losses before anything balances them: `uniform`, or
             `temperature` for T softmax(-log α), which favours the tasks that explore least (soft modularization,
             Yang et al. 2020, 2003.13661, Sec. 4.4).
+
+    Raises:
+        ValueError: a value is outside the range that its type names, or two do not go together.
     """
 
-    learning_rate: float = 3e-4
-    temperature_learning_rate: float = 3e-4
-    gamma: float = 0.99
-    tau: float = 0.005
-    initial_temperature: float = 1.0
-    log_std_min: float = -20.0
-    log_std_max: float = 2.0
+    learning_rate: PositiveFloat = 3e-4
+    temperature_learning_rate: PositiveFloat = 3e-4
+    gamma: UnitInterval = 0.99
+    tau: Rate = 0.005
+    initial_temperature: PositiveFloat = 1.0
+    log_std_min: LogScale = -20.0
+    log_std_max: LogScale = 2.0
     log_std: Literal["clamp", "tanh"] = "clamp"
-    target_entropy: float | None = None
+    target_entropy: FiniteFloat | None = None
     critic: Literal["squared", "categorical", "hl_gauss"] = "squared"
-    num_atoms: int = 101
-    value_min: float = -10.0
-    value_max: float = 10.0
+    num_atoms: Atoms = 101
+    value_min: FiniteFloat = -10.0
+    value_max: FiniteFloat = 10.0
     ensemble: Ensemble = "min"
     normalize_returns: bool = False
-    weight_decay: float = 0.0
-    max_grad_norm: float | None = None
+    weight_decay: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat | None = None
     task_weights: Literal["uniform", "temperature"] = "uniform"
+
+    def __post_init__(self) -> None:
+        check("agent", type(self), vars(self))
+        if not self.log_std_min < self.log_std_max:
+            raise ValueError(
+                f"agent.log_std_min must be below agent.log_std_max, got {self.log_std_min} and {self.log_std_max}."
+            )
+        if not self.value_min < self.value_max:
+            raise ValueError(
+                f"agent.value_min must be below agent.value_max, got {self.value_min} and {self.value_max}."
+            )
+        if self.normalize_returns and self.gamma == 1.0:
+            raise ValueError(
+                "agent.normalize_returns needs agent.gamma below 1: a return must have a bound, got 1."
+            )
+        if self.normalize_returns and self.value_max <= 0.0:
+            raise ValueError(
+                "agent.normalize_returns scales returns to agent.value_max, which must be a positive number, got "
+                f"{self.value_max}."
+            )
 
     def bounded_log_std(self, log_std: Tensor) -> Tensor:
         """The actor's output as a log standard deviation within the bounds."""

@@ -1,4 +1,4 @@
-"""Options of balancers and architectures: types that say which values can be meant, and the check at construction.
+"""Options of balancers, architectures and the agent: types that say which values can be meant, and their check.
 
 `c: NonNegativeFloat = 0.4` in a constructor is all that a numeric option needs.
 """
@@ -48,17 +48,17 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def checked_init(self: object, *args: Any, **kwargs: Any) -> None:
-        check(self, init, signature.bind(self, *args, **kwargs).arguments)
+        check(type(self).__name__, init, signature.bind(self, *args, **kwargs).arguments)
         init(self, *args, **kwargs)
 
     return checked_init
 
 
-def check(owner: object, typed: Callable[..., Any], values: Mapping[str, Any]) -> None:
+def check(owner: str, typed: Callable[..., Any], values: Mapping[str, Any]) -> None:
     """Refuses values that are not among those that the type hints of `typed`, a class or function, allow.
 
     Raises:
-        ValueError: one sentence with the class of the owner, the option, what it can be, and what it is.
+        ValueError: one sentence with the owner, the option, what it can be, and what it is.
     """
     try:
         hints = get_type_hints(typed, include_extras=True)
@@ -66,9 +66,7 @@ def check(owner: object, typed: Callable[..., Any], values: Mapping[str, Any]) -
         return
     for name, hint in hints.items():
         if name in values and not _allows(hint, values[name]):
-            raise ValueError(
-                f"{type(owner).__name__} needs {name} to be {_description(hint)}, got {values[name]!r}."
-            )
+            raise ValueError(f"{owner} needs {name} to be {_description(hint)}, got {values[name]!r}.")
 
 
 def range_of(hint: Any) -> Range | None:

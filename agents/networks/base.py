@@ -41,7 +41,7 @@ class Architecture(ABC):
     """
 
     def __post_init__(self) -> None:
-        check(self, type(self), vars(self))
+        check(type(self).__name__, type(self), vars(self))
 
     @abstractmethod
     def build(self, axes: Axes, in_features: int, out_features: int) -> Network:

@@ -106,7 +106,17 @@ class LoopOptimizer(TaskOptimizer):
 
 
 def main(config: LearnerBenchmark) -> None:
-    """Prints a table of medians, ratios to `plain` of the same mode and number of seeds, floors and memory."""
+    """Prints a table of medians, ratios to `plain` of the same mode and number of seeds, floors and memory.
+
+    Raises:
+        ValueError: a number is not positive.
+    """
+    updates = 1 if config.updates is None else config.updates
+    numbers = [*config.num_seeds, config.num_tasks, config.batch_size, config.repetitions, updates]
+    if not config.num_seeds or not all(0 < number < 2**31 for number in numbers):
+        raise ValueError(
+            "num_seeds, num_tasks, batch_size, repetitions and updates must be positive numbers below 2**31."
+        )
     device = torch.device(resolve_device(config.device))
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")

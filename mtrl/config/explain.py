@@ -45,6 +45,14 @@ def _explain_value(message: str) -> ValueError:
     path = re.search(r"class_path '([^']*)': ((?:No module|module) .*? '[\w.]+')", message)
     if path:
         return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
+    if "Exceeds the limit" in message:
+        return ValueError(f"{name} must be a number of fewer digits.")
+    group = re.search(r"Unable to load config '(.*?)'|Importing '(.*?)' is not allowed", message)
+    if group:
+        found = group[1] or group[2]
+        return ValueError(f"{name.rpartition('.')[2]} must be a mapping of options to values, got {found}.")
+    if "has no attribute 'keys'" in message:
+        return ValueError(f"The init_args of {name} must be a mapping of options to values.")
     kind = re.search(r"(?:Import path does not correspond to a|Not a valid) subclass of (\w+)", message)
     if kind:
         found = re.findall(r"(?:Got|Given) value:(.*?)(?= - | Subclass types|$)", message)[-1].strip()

@@ -12,9 +12,9 @@ import itertools
 import json
 import pkgutil
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, get_type_hints
 
-import yaml
 from jsonargparse import Namespace
 
 import agents.networks
@@ -25,6 +25,7 @@ from envs.suggestion import unknown
 from mtrl.balancers import Balancer
 from mtrl.config.catalogue import snake_case
 from mtrl.config.imports import import_class, is_toolkits
+from mtrl.system.files import parse_yaml
 
 CLASS_OPTIONS: dict[str, type] = {
     "network": Architecture,
@@ -95,9 +96,31 @@ def expand_names(config: Any, *, given: bool = False) -> Any:
         value = expanded.get(kind)
         if isinstance(value, str) and value.lower() not in ("null", "none"):
             expanded[kind] = {"class_path": import_path(kind, value, given=given)}
-        elif isinstance(value, dict) and isinstance(value.get("class_path"), str):
-            expanded[kind] = value | {"class_path": import_path(kind, value["class_path"], given=given)}
+        elif isinstance(value, dict):
+            _check_described(kind, value)
+            if "class_path" in value:
+                expanded[kind] = value | {"class_path": import_path(kind, value["class_path"], given=given)}
     return expanded
+
+
+def _check_described(kind: str, described: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a mapping is no description of a class.
+    """
+    for key in described:
+        if key not in ("class_path", "init_args"):
+            raise ValueError(
+                f"{kind} is described by class_path and init_args, and it has {key!r}: write "
+                f"{{class_path: NAME, init_args: {{OPTION: VALUE}}}}."
+            )
+    path, options = described.get("class_path", ""), described.get("init_args", {})
+    if not isinstance(path, str) or not described:
+        raise ValueError(
+            f"The class_path of {kind} must be a name or import path, got {path if described else 'nothing'}."
+        )
+    if not isinstance(options, (Mapping, NoneType)):
+        raise ValueError(f"The init_args of {kind} must be a mapping of options to values, got {options!r}.")
 
 
 def replace_classes(config: Any, *, given: bool = False) -> Any:
@@ -105,11 +128,9 @@ def replace_classes(config: Any, *, given: bool = False) -> Any:
     expanded = expand_names(config, given=given)
     for kind in CLASS_OPTIONS if isinstance(expanded, dict) else ():
         described = expanded.get(kind)
-        if isinstance(described, dict) and isinstance(described.get("class_path"), str):
-            options = described.get("init_args")
-            if options is None or isinstance(options, dict):
-                defaults = _defaults(get_object(described["class_path"]))
-                expanded[kind] = described | {"init_args": defaults | (options or {})}
+        if isinstance(described, dict) and "class_path" in described:
+            defaults = _defaults(get_object(described["class_path"]))
+            expanded[kind] = described | {"init_args": defaults | (described.get("init_args") or {})}
     return expanded
 
 
@@ -192,9 +213,9 @@ def _expand_argument(kind: str, value: str) -> str:
     described: Any = value
     if value.startswith("{"):
         try:
-            described = yaml.safe_load(value)
-        except yaml.YAMLError:  # the parser says so
-            return value
+            described = parse_yaml(value)
+        except ValueError as error:
+            raise ValueError(f"{kind} must be valid YAML, got {value[:80]!r}: {error}.") from error
     return json.dumps(replace_classes({kind: described}, given=True)[kind])
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import NoneType
 from typing import Any, get_args
 
-import yaml
+from mtrl.system.files import parse_yaml
 
 _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2}")
 _WORD = re.compile(r"[^\s,\[\]]+")
@@ -30,7 +30,11 @@ def whole_number(text: str) -> int | None:
 
 
 def rewrite_arguments(arguments: list[str], hints: Hints) -> list[str]:
-    """Command-line arguments as the parser reads them."""
+    """Command-line arguments as the parser reads them.
+
+    Raises:
+        ValueError: a list or a mapping is no YAML.
+    """
     rewritten = list(arguments)
     for i, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
@@ -64,14 +68,14 @@ def _rewrite_text(name: str, text: str, hints: Hints) -> str:
         value = _rewrite(word, parts)
         return "null" if value is None else str(value)
 
-    if text.startswith("{") and any(option.startswith(f"{name}.") for option in hints):
+    is_group = any(option.startswith(f"{name}.") for option in hints)
+    if text.startswith(("{", "[", "&")) and (is_group or list in parts or dict in parts):
         try:
-            described = yaml.safe_load(text)
-        except yaml.YAMLError:  # the parser says so
-            return text
-        return (
-            json.dumps(rewrite_mapping(described, hints, f"{name}.")) if isinstance(described, dict) else text
-        )
+            described = parse_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"{name} must be valid YAML, got {text[:80]!r}: {error}.") from error
+        if is_group and isinstance(described, dict):
+            return json.dumps(rewrite_mapping(described, hints, f"{name}."))
     return _WORD.sub(lambda match: rewrite(match[0]), text) if list in parts else rewrite(text)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,17 +239,7 @@ class TrainConfig:
             "evaluation.episodes": self.evaluation.episodes,
             "evaluation.worlds_per_task": self.evaluation.worlds_per_task,
             "checkpoint.interval": self.checkpoint.interval,
-            "agent.learning_rate": self.agent.learning_rate,
-            "agent.temperature_learning_rate": self.agent.temperature_learning_rate,
-            "agent.initial_temperature": self.agent.initial_temperature,
-            "agent.tau": self.agent.tau,
         }
-        if self.agent.normalize_returns:
-            positive["agent.value_max"] = self.agent.value_max  # what returns are scaled to
-        if self.agent.max_grad_norm is not None:
-            positive["agent.max_grad_norm"] = self.agent.max_grad_norm
-        if self.num_threads is not None:
-            positive["num_threads"] = self.num_threads
         for name, value in positive.items():
             bits = 31 if name.endswith(("_size", "_per_task", "_per_step", "episodes")) else 63
             if value is None or not 0 < value < 2**bits:
@@ -258,19 +247,9 @@ class TrainConfig:
         for name, value in (("random_steps", self.random_steps), ("num_workers", self.num_workers)):
             if value is None or value < 0:
                 raise ValueError(f"{name} must not be negative, got {value}.")
-        if not 0.0 <= self.agent.gamma <= 1.0 or self.agent.tau > 1.0:
+        if self.num_threads is not None and not 0 < self.num_threads <= 1024:
             raise ValueError(
-                f"agent.gamma and agent.tau must lie in [0, 1], got {self.agent.gamma} and {self.agent.tau}."
-            )
-        if self.agent.normalize_returns and self.agent.gamma == 1.0:
-            raise ValueError(
-                "agent.normalize_returns needs agent.gamma below 1: a return must have a bound, got 1."
-            )
-        self._check_value()
-        if not self.agent.log_std_min < self.agent.log_std_max:
-            raise ValueError(
-                f"agent.log_std_min must be below agent.log_std_max, got {self.agent.log_std_min} and "
-                f"{self.agent.log_std_max}."
+                f"num_threads must be a number of threads from 1 to 1024, got {self.num_threads}."
             )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(
@@ -281,20 +260,6 @@ class TrainConfig:
                 f"buffer_size must hold a step of every world, got {self.buffer_size} for "
                 f"{self.worlds_per_task} worlds per task."
             )
-
-    def _check_value(self) -> None:
-        agent = self.agent
-        if not 2 <= agent.num_atoms < 2**31:
-            raise ValueError(f"agent.num_atoms must be at least 2 and below 2**31, got {agent.num_atoms}.")
-        if not -math.inf < agent.value_min < agent.value_max < math.inf:
-            raise ValueError(
-                f"agent.value_min must be below agent.value_max, both finite, got {agent.value_min} and "
-                f"{agent.value_max}."
-            )
-        if not 0 <= agent.weight_decay < math.inf:
-            raise ValueError(f"agent.weight_decay must not be negative, got {agent.weight_decay}.")
-        if agent.target_entropy is not None and not math.isfinite(agent.target_entropy):
-            raise ValueError(f"agent.target_entropy must be a finite number, got {agent.target_entropy}.")
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,9 +83,11 @@ def evaluate(
         video_seed: the trained seed in the clips; by default each run's first one.
         camera: Meta-World's camera in the clips.
     """
-    if episodes < 1 or (worlds_per_task is not None and worlds_per_task < 1):
+    if not all(
+        0 < number < 2**31 for number in (episodes, 1 if worlds_per_task is None else worlds_per_task)
+    ):
         raise ValueError(
-            f"episodes and worlds_per_task must be positive, got {episodes} and {worlds_per_task}."
+            f"episodes and worlds_per_task must be positive and below 2**31, got {episodes} and {worlds_per_task}."
         )
     refs = [
         CheckpointRef.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir

@@ -127,11 +127,17 @@ def run(
     figures for each preference, and `table.md`.
 
     Raises:
-        ValueError: a preference is not between 0 and 1.
+        ValueError: a preference is not between 0 and 1, or there are no steps.
     """
     for preference in preferences:
         if not 0.0 <= preference <= 1.0:
             raise ValueError(f"The preference of the first loss must be between 0 and 1, got {preference}.")
+    if not preferences or not 0 < steps < 2**31:
+        raise ValueError(
+            f"There must be a preference, and a positive number of steps below 2**31, got {list(preferences)} and "
+            f"{steps}."
+        )
+    for preference in preferences:
         (output / f"{preference:g}").mkdir(parents=True, exist_ok=True)
     front = pareto_front()
     runs = []

@@ -40,6 +40,10 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
     assert config.run_dir is not None
     run_dir = Path(config.run_dir)
     refuse_existing(run_dir)
+    if config.init_from is None and config.init_checkpoint != "last":
+        raise ValueError(
+            f"init_checkpoint is of the run that init_from names, and none is named: got {config.init_checkpoint!r}."
+        )
     with contextlib.closing(
         Trainer(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
     ) as trainer:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.config import SACConfig
 from agents.networks import Architecture
 from mtrl.balancers import AlignedMTL, Balancer, CAGrad
 from mtrl.config.lookup import balancers, networks
@@ -104,6 +105,29 @@ def test_values_that_cannot_be_meant_are_refused_by_one_sentence(cls: type, name
         if any(get_origin(leaf) is None for leaf in leaves(hint)) and "Sequence" in str(hint):
             with pytest.raises(ValueError, match=f"^{cls.__name__} needs {name} to be"):
                 cls(**{name: [0.5, bad]})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (n, h)
+        for n, h in get_type_hints(SACConfig, include_extras=True).items()
+        if any(leaf in (int, float) or range_of(leaf) is not None for leaf in leaves(h))
+    ],
+)
+def test_every_number_of_the_agent_has_a_range(name: str, hint: Any) -> None:
+    numbers = range_of(hint)
+    assert numbers is not None, f"{name} needs a type of mtrl.options"
+    optional = type(None) in get_args(hint)
+    for bad in [*BROKEN, *just_outside(numbers, whole(hint))]:
+        if bad is not None or not optional:
+            with pytest.raises(ValueError, match=rf"^agent needs {name} to be [^.]* in .*, got .*\.$"):
+                SACConfig(**{name: bad})
+    fitting = {"log_std_min": "log_std_max", "log_std_max": "log_std_min"}
+    fitting |= {"value_min": "value_max", "value_max": "value_min"}
+    for end in ends(numbers):
+        if name not in fitting or (end == numbers.low) == name.endswith("_min"):
+            assert getattr(SACConfig(**{name: int(end) if whole(hint) else end}), name) == end
 
 
 @pytest.mark.parametrize(("cls", "name", "hint"), list(numeric()))

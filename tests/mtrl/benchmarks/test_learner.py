@@ -11,6 +11,13 @@ from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.cli import main
 
 
+@pytest.mark.parametrize("option", ["num_seeds", "num_tasks", "batch_size", "repetitions", "updates"])
+@pytest.mark.parametrize("value", ["0", "-3", "1e12"])
+def test_numbers_are_positive(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "learner", "--device", "cpu", f"--{option}", value]) == 2
+    assert "must be positive numbers" in capsys.readouterr().err
+
+
 def test_every_variant_is_timed_against_its_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "learner.json"
     arguments = [

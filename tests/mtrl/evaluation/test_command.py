@@ -80,6 +80,8 @@ BAD_EVALUATIONS = {
     "checkpoint": (["--checkpoint", "30"], ["no checkpoint '30'", "20, 40"]),
     "word for a checkpoint": (["--checkpoint", "newest"], ["no checkpoint 'newest'", "last, best"]),
     "no episodes": (["--episodes", "0"], ["episodes", "0"]),
+    "episodes without an end": (["--episodes", "1e30"], ["below 2**31", "1" + "0" * 30]),
+    "worlds without an end": (["--worlds_per_task", "1e10"], ["below 2**31", "10000000000"]),
     "negative worlds": (["--worlds_per_task", "-2"], ["worlds_per_task", "-2"]),
     "engine": (["--engine", "fast"], ["fast"]),
     "key": (["--episode", "3"], ["'episode'", "did you mean 'episodes'?"]),

@@ -120,6 +120,15 @@ def test_main_prints_a_table(tmp_path, capsys) -> None:
     assert "LS" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("preferences", "steps"), [([0.5], 0), ([0.5], -1), ([0.5], 2**31), ([], 10), ([0.5, 1.5], 10)]
+)
+def test_nothing_is_written_for_bad_input(tmp_path, preferences: list[float], steps: int) -> None:
+    with pytest.raises(ValueError, match=r"positive number of steps|between 0 and 1"):
+        toy.run([LS], preferences, steps, tmp_path / "toy")
+    assert not (tmp_path / "toy").exists()
+
+
 def test_bad_input_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="between 0 and 1, got 1"):
         toy.run([LS], [1.5], output=tmp_path)

@@ -72,9 +72,10 @@ class SACConfig:
 
     def __post_init__(self) -> None:
         check("agent", type(self), vars(self))
-        if not self.log_std_min < self.log_std_max:
+        if self.log_std_min > self.log_std_max:
             raise ValueError(
-                f"agent.log_std_min must be below agent.log_std_max, got {self.log_std_min} and {self.log_std_max}."
+                f"agent.log_std_min must not be above agent.log_std_max, got {self.log_std_min} and "
+                f"{self.log_std_max}."
             )
         if not self.value_min < self.value_max:
             raise ValueError(

@@ -25,7 +25,8 @@ from mtrl.benchmarks.output import write_report
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
 from mtrl.config.catalogue import snake_case
 from mtrl.config.lookup import find_class
-from mtrl.config.train import TrainConfig, resolve_device
+from mtrl.config.resolve import resolve_device
+from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.device.cuda_graph import Captured
 from mtrl.gradients import TaskGradients

@@ -13,6 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 from envs.suggestion import unknown
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, replace_classes
 from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
+from mtrl.config.resolve import resolve
 from mtrl.config.spelling import rewrite_mapping
 from mtrl.config.train import Device, TrainConfig
 from mtrl.system.files import read_mapping
@@ -77,7 +78,7 @@ def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
         values = parser.instantiate(namespace)
     except ValueError as error:  # where null is allowed too, the parser wraps what a constructor said
         raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
-    return TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}).resolve()
+    return resolve(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}))
 
 
 def dump(parser: ArgumentParser, namespace: Namespace, config: TrainConfig) -> str:

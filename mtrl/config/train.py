@@ -5,44 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-
-import torch
 
 from agents.config import Precision, SACConfig
 from agents.networks import Architecture, MultiHead
-from envs import CustomBenchmark, CustomProtocol, Engine, check_engine
+from envs import CustomBenchmark, CustomProtocol, Engine
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
-from envs.cores import available_cores
 from mtrl.balancers import AlignedMTL, Balancer
 from mtrl.config.clock import Clock
-from mtrl.config.imports import import_named
-from mtrl.config.keep import KEPT, check_rule
-from mtrl.device import triton
-from mtrl.system.files import read_mapping
+from mtrl.config.keep import KEPT
 
 Seeds = list[int]
 Device = Literal["auto", "cpu", "cuda"]
-
-
-@dataclass(frozen=True)
-class TrainingPreset:
-    """What a protocol prescribes for training, beside what `envs.Protocol` says of the tasks.
-
-    random_steps: environment steps per task with uniform actions before the first update.
-    max_grad_norm: clipping of each seed's gradients, or None.
-    """
-
-    random_steps: int
-    max_grad_norm: float | None
-
-
-TRAINING_PRESETS = {
-    "metaworld_plus": TrainingPreset(random_steps=4_000, max_grad_norm=1.0),
-    "paper": TrainingPreset(random_steps=1_500, max_grad_norm=None),
-    "custom": TrainingPreset(random_steps=1_000, max_grad_norm=1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -154,47 +128,6 @@ class TrainConfig:
     init_checkpoint: str = "last"
     run_dir: str | None = None
 
-    def resolve(self) -> TrainConfig:
-        """The same configuration with the protocol's and the machine's values filled in.
-
-        Raises:
-            ValueError: something does not fit; the sentence says what was expected, what was found and what to do.
-        """
-        check_null("", self)
-        for name in ("agent", "evaluation", "checkpoint"):
-            check_null(f"{name}.", getattr(self, name))
-        self = dataclasses.replace(self, benchmark=_read_benchmark(self.benchmark))
-        benchmark, protocol = self.get_benchmark(), self.get_protocol()
-        preset = TRAINING_PRESETS[protocol.name]
-        agent, evaluation, checkpoint = self.agent, self.evaluation, self.checkpoint
-        if agent.max_grad_norm is None:
-            agent = dataclasses.replace(agent, max_grad_norm=preset.max_grad_norm)
-        interval = _default(evaluation.interval, protocol.evaluation_interval)
-        episodes = _default(evaluation.episodes, protocol.evaluation_episodes)
-        evaluation = dataclasses.replace(evaluation, interval=interval, episodes=episodes)
-        checkpoint = dataclasses.replace(checkpoint, interval=_default(checkpoint.interval, interval))
-        seeds = "_".join(str(s) for s in self.seeds)
-        balancer = "none" if self.balancer is None else type(self.balancer).__name__
-        tasks = benchmark.name.replace(":", "_").replace(",", "_")
-        if len(tasks) > 80:  # file systems take names of 255 bytes
-            tasks = f"{len(benchmark.tasks)}_tasks"
-        name = f"{tasks}-{type(self.network).__name__}-{balancer}-seed{seeds}"
-        resolved = dataclasses.replace(
-            self,
-            benchmark=benchmark.to_mapping() if isinstance(benchmark, CustomBenchmark) else benchmark.name,
-            protocol=protocol.name,
-            engine=check_engine(self.engine, benchmark),
-            agent=agent,
-            evaluation=evaluation,
-            checkpoint=checkpoint,
-            random_steps=_default(self.random_steps, preset.random_steps),
-            device=resolve_device(self.device),
-            num_workers=_default(self.num_workers, available_cores()),
-            run_dir=self.run_dir if self.run_dir is not None else str(Path("runs") / name),
-        )
-        resolved._check()
-        return resolved
-
     def get_benchmark(self) -> Benchmark | CustomBenchmark:
         if isinstance(self.benchmark, dict):
             return CustomBenchmark.from_mapping(self.benchmark)
@@ -226,41 +159,6 @@ class TrainConfig:
         protocol = self.get_protocol()
         return isinstance(protocol, Protocol) and protocol.num_goals == 1
 
-    def _check(self) -> None:
-        check_rule(self.checkpoint.keep)
-        positive = {
-            "total_steps": self.total_steps,
-            "batch_size": self.batch_size,
-            "buffer_size": self.buffer_size,
-            "worlds_per_task": self.worlds_per_task,
-            "updates_per_step": self.updates_per_step,
-            "log_interval": self.log_interval,
-            "evaluation.interval": self.evaluation.interval,
-            "evaluation.episodes": self.evaluation.episodes,
-            "evaluation.worlds_per_task": self.evaluation.worlds_per_task,
-            "checkpoint.interval": self.checkpoint.interval,
-        }
-        for name, value in positive.items():
-            bits = 31 if name.endswith(("_size", "_per_task", "_per_step", "episodes")) else 63
-            if value is None or not 0 < value < 2**bits:
-                raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
-        for name, value in (("random_steps", self.random_steps), ("num_workers", self.num_workers)):
-            if value is None or value < 0:
-                raise ValueError(f"{name} must not be negative, got {value}.")
-        if self.num_threads is not None and not 0 < self.num_threads <= 1024:
-            raise ValueError(
-                f"num_threads must be a number of threads from 1 to 1024, got {self.num_threads}."
-            )
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(
-                f"seeds must be different non-negative integers, at least one, got {self.seeds}."
-            )
-        if self.buffer_size < self.worlds_per_task:
-            raise ValueError(
-                f"buffer_size must hold a step of every world, got {self.buffer_size} for "
-                f"{self.worlds_per_task} worlds per task."
-            )
-
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """What `config.yaml` holds, with the defaults of options that the version which wrote it did not know.
@@ -273,51 +171,3 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
         name: {**dataclasses.asdict(group()), **(config.get(name) or {})} for name, group in GROUPS.items()
     }
     return {**defaults, **config, **groups}
-
-
-def _read_benchmark(benchmark: str | list[str] | dict[str, Any]) -> str | list[str] | dict[str, Any]:
-    """A benchmark of the user's environments as a mapping, with its horizon; others as they are.
-
-    Raises:
-        ValueError: a file cannot be read, something in it is wrong, or it names code that the user did not allow.
-    """
-    if isinstance(benchmark, str) and benchmark.endswith((".yaml", ".yml")):
-        benchmark = {"name": Path(benchmark).stem, **read_mapping("benchmark", Path(benchmark))}
-    if not isinstance(benchmark, dict):
-        return benchmark
-    own = CustomBenchmark.from_mapping(benchmark)
-    for task in own.environments:
-        if task.module is not None:
-            import_named("environment", task.env, task.module)
-    return own.with_horizon().to_mapping()
-
-
-def check_null(prefix: str, settings: Any) -> None:
-    """Refuses null (which the parser takes for any option) in the fields of a dataclass that are never None.
-
-    Raises:
-        ValueError: a field is None.
-    """
-    for f in dataclasses.fields(settings):
-        if getattr(settings, f.name) is None and "None" not in str(f.type):
-            raise ValueError(f"{prefix}{f.name} must have a value, got null.")
-
-
-def _default(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def resolve_device(device: Device) -> Literal["cpu", "cuda"]:
-    """The device to run on.
-
-    Raises:
-        ValueError: CUDA was asked for and there is none, or there is a GPU without Triton.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "device cuda needs a GPU that PyTorch can use, and none was found; use --device cpu."
-        )
-    triton.require(torch.device(device))
-    return device

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from envs import Engine
 from envs.suggestion import unknown
 from mtrl.config.parsing import make_parser, parse
-from mtrl.config.train import check_null
+from mtrl.config.resolve import check_null
 from mtrl.system.files import read_mapping
 
 Grid = dict[str, list[Any]]

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from mtrl.config.experiment import record
+from mtrl.config.resolve import resolve
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
@@ -90,7 +91,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                     f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
                     f"{total_steps}."
                 )
-            config = dataclasses.replace(config, total_steps=total_steps).resolve()
+            config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
         pending = Scores.read(run_dir / "metrics.jsonl").pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps

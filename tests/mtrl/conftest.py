@@ -18,7 +18,7 @@ import envs
 from envs.benchmarks import PROTOCOLS, Protocol
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 from mtrl.cli import main
-from mtrl.config.train import TRAINING_PRESETS, TrainingPreset
+from mtrl.config.resolve import TRAINING_PRESETS, TrainingPreset
 from mtrl.storage.json_lines import by_seed
 
 TINY = Protocol("tiny", "v2", False, 6, 5, 20, 4)

@@ -14,7 +14,8 @@ from envs.benchmarks import PROTOCOLS
 from mtrl.balancers import AlignedMTL
 from mtrl.config.loading import dump, load_config, train_config, train_parser
 from mtrl.config.parsing import parse
-from mtrl.config.train import TRAINING_PRESETS, TrainConfig
+from mtrl.config.resolve import TRAINING_PRESETS
+from mtrl.config.train import TrainConfig
 from tests.mtrl.conftest import Result, assert_same_state, read_state, train_arguments
 
 CONFIGS = Path(__file__).parents[3] / "configs"

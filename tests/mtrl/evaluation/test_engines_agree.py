@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from envs.benchmarks import PROTOCOLS
-from mtrl.config.train import TRAINING_PRESETS
+from mtrl.config.resolve import TRAINING_PRESETS
 from tests.mtrl.conftest import Result, train_arguments
 
 Cli = Callable[..., Result]

@@ -170,12 +170,13 @@ class TaskOptimizer:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
         squared_norm = self._sum_squares(shared_gradient) + owned_factor**2 * owned_squares
-        keep = torch.isfinite(squared_norm + losses.sum(-1)).to(losses.dtype)
+        keep = ((squared_norm + losses.sum(-1)).abs() < torch.inf).to(losses.dtype)
         norm = squared_norm.sqrt()
-        scale = torch.ones_like(norm).unsqueeze(-1)
-        if self.max_grad_norm is not None:
-            scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(-1)
-        return norm, keep, 1.0 - keep, scale
+        if self.max_grad_norm is None:
+            scale = torch.ones_like(norm)
+        else:
+            scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+        return norm, keep, 1.0 - keep, scale.unsqueeze(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts of Adam, and the balancer's state."""

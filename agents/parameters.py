@@ -95,38 +95,35 @@ class _Layout:
         self._nothing = nothing
         self._shapes = {name: p.shape for name, p in parameters.items()}
         self._leading = 1 + row_axes
-        self._alignment = _ALIGNMENT if row_axes else 1
+        sizes = {name: math.prod(shape[self._leading :]) for name, shape in self._shapes.items()}
+        self._padding = {name: -size % _ALIGNMENT if row_axes else 0 for name, size in sizes.items()}
+        self._widths = {name: size + self._padding[name] for name, size in sizes.items()}
         self._parts: dict[torch.Size, list[str]] = {}
         for name, shape in self._shapes.items():
             self._parts.setdefault(shape[: self._leading], []).append(name)
 
     def views(self, flat: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's place in a flat tensor."""
-        widths = {
-            leading: [self._padded(math.prod(self._shapes[name][self._leading :])) for name in names]
-            for leading, names in self._parts.items()
-        }
+        widths = {leading: [self._widths[name] for name in names] for leading, names in self._parts.items()}
         sizes = [math.prod(leading[1:]) * sum(width) for leading, width in widths.items()]
         parts = zip(self._parts.items(), flat.split(sizes, dim=-1) if sizes else (), strict=True)
         for (leading, names), part in parts:
             columns = part.view(*leading, -1).split(widths[leading], dim=-1)
             for name, column in zip(names, columns, strict=True):
-                shape = self._shapes[name]
-                yield name, column[..., : math.prod(shape[self._leading :])].view(shape)
+                yield name, column[..., : column.shape[-1] - self._padding[name]].view(self._shapes[name])
 
+    @torch.no_grad()
     def flat(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Tensors in one, with zeros between them."""
         parts = []
         for leading, names in self._parts.items():
             columns = []
             for name in names:
-                column = tensors[name].detach().reshape(*leading, -1)
-                missing = self._padded(column.shape[-1]) - column.shape[-1]
-                columns.append(nn.functional.pad(column, (0, missing)) if missing else column)
+                column = tensors[name].reshape(*leading, -1)
+                if self._padding[name]:
+                    column = nn.functional.pad(column, (0, self._padding[name]))
+                columns.append(column)
             parts.append(torch.cat(columns, dim=-1).flatten(1))
         if not parts:
             return self._nothing
         return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-
-    def _padded(self, size: int) -> int:
-        return -(-size // self._alignment) * self._alignment

@@ -119,7 +119,8 @@ def gramian_eigen(gramian: Tensor, tolerance: float) -> Spectrum:
     cosines = systems / units[:, :, None] / units[:, None, :]
     itself = np.arange(systems.shape[-1])
     cosines[:, itself, itself] = lengths > 0.0
-    values, vectors, triangle = np.zeros_like(lengths), np.zeros_like(systems), np.tri(systems.shape[-1])
+    triangle = itself[:, None] >= itself
+    values, vectors = np.zeros(lengths.shape), np.zeros(systems.shape)
     for seed in np.flatnonzero(~failed):
         lower, pivots, rank, _ = lapack.dpstrf(cosines[seed], tol=tolerance, lower=1)
         if rank == 0:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mtrl.reporting.groups import Group
-from mtrl.reporting.runs import NETWORKS
+from mtrl.reporting.logs import NETWORKS
 from mtrl.reporting.statistics import Statistic, bootstrap_interval, mean_and_sem
 from mtrl.system.terminal import printable
 

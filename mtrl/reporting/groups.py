@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mtrl.config.experiment import experiment, flatten
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.train import with_defaults
-from mtrl.reporting.runs import Measure, Run
+from mtrl.reporting.files import Measure
+from mtrl.reporting.runs import Run
 from mtrl.reporting.statistics import Floats, Statistic, select
 
 

@@ -7,7 +7,7 @@ out], which each task owns or which is a shared one given with a task axis, expa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,11 +34,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, activate: bool = False) -
 
 def mlp(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], *, activate_last: bool) -> Tensor:
     """Affine maps (weight, bias) one after the other, with a ReLU after each but the last, and there if asked for."""
-    if _on_cpu(x) and x.requires_grad and not any(w.requires_grad or w.dim() > 4 for w, _ in layers):
-        x = x.expand(-1, layers[0][0].shape[1], -1, -1, -1)
-        matrices = [matrix for layer in layers for matrix in _matrices(*layer)]
-        y = _ConstantMLP.apply(_batched(x, len(matrices[0])), activate_last, *matrices)  # type: ignore[no-untyped-call]
-        return cast("Tensor", y.view(*x.shape[:-1], -1))
     for i, (weight, bias) in enumerate(layers):
         x = linear(x, weight, bias, activate=activate_last or i + 1 < len(layers))
     return x
@@ -71,46 +66,6 @@ class _SharedLinear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(-2)
         return grad_x, grad_weight, grad_bias
-
-
-class _ConstantMLP(torch.autograd.Function):
-    """An MLP on a CPU whose parameters get no gradient, as the critics are to the policy.
-
-    The policy follows the least of the critics' values, so each sample has a gradient in one critic only: those that
-    have none in this one, half of all, are left out backward.
-    x [N, B, in] and for each layer weight [N, in, out] and bias [N, 1, out] to [N, B, out].
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, activate_last: bool, *parameters: Tensor) -> Tensor:
-        weights, outputs = parameters[::2], []
-        for i, (weight, bias) in enumerate(zip(weights, parameters[1::2], strict=True)):
-            x = _affine(x, weight, bias)
-            if activate_last or i + 1 < len(weights):
-                x = x.relu_()
-            outputs.append(x)
-        ctx.activate_last = activate_last
-        ctx.save_for_backward(*weights, *outputs)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        grad_y = grad_outputs[0]
-        depth = len(ctx.saved_tensors) // 2
-        weights, outputs = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
-        grad_x = grad_y.new_zeros(*grad_y.shape[:-1], weights[0].shape[1])
-        # `aminmax` takes ten times as long as these two, and `any` six times.
-        has_gradient = (grad_y.amin(-1) != 0) | (grad_y.amax(-1) != 0)
-        for n, samples in enumerate(has_gradient):
-            index = samples.nonzero().squeeze(-1)
-            grad = grad_y[n].index_select(0, index)
-            for i in reversed(range(depth)):
-                if ctx.activate_last or i + 1 < depth:
-                    output = outputs[i][n].index_select(0, index)
-                    grad = torch.ops.aten.threshold_backward(grad, output, 0.0)  # of the ReLU
-                grad = grad @ weights[i][n].mT.to(grad.dtype)  # float32 where autocast is on
-            grad_x[n].index_copy_(0, index, grad)
-        return grad_x, *[None] * (1 + 2 * depth)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

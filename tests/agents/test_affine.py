@@ -71,7 +71,7 @@ def test_gradients_of_linear(normal: Normal, critics_of_input: int, out: int, ac
 @pytest.mark.parametrize("samples", ["all", "some", "none"])
 @pytest.mark.parametrize("activate_last", [False, True])
 @pytest.mark.parametrize("critics_of_input", [1, E])
-def test_samples_without_a_gradient_are_left_out_where_the_parameters_are_constant(
+def test_constant_parameters_change_nothing_of_the_gradient(
     normal: Normal, samples: str, activate_last: bool, critics_of_input: int
 ) -> None:
     x = normal(S, critics_of_input, T, B, IN).requires_grad_()
@@ -81,8 +81,6 @@ def test_samples_without_a_gradient_are_left_out_where_the_parameters_are_consta
 
     def outputs_and_gradient(parameters: list[Tensor]) -> tuple[Tensor, Tensor]:
         y = mlp(x, list(pairwise(parameters))[::2], activate_last=activate_last)
-        assert y.grad_fn is not None
-        assert ("ConstantMLP" in str(y.grad_fn.next_functions)) != parameters[0].requires_grad
         return y, torch.autograd.grad((y * cotangents).sum(), x)[0]
 
     trained = [p.clone().requires_grad_() for p in parameters]
@@ -90,7 +88,7 @@ def test_samples_without_a_gradient_are_left_out_where_the_parameters_are_consta
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_gradient_that_is_not_finite_is_not_left_out(normal: Normal) -> None:
+def test_a_gradient_that_is_not_finite_stays_with_its_sample(normal: Normal) -> None:
     x = normal(1, 1, 1, 3, IN).requires_grad_()
     cotangents = torch.zeros(1, 1, 1, 3, OUT, dtype=x.dtype)
     cotangents[..., 0, 5], cotangents[..., 1, 2] = torch.nan, torch.inf

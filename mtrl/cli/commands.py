@@ -92,11 +92,11 @@ def toy_command(arguments: list[str]) -> int:
 def benchmark_command(arguments: list[str]) -> int:
     """Measure speed: of the learner, the balancers, the environments, evaluations, logging or checkpoints."""
     from envs.suggestion import unknown
-    from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, logging
+    from mtrl.benchmarks import balancers, checkpoint, env, evaluation, learner, learner_update, logging
     from mtrl.config.parsing import parse_dataclass
 
     kinds: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
-        "learner": (learner.LearnerBenchmark, learner.main),
+        "learner": (learner_update.LearnerBenchmark, learner.main),
         "env": (env.EnvBenchmark, env.main),
         "evaluation": (evaluation.EvaluationBenchmark, evaluation.main),
         "balancers": (balancers.BalancerBenchmarkConfig, balancers.main),

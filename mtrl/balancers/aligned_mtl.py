@@ -51,19 +51,19 @@ class AlignedMTL(Balancer):
                 gramian, self.preference, self.failures, scale_mode=self.scale_mode, tolerance=tolerance
             )
         # Small matrices on the host: an operation of NumPy's takes a third of a tensor's.
-        spectrum = solvers.gramian_eigen(gramian, tolerance)
-        values, vectors, failed = (x.cpu().numpy() for x in spectrum)
-        preference = self.preference.double().cpu().numpy()
-        kept = values > 0.0
-        rank = kept.sum(-1)
-        if self.scale_mode == "rmse":
-            scale = np.sqrt(values.sum(-1) / np.maximum(rank, 1))
-        else:  # values ascend: the kept ones are the last `rank`
-            index = num_tasks - rank + ((rank - 1) // 2 if self.scale_mode == "median" else 0)
-            scale = np.sqrt(values[np.arange(len(values)), np.minimum(index, num_tasks - 1)])
-        components = (preference[..., None, :] @ vectors)[..., 0, :]  # Vᵀp
-        components = components * scale[:, None] / np.sqrt(np.where(kept, values, 1.0)) * kept
-        weights = (vectors @ components[..., None])[..., 0]
-        weights = np.where((failed | (rank == 0))[:, None], preference, weights)
-        self.failures.add_(torch.from_numpy(failed | (rank < num_tasks)).to(gramian.device))
+        spectrum = (x.cpu().numpy() for x in solvers.gramian_eigen(gramian, tolerance))
+        weights = self.preference.double().expand(gramian.shape[:2]).clone().cpu().numpy()
+        failures = np.zeros(len(weights), dtype=np.int64)
+        for seed, (values, vectors, failed) in enumerate(zip(*spectrum, strict=True)):
+            rank = np.count_nonzero(values)  # they ascend: the last ones are kept
+            failures[seed] = failed or rank < num_tasks
+            if failed or rank == 0:
+                continue
+            values, vectors = values[-rank:], vectors[:, -rank:]
+            if self.scale_mode == "rmse":
+                scale = values.mean()
+            else:
+                scale = values[(rank - 1) // 2 if self.scale_mode == "median" else 0]
+            weights[seed] = vectors @ (weights[seed] @ vectors * np.sqrt(scale) / np.sqrt(values))
+        self.failures.add_(torch.from_numpy(failures).to(gramian.device))
         return torch.from_numpy(weights).to(gramian.device)

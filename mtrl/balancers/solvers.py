@@ -113,20 +113,20 @@ def gramian_eigen(gramian: Tensor, tolerance: float) -> Spectrum:
 
     systems = gramian.detach().double().cpu().numpy()
     failed = ~np.isfinite(systems).all((-2, -1))
-    systems = np.where(failed[:, None, None], 0.0, systems)
-    lengths = np.sqrt(np.maximum(systems.diagonal(axis1=-2, axis2=-1), 0.0))
-    units = np.where(lengths > 0.0, lengths, 1.0)
-    cosines = systems / units[:, :, None] / units[:, None, :]
+    values, vectors = np.zeros(systems.shape[:2]), np.zeros(systems.shape)
     itself = np.arange(systems.shape[-1])
-    cosines[:, itself, itself] = lengths > 0.0
     triangle = itself[:, None] >= itself
-    values, vectors = np.zeros(lengths.shape), np.zeros(systems.shape)
     for seed in np.flatnonzero(~failed):
-        lower, pivots, rank, _ = lapack.dpstrf(cosines[seed], tol=tolerance, lower=1)
+        lengths = np.sqrt(np.maximum(systems[seed].diagonal(), 0.0))
+        present = lengths > 0.0
+        units = np.where(present, lengths, 1.0)
+        cosines = systems[seed] / units[:, None] / units
+        cosines[itself, itself] = present
+        lower, pivots, rank, _ = lapack.dpstrf(cosines, tol=tolerance, lower=1)
         if rank == 0:
             continue
         order = pivots - 1
-        factor = lengths[seed, order, None] * (lower * triangle)[:, :rank]
+        factor = lengths[order, None] * (lower * triangle)[:, :rank]
         # With joba F for rows and columns of any lengths, jobu U and jobv N: the left vectors, and no others.
         singular, left, _, scale, _, failed[seed] = lapack.dgejsv(factor, joba=2, jobu=0, jobv=3, jobr=0)
         values[seed, -rank:] = np.square(singular[::-1] * (scale[0] / scale[1]))

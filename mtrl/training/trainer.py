@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -154,34 +154,41 @@ class Trainer:
             Progress(config.total_steps, self.step) as self.progress,
             contextlib.closing(self.logger),
         ):
-            self._evaluate_pending()
-            while self.step < config.total_steps:
-                self._stop_if_asked()
-                self.collector.start()
-                learning = self.step > self.learns_from
-                if learning and self.overlap:
-                    self.learn()
-                self.collector.step(self.collector.actions())
-                done = self.step >= config.total_steps
-                logged = self.should_log(self.step) or done
-                if learning and not self.overlap:
-                    self.agent.diagnose(logged or self.agent.device.type == "cuda")
-                    self.learn()
-                self.progress.update(self.step)
-                if logged:
-                    self.log(self.progress.rates())
-                if self.should_evaluate(self.step) or done:
-                    if self.evaluator.background:
-                        self.save()  # if it turns out to be the best, it has to be there
-                    self.evaluate(self.step, self.agent.policy_state())
-                if self._evaluating is not None and self._evaluating[1].done():
-                    self._finish_evaluation()
-                if self.should_save(self.step) or done:
-                    self.save()
-                self.writer.check()
-            self._finish_evaluation()
-            self.writer.wait()
-            checkpoints.prune(self.run_dir / "checkpoints", self._kept(), config.checkpoint.keep)
+            try:
+                self._train()
+            except TrainingError as error:
+                self._report(str(error))
+
+    def _train(self) -> None:
+        config = self.config
+        self._evaluate_pending()
+        while self.step < config.total_steps:
+            self._stop_if_asked()
+            self.collector.start()
+            learning = self.step > self.learns_from
+            if learning and self.overlap:
+                self.learn()
+            self.collector.step(self.collector.actions())
+            done = self.step >= config.total_steps
+            logged = self.should_log(self.step) or done
+            if learning and not self.overlap:
+                self.agent.diagnose(logged or self.agent.device.type == "cuda")
+                self.learn()
+            self.progress.update(self.step)
+            if logged:
+                self.log(self.progress.rates())
+            if self.should_evaluate(self.step) or done:
+                if self.evaluator.background:
+                    self.save()  # if it turns out to be the best, it has to be there
+                self.evaluate(self.step, self.agent.policy_state())
+            if self._evaluating is not None and self._evaluating[1].done():
+                self._finish_evaluation()
+            if self.should_save(self.step) or done:
+                self.save()
+            self.writer.check()
+        self._finish_evaluation()
+        self.writer.wait()
+        checkpoints.prune(self.run_dir / "checkpoints", self._kept(), config.checkpoint.keep)
 
     @property
     def step(self) -> int:
@@ -200,11 +207,10 @@ class Trainer:
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call."""
-        before = (
-            None
-            if self.should_log(self.step)
-            else copy.deepcopy((self.learner.state_dict(), self.collector.state_dict()))
-        )
+        early = not self.should_log(
+            self.step
+        )  # it is the end: a run that goes on has the means of all the interval
+        before = copy.deepcopy((self.learner.state_dict(), self.collector.state_dict())) if early else None
         metrics = self.learner.read_metrics() | self.collector.episode_metrics.read()
         if before is not None:
             self.learner.load_state_dict(before[0])
@@ -214,7 +220,7 @@ class Trainer:
             gramian = metrics.pop(f"{network}/gramian", None)
             if gramian is not None:
                 if not gramian.any():
-                    self._stop(
+                    raise TrainingError(
                         f"the gradient of what the tasks share of the {network} is exactly zero for all of them"
                     )
                 system = torch.from_numpy(gramian)
@@ -362,13 +368,17 @@ class Trainer:
             )
 
     def _leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
-        """Seeds [S] that are bad are trained no more; training stops where no other is left."""
+        """Seeds [S] that are bad are trained no more.
+
+        Raises:
+            TrainingError: no other is left.
+        """
         new = bad & ~self.diverged.mask
         if not new.any():
             return
         seeds = [seed for seed, n in zip(self.config.seeds, new.tolist(), strict=True) if n]
         if (self.diverged.mask | new).all():
-            self._stop(f"{reason} (seeds {seeds})")
+            raise TrainingError(f"{reason} (seeds {seeds})")
         self.diverged.add(new, self.step, reason)
         self.diverged.write(self.run_dir)
         self.learner.leave_out_diverged()
@@ -377,8 +387,8 @@ class Trainer:
             file=sys.stderr,
         )
 
-    def _stop(self, reason: str) -> None:
-        """Reports, keeps the last good state (a step with a value that is not finite changes nothing) and stops."""
+    def _report(self, reason: str) -> NoReturn:
+        """Keeps the last good state (a step with a value that is not finite changes nothing) and says why it ends."""
         self.save()
         self.writer.wait()
         report = {"step": self.step, "reason": reason}
@@ -386,4 +396,4 @@ class Trainer:
         raise TrainingError(
             f"Training stopped at step {self.step}: {reason}. The last good state is the checkpoint of step "
             f"{self.step} in {self.run_dir / 'checkpoints'}."
-        )
+        ) from None

@@ -25,7 +25,8 @@ from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
 from mtrl.training.initialize import initialize
-from mtrl.training.trainer import Trainer, TrainingError
+from mtrl.training.loop import TrainingError
+from mtrl.training.trainer import Trainer
 
 
 def train(config: TrainConfig, config_yaml: str) -> Path:

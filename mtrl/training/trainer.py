@@ -1,4 +1,4 @@
-"""The training loop: collect, learn, log, evaluate, checkpoint."""
+"""A training run: the loop, with its logs, evaluations, checkpoints and signals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-import envs
 from mtrl.config.clock import Clock
 from mtrl.config.train import TrainConfig
-from mtrl.device.cpu import prepare_cpu
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluation.during_training import (
     BackgroundEvaluator,
@@ -28,7 +25,7 @@ from mtrl.evaluation.during_training import (
     ForegroundEvaluator,
     Policy,
 )
-from mtrl.evaluation.episodes import make_agent, nan_mean
+from mtrl.evaluation.episodes import nan_mean
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import RETURNS, SUCCESS
@@ -36,19 +33,12 @@ from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
-from mtrl.training.collector import Collector
-from mtrl.training.diverged import DivergedSeeds
-from mtrl.training.learner import Learner
+from mtrl.training.loop import TrainingError, TrainingLoop
 from mtrl.training.progress import Progress
-from mtrl.training.replay import Replay
 
 
-class TrainingError(RuntimeError):
-    """Training stopped because going on would learn from garbage."""
-
-
-class Trainer:
-    """A training run. Everything that the next step depends on is in `state_dict`.
+class Trainer(TrainingLoop):
+    """Trains and keeps: lines, evaluations, checkpoints. None of these changes what is trained.
 
     Args:
         config: a resolved configuration.
@@ -65,42 +55,7 @@ class Trainer:
         *,
         experiment: Mapping[str, Any] | None = None,
     ) -> None:
-        if config.device == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32
-        else:
-            prepare_cpu(config.num_threads)
-        self.config = config
-        self.run_dir = run_dir
-        self.experiment = experiment
-        self.tasks = config.get_benchmark().tasks
-        self.env = envs.make(
-            config.get_benchmark(),
-            config.get_protocol(),
-            config.seeds,
-            engine=config.engine,
-            worlds_per_task=config.worlds_per_task,
-            staggered=config.staggered,
-            num_workers=config.num_workers,
-        )
-        self.agent = make_agent(config, self.env)
-        self.replay = Replay(
-            config.buffer_size,
-            seeds=config.seeds,
-            num_tasks=len(self.tasks),
-            observation_size=self.agent.observation_size,
-            action_size=self.agent.action_size,
-            device=self.agent.device,
-        )
-        if self.agent.device.type == "cuda" and config.compile:
-            self.agent.compile(autotune=config.compile == "autotune")
-            self.replay.compile()
-        self.diverged = DivergedSeeds(config.seeds)
-        self.collector = Collector(config, self.env, self.agent, self.replay, self.diverged, self._leave_out)
-        # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
-        # replay, and the next action waits for the updates.
-        self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged, self._leave_out)
-        self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
+        super().__init__(config, run_dir, checkpoint_path, experiment=experiment)
         self.should_log = config.clock(config.log_interval)
         self.should_evaluate = config.clock(config.evaluation.interval)
         # As often as evaluations: pictures cost more than numbers.
@@ -109,15 +64,6 @@ class Trainer:
         self.scores = Scores()
         self._evaluating: tuple[int, Future[Evaluated]] | None = None  # the policy of which step
         self.stop_request = StopRequest()
-        if checkpoint_path is not None:
-            try:
-                self._restore(checkpoint_path)
-            except (torch.OutOfMemoryError, checkpoint.CheckpointError):
-                raise
-            except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
-                raise checkpoint.CheckpointError(
-                    f"The checkpoint {checkpoint_path} does not fit the run: {error}."
-                ) from error
         self.evaluator: Evaluator = (
             BackgroundEvaluator(config)
             if self.overlap
@@ -190,20 +136,10 @@ class Trainer:
         self.writer.wait()
         checkpoints.prune(self.run_dir / "checkpoints", self._kept(), config.checkpoint.keep)
 
-    @property
-    def step(self) -> int:
-        """Environment steps per task and seed."""
-        return self.collector.num_steps
-
     def close(self) -> None:
         self.env.close()
         self.evaluator.close()
         self.writer.close()
-
-    def learn(self) -> None:
-        """The updates of one vector step; on a GPU they are queued and not waited for."""
-        for _ in range(self.config.updates_per_step):
-            self.learner.update()
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call."""
@@ -309,83 +245,6 @@ class Trainer:
         """The steps of checkpoints that are kept whatever the rule: the best, and the one that is being evaluated."""
         evaluating = None if self._evaluating is None else self._evaluating[0]
         return [self.scores.best(), self.scores.best(self.should_evaluate), evaluating]
-
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {
-            "agent": self.agent.state_dict(),
-            "loop": {
-                "experiment": self.experiment,
-                "device": self.config.device,
-                "learns_from": self.learns_from,
-                "frozen": self.diverged.state_dict(),
-                "update_metrics": self.learner.state_dict(),
-                **self.collector.state_dict(),
-            },
-            "env": self.env.state_dict(),
-        }
-        if self.config.checkpoint.replay:
-            state["replay"] = self.replay.state_dict()
-        return state
-
-    def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path)
-        loop = state["loop"]
-        ours = self.agent.state_dict()
-        networks = {n: ours[n] for n in ("actor", "critic", "target", "log_alpha")}
-        checkpoint.check_fits(path, state["agent"], networks, "agent")
-        self.agent.load_state_dict(state["agent"])
-        if loop.get("device", self.config.device) != self.config.device:
-            print(
-                f"The run was trained on {loop['device']} and goes on on {self.config.device}, with other random "
-                "numbers and roundings: this differs from the run that was not moved.",
-                file=sys.stderr,
-            )
-        self.env.load_state_dict(state["env"])
-        if not self.env.keeps_state:
-            print(
-                "The state of environments of your own cannot be saved: their episodes begin anew. This differs from "
-                "the run that was not stopped.",
-                file=sys.stderr,
-            )
-        ours = self.collector.state_dict()
-        arrays = {n: ours[n] for n in ("observation", "tracker", "normalizer", "returns") if n in loop}
-        checkpoint.check_fits(path, loop, arrays, "loop")
-        self.collector.load_state_dict(loop)
-        self.learner.load_state_dict(loop["update_metrics"])
-        self.learns_from = loop.get("learns_from", self.learns_from)
-        self.diverged.load_state_dict(loop.get("frozen", {}))
-        self.learner.leave_out_diverged()
-        if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
-        elif self.step > 0:
-            assert self.config.random_steps is not None
-            self.learns_from = self.step + max(self.config.random_steps, self.config.batch_size)
-            print(
-                f"The checkpoint {path} was written without its replay: the policy first collects up to step "
-                f"{self.learns_from} of each task, then the updates go on. This differs from the run that was not "
-                "stopped.",
-                file=sys.stderr,
-            )
-
-    def _leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
-        """Seeds [S] that are bad are trained no more.
-
-        Raises:
-            TrainingError: no other is left.
-        """
-        new = bad & ~self.diverged.mask
-        if not new.any():
-            return
-        seeds = [seed for seed, n in zip(self.config.seeds, new.tolist(), strict=True) if n]
-        if (self.diverged.mask | new).all():
-            raise TrainingError(f"{reason} (seeds {seeds})")
-        self.diverged.add(new, self.step, reason)
-        self.diverged.write(self.run_dir)
-        self.learner.leave_out_diverged()
-        print(
-            f"Step {self.step}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
-            file=sys.stderr,
-        )
 
     def _report(self, reason: str) -> NoReturn:
         """Keeps the last good state (a step with a value that is not finite changes nothing) and says why it ends."""

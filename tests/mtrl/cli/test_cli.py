@@ -328,7 +328,7 @@ def test_out_of_gpu_memory(cli: Cli, fake: object, tmp_path: Path, monkeypatch: 
     def allocate(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.13 GiB.\nGPU 0 has 78 GiB.")
 
-    monkeypatch.setattr("mtrl.training.trainer.Replay", allocate)
+    monkeypatch.setattr("mtrl.training.loop.Replay", allocate)
     result = cli(*train_arguments(tmp_path / "run"))
     assert result.code == 1
     assert result.err.startswith(

@@ -40,8 +40,12 @@ class UpdateMetrics:
         for name, gramian in self._gramians.items():
             gramian.copy_(metrics[name])
 
-    def read(self) -> dict[str, NDArray[np.float64]]:
-        """Means since the last call and the newest Gramians; empty if there was no update."""
+    def read(self, *, keep: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Means since the last call and the newest Gramians; empty if there was no update.
+
+        Args:
+            keep: the next call's means are of the same updates, too.
+        """
         if self._total is None:
             return {}
         *sums, count = self._total.double().split([s.numel() for s in self._shapes.values()] + [1])
@@ -53,7 +57,8 @@ class UpdateMetrics:
         )
         if packed[means.numel()] == 0:
             return {}
-        self._total.zero_()
+        if not keep:
+            self._total.zero_()
         sizes = (
             [s.numel() for s in self._shapes.values()] + [1] + [g.numel() for g in self._gramians.values()]
         )
@@ -102,11 +107,16 @@ class EpisodeMetrics:
             ).sum(-1)
             self._counts[name] = self._counts.get(name, np.zeros(self._shape)) + present.sum(-1)
 
-    def read(self) -> dict[str, NDArray[np.float64]]:
-        """Means since the last call, NaN for a task without an episode; empty if none ended."""
+    def read(self, *, keep: bool = False) -> dict[str, NDArray[np.float64]]:
+        """Means since the last call, NaN for a task without an episode; empty if none ended.
+
+        Args:
+            keep: the next call's means are of the same episodes, too.
+        """
         with np.errstate(invalid="ignore"):
             means = {name: total / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        if not keep:
+            self._sums, self._counts = {}, {}
         return means
 
     def state_dict(self) -> dict[str, Any]:

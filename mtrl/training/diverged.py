@@ -15,6 +15,10 @@ from mtrl.system.files import write_text
 FILE = "frozen.json"
 
 
+class TrainingError(RuntimeError):
+    """Training stopped because going on would learn from garbage."""
+
+
 class DivergedSeeds:
     """Which of the S seeds diverged, since when and why; `frozen.json` tells it to whoever evaluates the run."""
 

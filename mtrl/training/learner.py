@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,23 @@ from numpy.typing import NDArray
 
 from agents.sac import SAC
 from mtrl.device.cuda_graph import Captured
+from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.logging.metrics import UpdateMetrics
-from mtrl.training.diverged import DivergedSeeds
+from mtrl.training.diverged import DivergedSeeds, TrainingError
 from mtrl.training.replay import Replay
+
+
+class LearnerMetrics(NamedTuple):
+    """What is logged of updates.
+
+    means: since the last time, of what an update says. gradients: measures of the newest update's gradients of what the
+    tasks share, [S] or [S, T], and how often the balancer's solver failed until now [S]. cosines: between the tasks'
+    gradients, [S, T, T].
+    """
+
+    means: dict[str, NDArray[np.float64]]
+    gradients: dict[str, NDArray[np.float64]]
+    cosines: dict[str, NDArray[np.float64]]
 
 
 class Learner:
@@ -57,11 +71,36 @@ class Learner:
             self._check_finite({name: value.numpy() for name, value in metrics.items()})
         self._metrics.add(metrics)
 
-    def read_metrics(self) -> dict[str, NDArray[np.float64]]:
-        """Means of the updates' metrics since the last call, and the newest Gramians."""
-        metrics = self._metrics.read()
-        self._check_finite(metrics)
-        return {name: values for name, values in metrics.items() if not name.endswith("nonfinite")}
+    def read_metrics(self, *, keep: bool = False) -> LearnerMetrics:
+        """
+        Args:
+            keep: the next call's means are of the same updates, too.
+
+        Raises:
+            TrainingError: all gradients of a network are zero.
+        """
+        means = self._metrics.read(keep=keep)
+        self._check_finite(means)
+        means = {name: values for name, values in means.items() if not name.endswith("nonfinite")}
+        read = LearnerMetrics(means, {}, {})
+        for network in ("critic", "actor"):
+            gramian = means.pop(f"{network}/gramian", None)
+            if gramian is None:
+                continue
+            if not gramian.any():
+                raise TrainingError(
+                    f"the gradient of what the tasks share of the {network} is exactly zero for all of them"
+                )
+            system = torch.from_numpy(gramian)
+            for name, values in gradient_metrics(system).items():
+                read.gradients[f"{network}/{name}"] = values
+            read.cosines[f"{network}/cosine_matrix"] = cosines(system).numpy()
+        agent = self._agent
+        for network, optimizer in (("critic", agent.critic_optimizer), ("actor", agent.actor_optimizer)):
+            if optimizer.balancer is not None:
+                failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
+                read.gradients[f"{network}/solver_failures"] = failures
+        return read
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():

@@ -17,13 +17,9 @@ from mtrl.device.cpu import prepare_cpu
 from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint
 from mtrl.training.collector import Collector
-from mtrl.training.diverged import DivergedSeeds
+from mtrl.training.diverged import DivergedSeeds, TrainingError
 from mtrl.training.learner import Learner
 from mtrl.training.replay import Replay
-
-
-class TrainingError(RuntimeError):
-    """Training stopped because going on would learn from garbage."""
 
 
 class TrainingLoop:

@@ -24,8 +24,8 @@ from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
+from mtrl.training.diverged import TrainingError
 from mtrl.training.initialize import initialize
-from mtrl.training.loop import TrainingError
 from mtrl.training.trainer import Trainer
 
 

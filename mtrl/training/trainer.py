@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import signal
 import sys
@@ -12,12 +11,8 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-import torch
-
 from mtrl.config.clock import Clock
 from mtrl.config.train import TrainConfig
-from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.evaluation.during_training import (
     BackgroundEvaluator,
     Evaluated,
@@ -33,7 +28,8 @@ from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
-from mtrl.training.loop import TrainingError, TrainingLoop
+from mtrl.training.diverged import TrainingError
+from mtrl.training.loop import TrainingLoop
 from mtrl.training.progress import Progress
 
 
@@ -142,37 +138,14 @@ class Trainer(TrainingLoop):
         self.writer.close()
 
     def log(self, timing: Mapping[str, float]) -> None:
-        """Writes the means of the training metrics since the last call."""
-        early = not self.should_log(
+        """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
+        keep = not self.should_log(
             self.step
-        )  # it is the end: a run that goes on has the means of all the interval
-        before = copy.deepcopy((self.learner.state_dict(), self.collector.state_dict())) if early else None
-        metrics = self.learner.read_metrics() | self.collector.episode_metrics.read()
-        if before is not None:
-            self.learner.load_state_dict(before[0])
-            self.collector.episode_metrics.load_state_dict(before[1]["episode_metrics"])
-        cosine_matrices = {}
-        for network in ("critic", "actor"):
-            gramian = metrics.pop(f"{network}/gramian", None)
-            if gramian is not None:
-                if not gramian.any():
-                    raise TrainingError(
-                        f"the gradient of what the tasks share of the {network} is exactly zero for all of them"
-                    )
-                system = torch.from_numpy(gramian)
-                measures = gradient_metrics(system)
-                metrics |= {f"{network}/{name}": values for name, values in measures.items()}
-                cosine_matrices[f"{network}/cosine_matrix"] = cosines(system).numpy()
-        for network, optimizer in (
-            ("critic", self.agent.critic_optimizer),
-            ("actor", self.agent.actor_optimizer),
-        ):
-            if optimizer.balancer is not None:
-                failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
-                metrics[f"{network}/solver_failures"] = failures
-        self.logger.write(self.step, metrics)
+        )  # it is the end: a run that goes on has the means of the whole interval
+        means, gradients, cosines = self.learner.read_metrics(keep=keep)
+        self.logger.write(self.step, means | self.collector.episode_metrics.read(keep=keep) | gradients)
         if self.should_draw(self.step):
-            self.logger.write_cosines(self.step, cosine_matrices)
+            self.logger.write_cosines(self.step, cosines)
         self.logger.write_timing(self.step, timing)
 
     def evaluate(self, step: int, policy: Policy) -> None:

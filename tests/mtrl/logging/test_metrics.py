@@ -45,6 +45,22 @@ def test_reading_starts_afresh() -> None:
     np.testing.assert_allclose(metrics.read()["loss"], update(1)["loss"], rtol=1e-6)
 
 
+def test_what_is_kept_counts_in_the_next_mean_as_well() -> None:
+    metrics, whole = UpdateMetrics(), UpdateMetrics()
+    episodes = EpisodeMetrics((1, 2))
+    for i in range(3):
+        metrics.add(update(i))
+        whole.add(update(i))
+        episodes.add({"returns": np.full((1, 2, 3), float(i))})
+        if i == 1:
+            assert metrics.read(keep=True).keys() == {"loss", "norm", "critic/gramian"}
+            assert episodes.read(keep=True)["returns"].tolist() == [[0.5, 0.5]]
+    for name, values in whole.read().items():
+        np.testing.assert_array_equal(metrics.read(keep=True)[name], values)
+    assert episodes.read()["returns"].tolist() == [[1.0, 1.0]]
+    assert episodes.read() == {}
+
+
 def test_changes_its_tensors_in_place_as_a_graph_needs() -> None:
     metrics = UpdateMetrics()
     metrics.add(update(0))

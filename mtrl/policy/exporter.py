@@ -33,7 +33,9 @@ _BATCH_SIZES = (1, 2, 33)
 
 def command(arguments: list[str]) -> int:
     """Writes the policy of the run that the arguments name, and prints the path."""
-    parser = make_parser("export", "Write a trained policy as one file that other programs run.")
+    parser = make_parser(
+        "export", "Write a trained policy as one file that other programs run.", reads_classes=True
+    )
     parser.add_argument("run", type=Path, help="the directory of a run")
     parser.add_function_arguments(export, skip={"run"})
     print(export(**parse(parser, arguments).as_dict()))

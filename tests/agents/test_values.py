@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -39,7 +39,6 @@ def two_neighbours(probability: list[float], returns: list[float]) -> list[float
     return m
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), BEYOND), min_size=K, max_size=K))
 @pytest.mark.parametrize("path", ["cpu", "a GPU's"])
 def test_the_projection_is_that_on_two_neighbours(path: str, pairs: list[tuple[float, float]]) -> None:
@@ -59,7 +58,6 @@ def test_the_projection_is_that_on_two_neighbours(path: str, pairs: list[tuple[f
     assert float(m.sum()) == pytest.approx(sum(probability), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(BEYOND)
 def test_a_smoothed_return_is_a_distribution_around_it(y: float) -> None:
     value = categorical("hl_gauss")

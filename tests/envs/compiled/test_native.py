@@ -117,7 +117,7 @@ def random_function(generator: np.random.Generator, width: int):
     return function
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_random_programs_are_numpys_to_the_last_bit(seed: int) -> None:
     generator = np.random.default_rng(seed)

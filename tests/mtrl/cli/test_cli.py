@@ -511,7 +511,7 @@ PLAIN = st.text(
 
 
 COUNTS = pytest.mark.parametrize("count", [25, pytest.param(1_000, marks=pytest.mark.slow)])
-FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(suppress_health_check=list(HealthCheck))
 
 
 @COUNTS

@@ -306,3 +306,10 @@ def test_a_module_that_cannot_be_imported(
 
 def test_the_help_tells_of_it() -> None:
     assert "--allow_import MODULE" in train_parser().format_help()
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export", "sweep"])
+def test_every_command_that_constructs_classes_takes_what_the_sentence_advises(
+    cli: Cli, tmp_path: Path, command: str
+) -> None:
+    assert_refused(cli(command, tmp_path / "none", "--allow_import", "no_such_module"), "No module named")

@@ -49,6 +49,14 @@ class SlowEngine(FakeEngine):
         return super().step(actions)
 
 
+class StuckEngine(FakeEngine):
+    """An evaluation is not at its end whenever somebody looks."""
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        time.sleep(600)
+        return super().step(actions)
+
+
 class DyingEngine(FakeEngine):
     """Takes its process with it."""
 
@@ -158,7 +166,7 @@ def test_what_the_process_raises_is_told_in_a_sentence(
 
 
 def test_nothing_is_waited_for_when_it_is_closed(fake: Callable, agent: SAC, tmp_path: Path) -> None:
-    fake(SlowEngine)
+    fake(StuckEngine)
     evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
     evaluated = evaluator.start(agent.policy_state())
     (process,) = multiprocessing.active_children()

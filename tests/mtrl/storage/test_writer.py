@@ -37,7 +37,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     write = checkpoint.write
 
     def wait_and_write(*arguments: Any) -> Path:
-        assert event.wait(60)
+        assert event.wait(300)
         return write(*arguments)
 
     monkeypatch.setattr(checkpoint, "write", wait_and_write)

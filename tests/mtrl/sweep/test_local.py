@@ -46,6 +46,7 @@ def train(
     ended: dict[str, str | None] = {}
     while len(ended) < len(runs):
         ended |= executor.poll()
+        (root / "started").touch()  # as many as there are slots for
         time.sleep(0.02)
     assert executor.running() == set()
     return ended
@@ -68,7 +69,8 @@ def test_what_is_killed_is_started_again_what_fails_is_not(
 def test_no_more_at_once_than_there_are_slots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
-    scripts = Scripts(**{name: ["import time; time.sleep(0.2)"] for name in ("LS", "PCGrad", "MGDA")})
+    wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'started')!r}): time.sleep(0.01)"
+    scripts = Scripts(**{name: [wait] for name in ("LS", "PCGrad", "MGDA")})
     assert set(train(tmp_path, scripts, monkeypatch, slots, retries=0).values()) == {None}
     assert scripts.most == slots
 

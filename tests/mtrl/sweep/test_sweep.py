@@ -143,7 +143,7 @@ def test_interrupted(
     root = tmp_path / "sweep"
     if executor == "ray":
         pytest.importorskip("ray")
-    sweep = write_sweep(axes={}, seeds_per_run=2, executor=executor, cores=1)
+    sweep = write_sweep(base=LONG, axes={}, seeds_per_run=2, executor=executor, cores=1)
     process = subprocess.Popen(
         [sys.executable, "-m", "mtrl", "sweep", str(sweep)], stderr=subprocess.PIPE, text=True
     )

@@ -42,16 +42,16 @@ def missing_evaluations(
     path: Path, config: dict[str, Any], lines: list[dict[str, Any]], notes: list[str]
 ) -> tuple[int, int]:
     """How many evaluations the metrics lack, of how many that were due; which ones is added to the notes."""
-    log, worlds = config.get("log_interval"), config.get("worlds_per_task")
+    log, worlds, total = (config.get(name) for name in ("log_interval", "worlds_per_task", "total_steps"))
     interval = (config.get("evaluation") or {}).get("interval")
     if not (isinstance(log, int) and isinstance(worlds, int) and isinstance(interval, int)):
         return 0, 0
-    if min(log, worlds, interval) < 1:
+    if not isinstance(total, int) or min(log, worlds, interval) < 1:
         return 0, 0
     should_evaluate = Clock(interval, worlds)
     newest = max((line["step"] for line in lines), default=0)
     evaluated = max((line["step"] for line in lines if SUCCESS in line), default=0)
-    last = max([newest, *checkpoints.steps(path / "checkpoints")])
+    last = min(max([newest, *checkpoints.steps(path / "checkpoints")]), total + worlds)
     evaluations = missing_steps(lines, Clock(log, worlds), should_evaluate, last)["evaluation"]
     # Those of after the last one that is there may be going on.
     evaluations = [step for step in evaluations if not evaluated < step <= newest]

@@ -93,6 +93,16 @@ def test_a_report_counts_what_the_checkpoints_know_of(finished: Path, cli: Cli) 
     assert "the evaluations of steps 40 are missing" in result.err
 
 
+def test_a_step_far_beyond_the_last_one(finished: Path, cli: Cli) -> None:
+    """What is missing is reckoned up to the steps that the run has to make."""
+    with (finished / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"step": {2**62}}}\n')
+    (finished / "checkpoints" / "step_9999999999").mkdir()
+    result = cli("report", finished)
+    assert result.code == 0, result.err
+    assert "missing" not in result.out + result.err
+
+
 BAD = {
     "no step": b'{"loss": 1}',
     "a step that is no number": b'{"step": "20"}',

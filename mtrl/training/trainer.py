@@ -13,13 +13,8 @@ from typing import Any, NoReturn
 
 from mtrl.config.clock import Clock
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.during_training import (
-    BackgroundEvaluator,
-    Evaluated,
-    Evaluator,
-    ForegroundEvaluator,
-    Policy,
-)
+from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.evaluation.during_training import Evaluated, Evaluator, ForegroundEvaluator, Policy
 from mtrl.evaluation.episodes import nan_mean
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints

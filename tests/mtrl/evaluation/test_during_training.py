@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.during_training import BackgroundEvaluator, Evaluated, ForegroundEvaluator, Policy
+from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, Policy
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.storage import checkpoints
 from mtrl.training import trainer
@@ -180,7 +181,7 @@ PARENT = """  # nothing guards it: to import it anew would begin a second parent
 import multiprocessing, signal, sys, time
 import pytest, torch
 from pathlib import Path
-from mtrl.evaluation.during_training import BackgroundEvaluator
+from mtrl.evaluation.beside_training import BackgroundEvaluator
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from tests.mtrl.conftest import FakeEngine, put_fakes
 from tests.mtrl.evaluation.test_during_training import SlowEngine

@@ -208,7 +208,7 @@ def test_no_balancer_keeps_the_nan(
     assert cli("train", "--resume", run).code == 0
 
 
-@pytest.mark.parametrize("rate", [1e4, 1e18])
+@pytest.mark.parametrize("rate", [1e4, 1e12])
 def test_huge_learning_rate(fake: Callable, cli: Cli, tmp_path: Path, rate: float) -> None:
     run = tmp_path / "run"
     result = cli(*train_arguments(run, evaluation__interval=40, agent__learning_rate=rate, total_steps=100))

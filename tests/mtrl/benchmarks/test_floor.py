@@ -37,7 +37,8 @@ def work(batch_size: int = 6, seeds: int = 1, balancer: Balancer | None = None) 
 def test_flops_and_bytes_by_hand(seeds: int) -> None:
     samples = T * 6
     actor = 2 * samples * (OBSERVATION * WIDTH + WIDTH * 2 * ACTION)  # one pass through the layers
-    critics = 2 * 2 * samples * (OBSERVATION + ACTION) * WIDTH  # their last layer has one output: no matrix product
+    # The critics' last layer has one output: no matrix product.
+    critics = 2 * 2 * samples * (OBSERVATION + ACTION) * WIDTH
     # Forward: the actor at both observations, the critics three times. Backward: each layer's weights, the inputs of
     # the actor's second layer, and for the actor's loss those of the critics' first.
     flops = (2 * actor + 3 * critics) + critics + critics

@@ -134,9 +134,8 @@ class Trainer(TrainingLoop):
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
-        keep = not self.should_log(
-            self.step
-        )  # it is the end: a run that goes on has the means of the whole interval
+        # At the end of a run between two lines: one that goes on has the means of the whole interval.
+        keep = not self.should_log(self.step)
         means, gradients, cosines = self.learner.read_metrics(keep=keep)
         self.logger.write(self.step, means | self.collector.episode_metrics.read(keep=keep) | gradients)
         if self.should_draw(self.step):

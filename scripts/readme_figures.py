@@ -24,7 +24,7 @@ def main() -> None:
     save(front(), "mt10_fast")
     for name, results in RUNS.items():
         groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
-        save(learning_curves(groups), name)
+        save(learning_curves(groups, groups[0].tasks), name)
         if name == "mt3":
             save(gradient_measure(groups, "condition_number"), f"{name}_condition_number")
 

@@ -28,10 +28,11 @@ WRAP = 40  # characters of a label in a line
 
 def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directory: Path) -> list[str]:
     """Writes the figures as PNG and returns their names."""
+    tasks = hardest_first(groups, statistic, k)
     figures = {
-        "learning_curves": learning_curves(groups),
-        "tasks": task_bars(groups, statistic, k),
-        "heat_map": heat_map(groups, statistic, k),
+        "learning_curves": learning_curves(groups, tasks),
+        "tasks": task_bars(groups, tasks, statistic, k),
+        "heat_map": heat_map(groups, tasks, statistic, k),
         "condition_number": gradient_measure(groups, "condition_number"),
         "cosine": gradient_measure(groups, "cosine"),
     }
@@ -41,16 +42,25 @@ def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directo
     return [name for name, figure in figures.items() if figure is not None]
 
 
-def learning_curves(groups: Sequence[Group]) -> Figure:
+def hardest_first(groups: Sequence[Group], statistic: Statistic, k: int) -> list[str]:
+    """The groups' tasks by their scores, means over the groups' means; those with equal ones in their order."""
+    means: dict[str, list[float]] = {}
+    for group in groups:
+        for task, score in zip(group.tasks, group.scores(statistic, k).mean(0), strict=True):
+            means.setdefault(task, []).append(float(score))
+    return sorted(means, key=lambda task: float(np.mean(means[task])))
+
+
+def learning_curves(groups: Sequence[Group], tasks: Sequence[str]) -> Figure:
     """Scores during training, mean over seeds with a 95% stratified bootstrap interval: all tasks and each one."""
-    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
     panels: list[str | None] = [None, *(tasks if len(tasks) > 1 else [])]
-    columns = min(len(panels), 4)
+    columns = min(len(panels), 4 if len(panels) <= 12 else 6)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.5 * rows + 0.5), layout="constrained")
+    width = min(3.2, 13 / columns)  # inches of a panel: all fit on a page
+    figure = Figure(figsize=(width * columns, 0.78 * width * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis, task in zip(axes.flat, panels, strict=False):
-        axis.set_title("mean over tasks" if task is None else _plain(task.removesuffix("-v3")), fontsize=10)
+        axis.set_title("mean over tasks" if task is None else _plain(task.removesuffix("-v3")), fontsize=9)
         for number, group in enumerate(groups):
             if task is not None and task not in group.tasks:
                 continue
@@ -77,20 +87,20 @@ def learning_curves(groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
-    """Scores of each task with their standard errors over seeds."""
-    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
-    figure = Figure(figsize=(max(4.5, 0.5 + 1.1 * len(tasks)), 3.4), layout="constrained")
+def task_bars(groups: Sequence[Group], tasks: Sequence[str], statistic: Statistic, k: int) -> Figure:
+    """Scores of each task, from top to bottom, with their standard errors over seeds."""
+    row = max(0.2, 0.12 * len(groups))  # inches
+    figure = Figure(figsize=(6.4, 1.0 + row * len(tasks)), layout="constrained")
     axis = figure.subplots()
-    width = 0.8 / len(groups)
+    height = 0.8 / len(groups)
     for number, group in enumerate(groups):
         scores = group.scores(statistic, k)
         means = [mean_and_sem(column) for column in scores.T]
-        axis.bar(
-            np.array([tasks.index(task) for task in group.tasks]) + (number - (len(groups) - 1) / 2) * width,
+        axis.barh(
+            np.array([tasks.index(task) for task in group.tasks]) + (number - (len(groups) - 1) / 2) * height,
             [m.value for m in means],
-            width,
-            yerr=[m.sem or 0.0 for m in means] if len(scores) > 1 else None,
+            height,
+            xerr=[m.sem or 0.0 for m in means] if len(scores) > 1 else None,
             capsize=2,
             label=_plain(group.label),
             facecolor="#c0c0c0" if number % 8 == 0 else "white",
@@ -98,50 +108,50 @@ def task_bars(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
             hatch=HATCHES[number % 8],
             error_kw={"elinewidth": 1.4, "ecolor": "black"},
         )
-    slanted: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(tasks) > 4 else {}
-    axis.set_xticks(
-        range(len(tasks)), [_plain(task.removesuffix("-v3")) for task in tasks], fontsize=9, **slanted
-    )
+    axis.set_yticks(range(len(tasks)), [_plain(task.removesuffix("-v3")) for task in tasks], fontsize=9)
+    axis.set_ylim(len(tasks) - 0.5, -0.5)
     if groups[0].measure == "success":
-        axis.set_ylim(0, 1.08)
-    axis.set_ylabel(f"{groups[0].measure} ({statistic})")
+        axis.set_xlim(0, 1.08)
+    axis.set_xlabel(f"{groups[0].measure} ({statistic})")
     _legend(figure, axis)
     return figure
 
 
-def heat_map(groups: Sequence[Group], statistic: Statistic, k: int) -> Figure:
-    """Scores of every seed (rows, by method) on every task (columns)."""
-    tasks = list(dict.fromkeys(task for group in groups for task in group.tasks))
-    rows = [_wrap(f"{_plain(group.label)}, seed {curve.seed}") for group in groups for curve in group.curves]
-    values = np.full((len(rows), len(tasks)), np.nan)
+def heat_map(groups: Sequence[Group], tasks: Sequence[str], statistic: Statistic, k: int) -> Figure:
+    """Scores of every seed, by method, on every task: whichever are more, seeds or tasks, are the rows."""
+    seeds = [_wrap(f"{_plain(group.label)}, seed {curve.seed}") for group in groups for curve in group.curves]
+    names = [_plain(task.removesuffix("-v3")) for task in tasks]
+    values = np.full((len(seeds), len(tasks)), np.nan)
     start = 0
     for group in groups:
         scores = group.scores(statistic, k)
         values[start : start + len(scores), [tasks.index(task) for task in group.tasks]] = scores
         start += len(scores)
+    tall = len(tasks) > len(seeds)
+    rows, columns = (names, seeds) if tall else (seeds, names)
     lines = max(row.count("\n") + 1 for row in rows)
-    size = (3.5 + 0.75 * len(tasks), 1.6 + (0.13 + 0.15 * lines) * len(rows))
+    size = (3.5 + 0.75 * len(columns), (3.0 if tall else 1.6) + (0.13 + 0.15 * lines) * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     rates = groups[0].measure == "success"
     low, high = (0.0, 1.0) if rates else (float(np.nanmin(values)), float(np.nanmax(values)))
-    image = axis.imshow(values, cmap="Greys", vmin=low, vmax=high, aspect="auto")
-    for (r, t), value in np.ndenumerate(values):
+    shown = values.T if tall else values
+    image = axis.imshow(shown, cmap="Greys", vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(shown):
         if np.isfinite(value):
-            color = "white" if value > low + 0.55 * (high - low) else "black"
             axis.text(
-                t,
-                r,
+                column,
+                row,
                 f"{value:.2f}" if rates else f"{value:.0f}",
                 ha="center",
                 va="center",
                 fontsize=8,
-                color=color,
+                color="white" if value > low + 0.55 * (high - low) else "black",
             )
     ends = np.cumsum([len(group.curves) for group in groups])[:-1]
-    axis.hlines(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
-    names = [_plain(task.removesuffix("-v3")) for task in tasks]
-    axis.set_xticks(range(len(tasks)), names, rotation=35, ha="right", fontsize=9)
+    between = axis.vlines if tall else axis.hlines
+    between(ends - 0.5, -0.5, len(tasks) - 0.5, color="#d55e00", linewidth=1.5)
+    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="right", fontsize=9)
     axis.set_yticks(range(len(rows)), rows, fontsize=8)
     figure.colorbar(image, ax=axis, label=f"{groups[0].measure} ({statistic})")
     return figure

@@ -1,7 +1,7 @@
 """Run directories as training leaves them, written in a moment."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def write_run(tmp_path: Path) -> Write:
         protocol: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
         written_by: str | None = None,
+        tasks: Sequence[str] = TASKS,
     ) -> Path:
         values = np.asarray(success, dtype=float)
         seeds = list(range(values.shape[1])) if seeds is None else seeds
@@ -44,7 +45,7 @@ def write_run(tmp_path: Path) -> Write:
         directory.mkdir(parents=True)
         stamp = {
             "protocol": {"name": "tiny", "horizon": 6} | (protocol or {}),
-            "benchmark": {"name": "MT2", "tasks": TASKS[: values.shape[2]]},
+            "benchmark": {"name": "MT2", "tasks": list(tasks[: values.shape[2]])},
             "versions": {"mtrl-toolkit": written_by or version("mtrl-toolkit")},
             "hardware": {"device": "cpu", "cores": 2},
         }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 import rich.progress
 
 from mtrl.system import terminal
+
+LOWEST = 5  # tasks in an evaluation's line
 
 
 class Progress:
@@ -18,7 +21,6 @@ class Progress:
     def __init__(self, total: int, start: int = 0) -> None:
         self._console = terminal.console(stderr=True)
         self._bar = rich.progress.Progress(
-            rich.progress.TextColumn("training"),
             rich.progress.BarColumn(),
             rich.progress.MofNCompleteColumn(),
             rich.progress.TextColumn("{task.fields[rate]:.0f} steps/s"),
@@ -55,8 +57,11 @@ class Progress:
         self._bar.update(self._task, rate=rate)
         return {"seconds": now - self._started, "steps_per_second": rate}
 
-    def show_score(self, step: int, measure: str, score: float) -> None:
-        """Shows the mean success or return of the evaluation of a step; as a line of its own where there is no bar."""
-        self._bar.update(self._task, score=f"{measure} {score:.2f}")
-        if self._bar.disable:
-            self._console.print(f"step {step}: mean {measure} {score:.3f}")
+    def show_score(self, step: int, measure: str, scores: Mapping[str, float]) -> None:
+        """Shows the success or return of each task in the evaluation of a step: their mean, and the lowest."""
+        mean = sum(scores.values()) / len(scores)
+        self._bar.update(self._task, score=f"{measure} {mean:.2f}")
+        lowest = sorted(scores.items(), key=lambda item: item[1])[:LOWEST]
+        names = ", ".join(f"{task.removesuffix('-v3')} {score:.2f}" for task, score in lowest)
+        of_tasks = f"; lowest: {names}" if len(scores) > 1 else ""
+        self._console.print(f"step {step}: mean {measure} {mean:.3f}{of_tasks}")

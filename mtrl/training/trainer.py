@@ -180,7 +180,9 @@ class Trainer(TrainingLoop):
         self.scores.add(step, metrics[SUCCESS], metrics[RETURNS])
         if step == self.step == self.scores.best():
             self.save()
-        self.progress.show_score(step, self.scores.measure, self.scores[step])
+        measure = self.scores.measure
+        values = metrics[SUCCESS if measure == "success" else RETURNS].mean(0)  # [T]
+        self.progress.show_score(step, measure, dict(zip(self.tasks, values.tolist(), strict=True)))
 
     def _stop_if_asked(self) -> None:
         """

@@ -30,7 +30,7 @@ def test_evaluation_of_a_run(train: Train, cli: Cli, tmp_path: Path) -> None:
     run = train("run", seeds="3,5", total_steps=60)
     result = cli("evaluate", run, "--episodes", 5, "--engine", "reference")
     assert result.code == 0
-    for word in ("drawer-close-v3", "seed 3", "seed 5", "mean", "step 60"):
+    for word in ("drawer-close-v3", "seed 3", "seed 5", "mean", "step 60", "mean over the tasks"):
         assert word in result.out
     (path,) = (run / "evaluation").iterdir()
     found = json.loads(path.read_text())

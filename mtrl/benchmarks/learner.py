@@ -249,5 +249,5 @@ def _note(rates: Rates, config: LearnerBenchmark, device: torch.device) -> str:
     return (
         f"of floor: the time of the update's products at {teraflops:.3g} TFLOP/s (a large product) or of its bytes at "
         f"{gigabytes:.3g} GB/s (a copy), whichever is longer, over the update's. MiB/seed: the update's memory, "
-        f"{measured}; a replay of {TrainConfig.buffer_size} transitions per task takes {replay:.0f} more."
+        f"{measured}; the replay takes {replay:.0f} more for each {TrainConfig.buffer_size:,} transitions per task."
     )

@@ -64,6 +64,10 @@ class AlignedMTL(Balancer):
                 scale = values.mean()
             else:
                 scale = values[(rank - 1) // 2 if self.scale_mode == "median" else 0]
-            weights[seed] = vectors @ (weights[seed] @ vectors * np.sqrt(scale) / np.sqrt(values))
+            aligned = vectors @ (weights[seed] @ vectors * np.sqrt(scale) / np.sqrt(values))
+            if np.abs(aligned).max() <= np.finfo(np.float32).max:
+                weights[seed] = aligned
+            else:
+                failures[seed] = 1
         self.failures.add_(torch.from_numpy(failures).to(gramian.device))
         return torch.from_numpy(weights).to(gramian.device)

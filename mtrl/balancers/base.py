@@ -161,7 +161,9 @@ class Balancer(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not reduce to task weights.")
 
     def settle(self, weights: Tensor, failed: Tensor) -> Tensor:
-        """Counts the seeds that `failed`, bool [S], and gives those the preference as weights, [S, T]."""
+        """Counts the seeds that `failed`, bool [S], or whose weights float32 cannot hold, and gives those the
+        preference as weights, [S, T]."""
+        failed = failed | ~solvers.fits(weights)
         self.failures.add_(failed)
         return torch.where(failed.unsqueeze(-1), self.preference.to(weights.dtype), weights)
 

@@ -51,11 +51,17 @@ class CAGrad(Balancer):
         pull = solvers.matvec(gramian.double(), preference)  # g_i · g_0
         radius = self.c * (pull * preference).sum(dim=-1).clamp(min=0.0).sqrt()
         worst, failed = solvers.simplex_norm(gramian, pull, solvers.unit_scale(gramian), radius)
-        return self.settle(self.around_mean(gramian, worst, radius), failed)
+        return self.around_mean(gramian, worst, radius, failed)
 
-    def around_mean(self, gramian: Tensor, worst: Tensor, radius: Tensor) -> Tensor:
-        """The weights of g_0 + radius · g_w / ‖g_w‖, rescaled; `worst` is w."""
+    def around_mean(self, gramian: Tensor, worst: Tensor, radius: Tensor, failed: Tensor) -> Tensor:
+        """The weights of g_0 + radius · g_w / ‖g_w‖, rescaled and settled; `worst` is w.
+
+        It fails where g_w is taken for zero and has a gradient too short to tell (see `solvers.unit_scale`).
+        """
+        lengths, scale = gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt(), solvers.unit_scale(gramian)
         length = solvers.quadratic(gramian.double(), worst).sqrt()
-        terms = (worst * solvers.unit_scale(gramian)).sum(dim=-1)
-        factor = torch.where(length > _VANISHED * terms, radius / length, 0.0)
-        return (self.preference.double() + factor.unsqueeze(-1) * worst) / self.divisor
+        moves = length > _VANISHED * (worst * scale).sum(dim=-1)
+        too_short = ((worst > 0.0) & (lengths > 0.0) & (lengths < scale)).any(dim=-1)
+        factor = torch.where(moves, radius / length, 0.0)
+        weights = (self.preference.double() + factor.unsqueeze(-1) * worst) / self.divisor
+        return self.settle(weights, failed | (~moves & too_short))

@@ -39,4 +39,4 @@ class IMGrad(CAGrad):
         worst, not_solved = solvers.simplex_norm(
             gramian, (1.0 - cosine)[:, None] * pull, lengths, cosine * radius
         )
-        return self.settle(self.around_mean(gramian, worst, radius), failed | not_solved)
+        return self.around_mean(gramian, worst, radius, failed | not_solved)

@@ -62,6 +62,7 @@ class NashMTL(Balancer):
         self.calls += 1
         if gramian.device.type != "cpu" or due.any():  # a captured graph cannot skip the work
             solution, failed = solvers.fair(gramian, 1.0, losses.shape[-1] * self.preference)
+            failed = failed | ~solvers.fits(solution)
             self.failures += failed & due
             self.held.copy_(torch.where((due & ~failed).unsqueeze(-1), solution, self.held))
         if self.max_norm is None:

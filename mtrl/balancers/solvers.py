@@ -22,6 +22,7 @@ __all__ = [
     "combine",
     "cone_quadratic",
     "fair",
+    "fits",
     "gramian",
     "gramian_eigen",
     "matvec",
@@ -36,6 +37,9 @@ __all__ = [
 #: Numbers of a Jacobian converted to float64 at a time: what fits a core's cache.
 _CHUNK = 2**16
 _NEWTON_STEPS = 50
+#: Gradients shorter than this, which float32 does not hold to its accuracy, are none.
+SHORTEST_GRADIENT = torch.finfo(torch.float32).tiny
+_LARGEST_WEIGHT = torch.finfo(torch.float32).max
 
 
 class Spectrum(NamedTuple):
@@ -91,6 +95,11 @@ def quadratic(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matvec(matrix, vector) * vector).sum(dim=-1).clamp(min=0.0)
 
 
+def fits(weights: Tensor) -> Tensor:
+    """Whether float32 can hold all the weights [S, T] of a seed, bool [S]."""
+    return (weights.abs() <= _LARGEST_WEIGHT).all(dim=-1)
+
+
 def symmetric_eigen(matrix: Tensor) -> Spectrum:
     """Eigendecomposition of symmetric matrices [S, T, T]."""
     finite = matrix.isfinite().flatten(1).all(dim=-1)
@@ -139,7 +148,7 @@ def fair(gramian: Tensor, alpha: float, share: Tensor) -> Solution:
 
     It is the minimiser of the convex ½wᵀGw - Σ share_i^{1/α} w_i^{1-1/α} / (1-1/α) (of -share_i log w_i for α = 1),
     unique where it exists: nowhere, if a convex combination of the gradients is zero, which counts as failed.
-    A task without gradient or share drops out, w_i = 0.
+    A task without share, or without gradient (one shorter than `SHORTEST_GRADIENT`), drops out, w_i = 0.
 
     With unit gradients (y = w · length) and s the right-hand side's constant the step solves (C + diag(r / α y)) d =
     r - C y, r = s y^{-1/α}. It is taken in y for α ≥ 1, in r, whose problem is the dual one, for α < 1: that of the two
@@ -154,7 +163,7 @@ def fair(gramian: Tensor, alpha: float, share: Tensor) -> Solution:
     gramian, share = gramian.double(), share.double().expand(gramian.shape[:2])
     finite = gramian.isfinite().flatten(1).all(dim=-1)
     squares = torch.where(finite[:, None], gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0), 1.0)
-    plays = (squares > 0.0) & (share > 0.0)
+    plays = (squares >= SHORTEST_GRADIENT**2) & (share > 0.0)
     largest = torch.where(plays, squares, 0.0).amax(dim=-1, keepdim=True)
     largest = torch.where(largest > 0.0, largest, 1.0)
     lengths = torch.where(plays, (squares / largest).sqrt(), 1.0)

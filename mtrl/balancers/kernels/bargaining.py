@@ -6,7 +6,15 @@
 import triton
 import triton.language as tl
 
-from mtrl.balancers.kernels.dense import invert, length_of, load_system, settle, symmetric_product_of
+from mtrl.balancers.kernels.dense import (
+    SHORTEST_GRADIENT,
+    fits,
+    invert,
+    length_of,
+    load_system,
+    settle,
+    symmetric_product_of,
+)
 
 
 @triton.jit
@@ -38,7 +46,7 @@ def fair(matrix, finite, share, index, ALPHA: tl.constexpr, T: tl.constexpr, STE
     """
     diagonal = index[:, None] == index[None, :]
     squares = tl.maximum(tl.sum(tl.where(diagonal, matrix, 0.0), axis=0), 0.0)
-    plays = (index < T) & (squares > 0.0) & (share > 0.0)
+    plays = (index < T) & (squares >= SHORTEST_GRADIENT * SHORTEST_GRADIENT) & (share > 0.0)
     longest = tl.sqrt(tl.max(tl.where(plays, squares, 0.0), axis=0))
     longest = tl.where(longest > 0.0, longest, 1.0)
     scale = tl.where(plays, 1.0 / tl.sqrt(tl.where(plays, squares, 1.0)), 0.0)
@@ -131,6 +139,7 @@ def nash_kernel(
     if calls % UPDATE_EVERY == 0:
         preference = tl.load(preference_pointer + index, mask=inside, other=0.0).to(tl.float64)
         weights, failed = fair(matrix, finite, T * preference, index, 1.0, T, STEPS)
+        failed = failed | (fits(weights) == 0)
         held = tl.where(failed, held, weights)
         tl.store(held_pointer + seed * T + index, held, mask=inside)
         tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(failed, 1, 0))

@@ -106,6 +106,9 @@ def simplex_kernel(
         worst = y * sum_of
         length = length_of(matrix, worst)
         moves = length > VANISHED * tl.sum(worst * lengths, axis=0)
+        own = tl.sqrt(tl.maximum(diagonal_of(matrix, index), 0.0))
+        too_short = tl.where((worst > 0.0) & (own > 0.0) & (own < lengths), 1, 0)
+        failed = failed | ((moves == 0) & (tl.max(too_short, axis=0) > 0))  # as in `CAGrad.around_mean`
         weights = (preference + tl.where(moves, radius / tl.where(moves, length, 1.0), 0.0) * worst) / DIVISOR
     counted = failed
     if METHOD == CONICGRAD:

@@ -1,4 +1,5 @@
 import math
+from typing import Literal
 
 import mpmath
 import numpy as np
@@ -149,3 +150,12 @@ def test_a_system_of_zeros_keeps_the_preference() -> None:
     weights, direction = run(AlignedMTL([1, 3]), torch.zeros(1, 2, 7))
     assert weights.tolist() == [[0.25, 0.75]]
     assert not direction.any()
+
+
+@pytest.mark.parametrize("mode", ["median", "rmse"])
+def test_weights_that_float32_cannot_hold_count(mode: Literal["median", "rmse"]) -> None:
+    system = torch.eye(3)[None] * torch.tensor([1.0, 1.0, 1e-40])[:, None]
+    balancer = AlignedMTL(scale_mode=mode)
+    weights = balancer.setup(3)(system, torch.ones(1, 3)).weights
+    torch.testing.assert_close(weights, torch.full((1, 3), 1 / 3))
+    assert balancer.failures.tolist() == [1]

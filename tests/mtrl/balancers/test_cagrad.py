@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from mtrl.balancers import CAGrad
+from mtrl.balancers import CAGrad, IMGrad
 
 
 @pytest.mark.parametrize("c", [0.1, 0.4, 0.9])
@@ -75,3 +75,19 @@ def test_where_the_worst_case_vanishes_the_mean_is_kept(run: Callable) -> None:
     balancer = CAGrad(c=1.5, rescale="none")
     torch.testing.assert_close(run(balancer, system).direction, system.mean(1))
     assert balancer.failures.tolist() == [0]
+
+
+@pytest.mark.parametrize("method", [CAGrad, IMGrad])
+@pytest.mark.parametrize("ratio", [1e-20, 1e-35])
+def test_a_gradient_too_short_to_be_solved_for_counts(
+    method: type[CAGrad], ratio: float, run: Callable
+) -> None:
+    """Next to it g_w vanishes, although the direction along g_w does not; without gradient nothing is missed."""
+    for length, failures in ((ratio, 1), (0.0, 0)):
+        system = torch.tensor([[[1.0, 0.0], [-0.6, 0.8]]], dtype=torch.float64)
+        system[:, 1] *= length
+        balancer = method()
+        weights = run(balancer, system).weights
+        assert balancer.failures.tolist() == [failures]
+        if failures:
+            assert weights.tolist() == [[0.5, 0.5]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mtrl.balancers import FairGrad, NashMTL
+from mtrl.balancers import Balancer, FairGrad, NashMTL
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
@@ -45,3 +45,23 @@ def test_a_pareto_stationary_point_is_counted(run: Callable) -> None:
     _, weights, _ = run(balancer, system)
     assert balancer.failures.tolist() == [1, 0]
     assert weights.tolist()[0] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("method", [FairGrad, NashMTL])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_below_the_normal_numbers_is_none(
+    method: type[Balancer], dtype: torch.dtype, run: Callable
+) -> None:
+    system = torch.tensor([[[1.0, 0.0], [0.0, 1e-40], [0.6, 0.8]]], dtype=dtype)
+    alone = system.clone()
+    alone[:, 1] = 0.0
+    balancer = method()
+    assert torch.equal(run(balancer, system).weights, run(method(), alone).weights)
+    assert not balancer.failures.any()
+
+
+def test_weights_that_float32_cannot_hold_count(run: Callable) -> None:
+    system = torch.tensor([[[1.0, 0.0], [0.0, 1e-30]]])
+    balancer = FairGrad(alpha=10.0)
+    assert run(balancer, system).weights.tolist() == [[0.5, 0.5]]
+    assert balancer.failures.tolist() == [1]

@@ -123,6 +123,13 @@ def get_benchmark(name: str | Sequence[str]) -> Benchmark:
         choice = f"choose one of {', '.join(BENCHMARKS)}, or tasks of your own such as reach,push,door-open."
         hint = suggestion(names[0], [*BENCHMARKS, *TASK_NAMES, *short], choice, cutoff=0.6)
         raise ValueError(f"There is no benchmark {names[0]!r}: {hint}")
+    if names == ["MT1:"]:
+        raise ValueError("The benchmark MT1: needs the name of a task, such as MT1:reach.")
+    if "" in names:
+        raise ValueError(
+            f"A benchmark of several tasks needs a task between each two commas, such as reach,push,door-open; got "
+            f"{','.join(names)!r}."
+        )
     tasks = tuple(task_name(n.removeprefix("MT1:") if len(names) == 1 else n) for n in names)
     twice = [task for i, task in enumerate(tasks) if task in tasks[:i]]
     if twice:

@@ -48,7 +48,15 @@ def test_the_order_is_kept_and_named_benchmarks_are_found_again() -> None:
     [
         ("reach,push,reach-v3", "named once, and 'reach-v3' is there twice"),
         ("reach,psh", "no task 'psh-v3': did you mean 'push-v3'"),
-        ("reach,,push", "no task"),
+        (
+            "reach,,push",
+            "needs a task between each two commas, such as reach,push,door-open; got 'reach,,push'",
+        ),
+        (",", "needs a task between each two commas"),
+        ("", "There is no benchmark ''"),
+        (["reach", ""], "needs a task between each two commas"),
+        ("MT1:", "MT1: needs the name of a task, such as MT1:reach"),
+        ("MT1: ", "MT1: needs the name of a task, such as MT1:reach"),
         ("reach,MT3", "no task"),
         ("drawer-clos", "no benchmark 'drawer-clos': did you mean 'drawer-close'"),
         ("", "choose one of MT3, MT10, MT25, MT50, or tasks of your own"),

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
+from mtrl.training.diverged import FILE as FROZEN
 from mtrl.training.diverged import TrainingError
 from mtrl.training.initialize import initialize
 from mtrl.training.trainer import Trainer
@@ -103,7 +105,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 f"changed. Evaluate it with `{terminal.command('evaluate', run_dir)}`."
             )
             return
-        logs = _check_logs(run_dir)
+        logs = _check_outputs(run_dir, config.seeds)
         try:
             trainer = Trainer(config, run_dir, path, experiment=record(options))
         except KeyError as error:
@@ -139,12 +141,19 @@ def _run(trainer: Trainer) -> None:
     )
 
 
-def _check_logs(run_dir: Path) -> list[dict[str, Any]]:
+def _check_outputs(run_dir: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The lines of the metrics, before anything is changed.
 
     Raises:
-        ValueError: they, or those of the timing, cannot be read.
+        ValueError: they, or those of the timing, cannot be read, or something else is where training writes.
     """
+    curves = run_dir / "tensorboard"
+    for path in (run_dir / FROZEN, run_dir / "failure.json"):
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} must be a file, and it is something else: move it away.")
+    for path in (curves, curves / "mean", *(curves / f"seed_{seed}" for seed in seeds)):
+        if (path.exists() or path.is_symlink()) and not path.is_dir():
+            raise ValueError(f"{path} must be a directory, and it is something else: move it away.")
     paths = (run_dir / "timing.jsonl", run_dir / "metrics.jsonl")
     return [read_lines(path) for path in paths][1]
 

@@ -435,6 +435,28 @@ def test_a_checkpoint_without_its_replay(train: Train, cli: Cli) -> None:
     assert read_metrics(run)[-1]["step"] == 40
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("frozen.json", "must be a file"),
+        ("failure.json", "must be a file"),
+        ("tensorboard", "must be a directory"),
+        ("tensorboard/seed_0", "must be a directory"),
+    ],
+)
+def test_something_else_where_training_writes(finished: Path, cli: Cli, name: str, expected: str) -> None:
+    path = finished / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("")
+    else:
+        path.mkdir()
+        (path / "kept").write_text("")
+    before = fingerprint(finished)
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), f"{path} {expected}")
+    assert fingerprint(finished) == before
+
+
 @pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "colour: red", "seeds: [-1]", "\0"])
 def test_a_damaged_configuration(finished: Path, cli: Cli, content: str) -> None:
     run = finished

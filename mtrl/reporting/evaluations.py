@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.reporting.files import Floats, Measure, check_scores, mapping_in, read_mapping, to_array
+from mtrl.reporting.files import mapping_in, read_mapping
 from mtrl.storage.json_lines import RETURNS, SUCCESS, is_step
+from mtrl.storage.scores import Floats, Measure, check_scores, to_array
 from mtrl.system.terminal import command
 
 

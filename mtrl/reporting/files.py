@@ -8,16 +8,10 @@ from __future__ import annotations
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mtrl.storage.json_lines import SUCCESS, read_lines
+from mtrl.storage.json_lines import read_lines
 from mtrl.system.files import parse_yaml
-
-Measure = Literal["success", "return"]
-Floats = NDArray[np.float64]
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -89,28 +83,3 @@ def list_in(content: dict[str, Any], name: str, kind: type, where: str) -> list[
     if not isinstance(value, list) or not value or not all(type(v) is kind for v in value):
         raise ValueError(f"{where} must have a list of {name}, got {value!r}.")
     return value
-
-
-def to_array(values: list[Any]) -> NDArray[np.float64]:
-    """Nested lists as an array, NaN for null."""
-    try:
-        return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError("its numbers do not form an array of one shape.") from error
-
-
-def check_scores(scores: Floats, shape: tuple[int, int], name: str) -> Floats:
-    """The scores [S, T] of one evaluation.
-
-    Raises:
-        ValueError: they are no such scores.
-    """
-    of_success = name == SUCCESS
-    if scores.shape != shape:
-        raise ValueError(
-            f"it must have a {'success rate' if of_success else 'return'} for {shape[0]} seeds and {shape[1]} tasks, "
-            f"and they are of shape {scores.shape}."
-        )
-    if of_success and ((scores < 0) | (scores > 1)).any():
-        raise ValueError("a success rate is not between 0 and 1.")
-    return scores

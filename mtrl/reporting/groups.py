@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mtrl.config.experiment import experiment, flatten
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.train import with_defaults
-from mtrl.reporting.files import Measure
 from mtrl.reporting.runs import Run
 from mtrl.reporting.statistics import Floats, Statistic, select
+from mtrl.storage.scores import Measure
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.config.clock import Clock
-from mtrl.reporting.files import Floats, check_scores, read_json_lines, to_array
+from mtrl.reporting.files import read_json_lines
 from mtrl.storage import checkpoints
-from mtrl.storage.json_lines import SUCCESS, by_seed, describe_steps, missing_steps
+from mtrl.storage.json_lines import SUCCESS, describe_steps, missing_steps
+from mtrl.storage.scores import Floats, scores_of_line, to_array
 
 NETWORKS = ("critic", "actor")
 MEASURES = ("condition_number", "cosine")
@@ -27,7 +28,7 @@ def read_scores(
     for line in lines:
         if SUCCESS in line:
             try:
-                scores.append(check_scores(to_array(by_seed(line.get(name), tasks)), shape, name))
+                scores.append(scores_of_line(line, name, shape, tasks))
             except ValueError as error:
                 raise ValueError(
                     f"the evaluation of step {line['step']} in metrics.jsonl: {error}"

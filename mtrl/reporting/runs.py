@@ -12,17 +12,10 @@ from numpy.typing import NDArray
 
 from mtrl.config.train import GROUPS
 from mtrl.reporting.evaluations import read_best_way
-from mtrl.reporting.files import (
-    Floats,
-    Measure,
-    list_in,
-    mapping_in,
-    read_json_lines,
-    read_mapping,
-    version_notes,
-)
+from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, version_notes
 from mtrl.reporting.logs import gradient_measures, missing_evaluations, read_scores, read_timing
 from mtrl.storage.json_lines import RETURNS, SUCCESS
+from mtrl.storage.scores import Floats, Measure
 from mtrl.system.terminal import one_line
 from mtrl.training.diverged import FILE as DIVERGED
 

@@ -6,9 +6,9 @@ So a checkpoint holds what training goes on from and nothing else, whether it wa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from mtrl.config.clock import Clock
 from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, read_lines
 
 Measure = Literal["success", "return"]
+Floats = NDArray[np.float64]
 
 
 class Scores:
@@ -27,20 +28,24 @@ class Scores:
         self._says_success: NDArray[np.bool_] = np.array(True)  # [T]
 
     @classmethod
-    def read(cls, path: Path) -> Scores:
+    def read(cls, path: Path, num_seeds: int | None = None, tasks: Sequence[str] = ()) -> Scores:
         """Those of a log, which may not be there yet.
+
+        Args:
+            num_seeds, tasks: the run's; by default what each line has.
 
         Raises:
             ValueError: a line cannot be read.
         """
         scores = cls()
+        shape = None if num_seeds is None else (num_seeds, len(tasks))
         for line in read_lines(path, SUCCESS):
             try:
-                success, returns = (np.array(by_seed(line[n]), np.float64) for n in (SUCCESS, RETURNS))
-            except (KeyError, ValueError, TypeError) as error:
+                success, returns = (scores_of_line(line, name, shape, tasks) for name in (SUCCESS, RETURNS))
+            except ValueError as error:
                 raise ValueError(
-                    f"{path} holds no evaluation of step {line['step']} that can be read ({error}): restore the file, "
-                    "or delete the line."
+                    f"{path} holds no evaluation of step {line['step']} that can be read "
+                    f"({str(error).rstrip('.')}): restore the file, or delete the line."
                 ) from error
             scores.add(line["step"], success, returns)
         return scores
@@ -70,3 +75,46 @@ class Scores:
         last = max((made for made in self._means if made <= step), default=0)
         steps = [*due.steps(step), *([step] if step >= total_steps else [])]
         return sorted({step for step in steps if step > last})
+
+
+def scores_of_line(
+    line: Mapping[str, Any], name: str, shape: tuple[int, int] | None = None, tasks: Sequence[str] = ()
+) -> Floats:
+    """The scores [S, T] that a line of an evaluation has under a name.
+
+    Args:
+        shape, tasks: the run's, if they are known.
+
+    Raises:
+        ValueError: it has no such scores.
+    """
+    return check_scores(to_array(by_seed(line.get(name), tasks)), shape, name)
+
+
+def to_array(values: list[Any]) -> NDArray[np.float64]:
+    """Nested lists as an array, NaN for null."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError("its numbers do not form an array of one shape.") from error
+
+
+def check_scores(scores: Floats, shape: tuple[int, int] | None, name: str) -> Floats:
+    """The scores [S, T] of one evaluation.
+
+    Args:
+        shape: what S and T must be, if that is known.
+
+    Raises:
+        ValueError: they are no such scores.
+    """
+    of_success = name == SUCCESS
+    if scores.shape != shape if shape else scores.ndim != 2:
+        expected = f"{shape[0]} seeds and {shape[1]} tasks" if shape else "each seed and task"
+        raise ValueError(
+            f"it must have a {'success rate' if of_success else 'return'} for {expected}, and they are of shape "
+            f"{scores.shape}."
+        )
+    if of_success and ((scores < 0) | (scores > 1)).any():
+        raise ValueError("a success rate is not between 0 and 1.")
+    return scores

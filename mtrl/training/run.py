@@ -96,7 +96,8 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 )
             config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
-        pending = Scores.read(run_dir / "metrics.jsonl").pending(
+        scores = Scores.read(run_dir / "metrics.jsonl", len(config.seeds), config.get_benchmark().tasks)
+        pending = scores.pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps
         )
         if manifest["step"] >= config.total_steps and not pending:

@@ -84,7 +84,7 @@ class Trainer(TrainingLoop):
             without_training=goes_on and not self.should_log(self.step),
             without_evaluation=goes_on and not self.should_evaluate(self.step),
         )
-        self.scores = Scores.read(self.logger.metrics_path)
+        self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.tasks)
         self.diverged.write(self.run_dir)
         with (
             self.stop_request,

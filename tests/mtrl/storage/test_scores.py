@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtrl.config.clock import Clock
-from mtrl.storage.scores import Scores
+from mtrl.storage.scores import Scores, scores_of_line
 
 NAN = math.nan
 
@@ -82,3 +82,28 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, line: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl.*restore the file, or delete the line\.$"):
         Scores.read(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("success", "words"),
+    [
+        (None, "for 2 seeds and 2 tasks"),
+        ("a", "do not form an array"),
+        ([[0.5], [0.5]], "for 2 seeds and 2 tasks"),
+        ([[0.5, 2.0], [0.5, 0.5]], "not between 0 and 1"),
+        ({"a": [0.5, 0.5], "c": [0.5, 0.5]}, "of the tasks a, c, and the run has a, b"),
+        ({"a": [0.5, 0.5]}, "of the tasks a, and the run has a, b"),
+    ],
+)
+def test_lines_that_are_not_of_the_run(tmp_path: Path, success: object, words: str) -> None:
+    """The check is that of a report, so that both refuse the same lines."""
+    path = tmp_path / "metrics.jsonl"
+    line = {"step": 5, "evaluation/success": success, "evaluation/returns": [[1, 2], [3, 4]]}
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match=r"of step 5 that can be read .*restore the file") as caught:
+        Scores.read(path, 2, ["a", "b"])
+    assert words in str(caught.value)
+    assert ".)" not in str(caught.value)
+    assert "could not convert" not in str(caught.value)
+    with pytest.raises(ValueError, match=words):
+        scores_of_line(line, "evaluation/success", (2, 2), ["a", "b"])

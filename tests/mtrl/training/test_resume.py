@@ -457,6 +457,14 @@ def test_something_else_where_training_writes(finished: Path, cli: Cli, name: st
     assert fingerprint(finished) == before
 
 
+def test_an_evaluation_of_other_tasks(finished: Path, cli: Cli) -> None:
+    path = finished / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"window-open-v3"', '"window-opem-v3"'))
+    before = fingerprint(finished)
+    assert_refused(cli("train", "--resume", finished), f"{path} holds no evaluation", "window-opem-v3")
+    assert fingerprint(finished) == before
+
+
 @pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "colour: red", "seeds: [-1]", "\0"])
 def test_a_damaged_configuration(finished: Path, cli: Cli, content: str) -> None:
     run = finished

@@ -57,8 +57,10 @@ def heading(evaluations: Sequence[Evaluation]) -> str:
 
 def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
     """Mean success over the tasks of each method, by mean ± SEM over its seeds."""
-    said = all(_says_success(e) for evaluations in methods for e in evaluations)
-    measures = ("success", "success_at_end") if said else ("returns",)
+    all_of_them = [e for evaluations in methods for e in evaluations]
+    measures = ["success", "success_at_end"] if all(map(_says_success, all_of_them)) else ["returns"]
+    if all(e.success_rule == "final" for e in all_of_them):
+        measures = [name for name in measures if name != "success"]  # which is that at the last step
     columns = ("run", "step", *(MEASURES[name][0] for name in measures))
     table = terminal.table(*columns, title="mean over the tasks")
     for evaluations in methods:

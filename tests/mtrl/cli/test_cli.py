@@ -126,7 +126,7 @@ def test_unknown_command(cli: Cli) -> None:
 BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "benchmark": (["--benchmark", "MT11"], ["no benchmark 'MT11'", "did you mean 'MT1"]),
     "task": (["--benchmark", "MT1:drawer-opne"], ["no task 'drawer-opne-v3'", "did you mean 'drawer-open-v3'?"]),
-    "no task": (["--benchmark", "MT1:"], ["no task"]),
+    "no task": (["--benchmark", "MT1:"], ["needs the name of a task, such as MT1:reach"]),
     "protocol": (["--protocol", "papr"], ["no protocol 'papr'", "did you mean 'paper'?"]),
     "network": (["--network", "mutli_head"], ["no network 'mutli_head'", "did you mean 'multi_head'?"]),
     "balancer": (["--balancer", "AlignMTL"], ["no balancer 'AlignMTL'", "did you mean 'AlignedMTL'?"]),

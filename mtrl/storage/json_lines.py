@@ -31,10 +31,8 @@ def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"The log {path} must be a file, and it is something else: move it away.")
     found: list[dict[str, Any]] = []
-    newest = {
-        "training": -1,
-        "evaluation": -1,
-    }  # an evaluation may come to its end later than lines of training
+    # Two counts: an evaluation may come to its end later than lines of training.
+    newest = {"training": -1, "evaluation": -1}
     for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         if having.encode() not in text:
             continue

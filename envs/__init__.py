@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
-from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
-from envs.compiled.task import check_available
+import gymnasium
+
+from envs.benchmarks import BENCHMARKS, Benchmark, Protocol, get_benchmark, get_protocol
 from envs.custom import CustomBenchmark, CustomProtocol
 from envs.gymnasium_engine import GymnasiumEngine
-from envs.registration import register
 from envs.vector import GoalOrder, VectorEnv
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
 
@@ -50,7 +50,7 @@ def make(
         options: as of `arguments`.
 
     Raises:
-        ValueError: a name is unknown, a size is not positive, or the batched engine does not have a task.
+        ValueError: a name is unknown, or a size is not positive.
     """
     return VectorEnv(**arguments(benchmark, protocol, seeds, **options))
 
@@ -73,8 +73,7 @@ def arguments(
             Meta-World itself; "gymnasium" runs environments of the user's. By default it is batched or gymnasium.
 
     Raises:
-        ValueError: a name is unknown, the batched engine does not have a task, or the engine is not one for the
-            benchmark.
+        ValueError: a name is unknown, or the engine is not one for the benchmark.
     """
     benchmark = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     engine = check_engine(engine, benchmark)
@@ -83,8 +82,6 @@ def arguments(
     else:
         module, name = _ENGINES[engine].split(":")
         maker = getattr(importlib.import_module(module), name)
-        for task in benchmark.tasks if engine == "batched" else ():
-            check_available(task)
     return {
         "benchmark": benchmark,
         "protocol": get_protocol(protocol) if isinstance(protocol, str) else protocol,
@@ -118,4 +115,10 @@ def check_engine(engine: Engine | None, benchmark: Benchmark | CustomBenchmark) 
     return engine
 
 
-register()
+for _name in ("MT1", *BENCHMARKS):  # mtrl/MT1-v3 takes the task's name as `task`
+    gymnasium.register(
+        f"mtrl/{_name}-v3",
+        entry_point="envs.registration:TaskEnv" if _name == "MT1" else None,
+        vector_entry_point="envs.registration:make_vector_env",
+        kwargs={} if _name == "MT1" else {"benchmark": _name},
+    )

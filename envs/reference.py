@@ -19,7 +19,7 @@ from metaworld.types import Task
 from numpy.typing import NDArray
 
 from envs.benchmarks import Protocol
-from envs.goals import RESET_SPACES
+from envs.compiled.task import load_task
 from envs.processes import Processes
 from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Transitions, World
 
@@ -65,7 +65,7 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
             self._goal = np.array(options["goals"][self.position], dtype=np.float64)
         self._actions = []
         description = {
-            "rand_vec": self._goal[: len(RESET_SPACES[self.task].low)].copy(),
+            "rand_vec": self._goal[: len(load_task(self.task).reset_low)].copy(),
             "env_cls": type(self.environment),
             "partially_observable": False,
         }

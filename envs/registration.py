@@ -8,20 +8,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.benchmarks import BENCHMARKS, get_benchmark
+from envs import make
+from envs.benchmarks import get_benchmark
 from envs.vector import VectorEnv
-
-
-def register() -> None:
-    """Registers mtrl/MT3-v3, MT10-v3, MT25-v3 and MT50-v3, and mtrl/MT1-v3, which takes the task's name as `task` and
-    is an environment for `gymnasium.make` too."""
-    for name in ("MT1", *BENCHMARKS):
-        gymnasium.register(
-            f"mtrl/{name}-v3",
-            entry_point="envs.registration:TaskEnv" if name == "MT1" else None,
-            vector_entry_point="envs.registration:make_vector_env",
-            kwargs={} if name == "MT1" else {"benchmark": name},
-        )
 
 
 class TaskEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.floating]]):
@@ -79,8 +68,6 @@ def make_vector_env(
     Raises:
         ValueError: `num_envs` is not a multiple of seeds x tasks, or a `render_mode` is given.
     """
-    from envs import make
-
     if render_mode is not None:
         raise ValueError(
             f"These environments render nothing, so render_mode must be None, not {render_mode!r}: use "

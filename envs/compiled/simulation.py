@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array
+from envs.compiled.scene import FRAME_SKIP, Scene
 from envs.compiled.task import Reading, Task
 
-FRAME_SKIP = 5
 SETTLING_STEPS = 50
 ACTION_SCALE = 1.0 / 100
 _HAND_QUATERNION = (1.0, 0.0, 1.0, 0.0)
@@ -106,7 +106,7 @@ def build_model(task: Task) -> mujoco.MjModel:
     return model
 
 
-class Simulation:
+class Simulation(Scene):
     """A world of a task, which starts as a new one whose hand has settled.
 
     Attributes:
@@ -114,17 +114,13 @@ class Simulation:
             bodies and sites that the task's resets move.
         time, hand, fingers: where in the vector are its time, where its hand is to be [3], and the controls of its
             fingers [2].
-        bodies, sites: the numbers of those that the resets move.
     """
 
     def __init__(self, task: Task) -> None:
-        self.task = task
-        self.model = model = build_model(task)
+        super().__init__(build_model(task), task.moved_bodies, task.moved_sites)
+        self.task, model = task, self.model
         assert (model.nmocap, model.nu, model.nplugin) == (1, 2, 0)
         assert (model.opt.integrator, model.opt.enableflags) == (mujoco.mjtIntegrator.mjINT_EULER, 0)
-        self.data = mujoco.MjData(model)
-        self.bodies = [model.body(name).id for name in task.moved_bodies]
-        self.sites = [model.site(name).id for name in task.moved_sites]
         self.physics_size = mujoco.mj_stateSize(model, SPECIFICATION)
         self.size = self.physics_size + 3 * len(self.bodies + self.sites)
         self.time, self.hand, self.fingers = (
@@ -218,52 +214,3 @@ class Simulation:
         self.data.mocap_quat[0] = _HAND_QUATERNION
         self.data.ctrl[:] = [-1.0, 1.0]
         mujoco.mj_step(self.model, self.data, SETTLING_STEPS * FRAME_SKIP)
-
-    @property
-    def tcp(self) -> NDArray[np.float64]:
-        """The centre of the fingers, [3]."""
-        tcp: NDArray[np.float64] = (self.site("rightEndEffector") + self.site("leftEndEffector")) / 2.0
-        return tcp
-
-    def body(self, name: str) -> NDArray[np.float64]:
-        """Where a body was at the last step or `forward`, [3]; likewise `site` and `geom`."""
-        return np.array(self.data.body(name).xpos)
-
-    def site(self, name: str) -> NDArray[np.float64]:
-        return np.array(self.data.site(name).xpos)
-
-    def geom(self, name: str) -> NDArray[np.float64]:
-        return np.array(self.data.geom(name).xpos)
-
-    def move_body(self, name: str, position: Array) -> None:
-        """Moves a body in the model; what is read of it changes at the next step or `forward` only."""
-        assert name in self.task.moved_bodies
-        self.model.body(name).pos = position
-
-    def move_site(self, name: str, position: Array) -> None:
-        """Moves a site within its body, likewise."""
-        assert name in self.task.moved_sites
-        self.model.site(name).pos = position
-
-    def set_joints(self, positions: dict[int, float], velocities: tuple[int, ...] = ()) -> None:
-        """Sets entries of qpos, sets entries of qvel to zero, and brings everything up to date."""
-        for index, value in positions.items():
-            self.data.qpos[index] = value
-        self.data.qvel[list(velocities)] = 0.0
-        self.forward()
-
-    def place_object(self, position: Array) -> None:
-        """Puts the task's free object at a position, at rest (Meta-World's `_set_obj_xyz`)."""
-        self.set_joints(dict(enumerate(position, start=9)), tuple(range(9, 15)))
-
-    def set_joint_silently(self, name: str, value: float) -> None:
-        """Sets a joint and nothing else: what is read stays as it was."""
-        self.data.joint(name).qpos = value
-
-    def forward(self) -> None:
-        """Brings positions up to date with the joints."""
-        mujoco.mj_forward(self.model, self.data)
-
-    def step_once(self, count: int = 1) -> None:
-        """MuJoCo's own steps, not environment steps."""
-        mujoco.mj_step(self.model, self.data, count)

@@ -18,7 +18,8 @@ from llvmlite import ir
 
 from envs.compiled.machine_code import DOUBLE, INT32, POINTER, VOID, Code, field, function_at, load
 from envs.compiled.native import Place
-from envs.compiled.simulation import FRAME_SKIP, SPECIFICATION, Simulation
+from envs.compiled.scene import FRAME_SKIP
+from envs.compiled.simulation import SPECIFICATION, Simulation
 
 _FUNCTIONS = {
     "mj_setState": (POINTER, INT32),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array, Arrays
+from envs.suggestion import unknown
 
 if TYPE_CHECKING:
-    from envs.compiled.simulation import Simulation
+    from envs.compiled.scene import Scene
 
 Kind = Literal["position", "quaternion", "axes", "joint", "grip"]
 ObjectKind = Literal["body", "site", "geom", "joint"]
@@ -75,13 +75,16 @@ class Task:
         model: the file in Meta-World's `assets/sawyer_xyz`.
         hand_start: where the hand is put at a reset; with `np.float32(...)` of the numbers where
             Meta-World has that.
+        reset_low, reset_high: the box that goals are drawn from, [D] (Meta-World's `_random_reset_space`).
         readings: what to read, by names of our own.
         reset: places things for a goal [D] in a world whose hand has settled, with Meta-World's calls in
             Meta-World's order, since what is read in between may be stale. Returns arrays that the
             functions above need, "target" [3] among them: the goal that is observed.
         observe: positions and quaternions of the one or two objects, as observed: [n, 7] or [n, 14].
         reward_v1, reward_v2: reward [n] and success [n] (bool) of both versions.
-        moved_bodies, moved_sites: all that `reset` moves by `Simulation.move_body` and `move_site`.
+        min_distance: goals are drawn again whose two places, entries 0-1 and 3-4, are closer than this.
+        kept_from: what stands for the second of these places.
+        moved_bodies, moved_sites: all that `reset` moves by `Scene.move_body` and `move_site`.
         remembered: entries of the state that change during an episode; `reset` gives their first values.
         remember: computes their next values, before the reward of the same step.
         hand_low, hand_high: the box that the hand's target is kept in.
@@ -90,11 +93,15 @@ class Task:
 
     model: str
     hand_start: tuple[float, ...] | NDArray[np.floating]
+    reset_low: tuple[float, ...]
+    reset_high: tuple[float, ...]
     readings: Mapping[str, Reading]
-    reset: Callable[[Simulation, NDArray[np.float64]], dict[str, NDArray[np.float64] | np.floating | float]]
+    reset: Callable[[Scene, NDArray[np.float64]], dict[str, NDArray[np.float64] | np.floating | float]]
     observe: Callable[[Arrays], Array]
     reward_v1: Reward
     reward_v2: Reward
+    min_distance: float = 0.0
+    kept_from: tuple[float, float] | None = None
     moved_bodies: tuple[str, ...] = ()
     moved_sites: tuple[str, ...] = ()
     remembered: tuple[str, ...] = ()
@@ -116,27 +123,14 @@ def available_tasks() -> list[str]:
     return [f"{module.replace('_', '-')}-v3" for module in modules if not module.startswith("_")]
 
 
-def check_available(name: str) -> None:
-    """Refuses a task that is not declared.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if name not in available_tasks():
-        nearest = difflib.get_close_matches(name, available_tasks(), n=1, cutoff=0.0)
-        raise ValueError(
-            f"The batched engine does not have the task {name!r} (the nearest that it has is {nearest[0]!r}): "
-            "use the reference engine for it."
-        )
-
-
 def load_task(name: str) -> Task:
     """The declaration of the task called "<name>-v3".
 
     Raises:
         ValueError: there is none.
     """
-    check_available(name)
+    if name not in available_tasks():
+        raise unknown("task", name, available_tasks())
     module = importlib.import_module(f"envs.compiled.tasks.{name.removesuffix('-v3').replace('-', '_')}")
     task: Task = module.TASK
     return task

@@ -23,7 +23,6 @@ from envs.compiled.outcome import outcome_of
 from envs.compiled.simulation import ACTION_SCALE, Simulation
 from envs.compiled.step import define_step, load_library
 from envs.compiled.task import Task, load_task
-from envs.goals import RESET_SPACES
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE
 
 STATE_SIZE = 128
@@ -66,7 +65,7 @@ class CompiledTask:
         self.task = load_task(name)
         with standard_floats():
             self.simulation = Simulation(self.task)
-            low = np.array(RESET_SPACES[name].low)
+            low = np.array(self.task.reset_low)
             given = self.simulation.copy().place(low) | {"tcp_start": low[:3]}
         self._goal_size = len(low)
         shapes = {name: value.shape for name, value in given.items()}

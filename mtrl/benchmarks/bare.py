@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.benchmarks import Protocol, get_benchmark
-from envs.compiled.simulation import ACTION_SCALE, FRAME_SKIP, Simulation
+from envs.compiled.scene import FRAME_SKIP
+from envs.compiled.simulation import ACTION_SCALE, Simulation
 from envs.compiled.task import load_task
 from envs.goals import benchmark_goals
 from envs.worlds import ACTION_SIZE, World

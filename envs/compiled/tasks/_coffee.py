@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import body, geom_axes
 
 MODEL = "sawyer_coffee.xml"
@@ -20,14 +20,14 @@ GRASP_RADIUS = 0.04
 SCALE = (2.0, 2.0, 1.0)
 
 
-def place(simulation: Simulation, start: Array, target: Array, under_machine: Array) -> dict[str, Any]:
+def place(scene: Scene, start: Array, target: Array, under_machine: Array) -> dict[str, Any]:
     """Places the mug, and the machine behind one of mug and target.
 
     The mug comes first in this model, but what Meta-World stops are the entries that it stops elsewhere: here, six
     joints of the arm and the gripper. The mug keeps its turn and its velocity.
     """
-    simulation.set_joints(dict(enumerate(start)), tuple(range(9, 15)))
-    simulation.move_body("coffee_machine", under_machine + np.array([0.0, 0.22, 0.0]))
+    scene.set_joints(dict(enumerate(start)), tuple(range(9, 15)))
+    scene.move_body("coffee_machine", under_machine + np.array([0.0, 0.22, 0.0]))
     return {"target": target, "object_start": start}
 
 

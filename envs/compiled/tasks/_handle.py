@@ -6,17 +6,17 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import caging, hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 
 FRONT, SIDE = "sawyer_handle_press.xml", "sawyer_handle_press_sideways.xml"
 HAND_START = (0.0, 0.6, 0.2)
 PULL_RADIUS = 0.05
 
 
-def place(simulation: Simulation, box: Array, handle: float) -> None:
+def place(scene: Scene, box: Array, handle: float) -> None:
     """Places the box and its handle (0 is up)."""
-    simulation.move_body("box", box)
-    simulation.set_joints({9: handle}, (9,))
+    scene.move_body("box", box)
+    scene.set_joints({9: handle}, (9,))
 
 
 def observe(readings: Arrays) -> Array:

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import geom, geom_axes
 
 FORWARD, SIDEWAYS = "sawyer_plate_slide.xml", "sawyer_plate_slide_sideway.xml"
@@ -16,9 +16,9 @@ TARGET_RADIUS = 0.05
 SUCCESS_RADIUS = 0.07
 
 
-def slide(simulation: Simulation, x: float, y: float) -> None:
+def slide(scene: Scene, x: float, y: float) -> None:
     """Sets how far the plate has slid; it keeps its velocity."""
-    simulation.set_joints({9: x, 10: y})
+    scene.set_joints({9: x, 10: y})
 
 
 def observe(readings: Arrays) -> Array:

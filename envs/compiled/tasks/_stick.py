@@ -9,7 +9,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, lift_v1, progress_v1
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import body, body_axes, site
 from envs.compiled.tasks._picking import at_height
 
@@ -20,17 +20,17 @@ SUCCESS_RADIUS = 0.12
 LIFT = 0.04
 
 
-def place(simulation: Simulation, start: Array, thermos: tuple[float, float]) -> dict[str, Any]:
+def place(scene: Scene, start: Array, thermos: tuple[float, float]) -> dict[str, Any]:
     """Places the stick, and the thermos along its two slides.
 
     Meta-World means to stop the thermos, but of its two velocities it stops the one along y.
     """
-    simulation.place_object(start)
-    simulation.set_joints({16: thermos[0], 17: thermos[1]}, (16,))
+    scene.place_object(start)
+    scene.set_joints({16: thermos[0], 17: thermos[1]}, (16,))
     return {
         "object_start": start,
-        "object_height": simulation.body("stick")[2],
-        "thermos_start": simulation.body("object"),
+        "object_height": scene.body("stick")[2],
+        "thermos_start": scene.body("object"),
     }
 
 

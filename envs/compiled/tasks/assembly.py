@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import approach_v1, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task
 from envs.compiled.tasks._picking import at_height, funnel
 from envs.compiled.tasks._wrench import MODEL, READINGS, caging_of_handle, flatness, observe
@@ -16,14 +16,14 @@ from envs.compiled.tasks._wrench import MODEL, READINGS, caging_of_handle, flatn
 LIFT = 0.1
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = goal[:3], goal[3:]
-    simulation.place_object(start)
-    simulation.move_body("peg", target - np.array([0.0, 0.0, 0.05]))
+    scene.place_object(start)
+    scene.move_body("peg", target - np.array([0.0, 0.0, 0.05]))
     return {
         "target": target,
         "object_start": start,
-        "object_height": simulation.site("RoundNut-8")[2],
+        "object_height": scene.site("RoundNut-8")[2],
     }
 
 
@@ -71,6 +71,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=MODEL,
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(0.0, 0.6, 0.02, -0.1, 0.75, 0.1),
+    reset_high=(0.0, 0.6, 0.02, 0.1, 0.85, 0.1),
+    min_distance=0.1,
     readings=READINGS,
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._picking import place_v1
 
@@ -18,17 +18,17 @@ LIFT = 0.3
 START_HEIGHT = np.float32(0.03)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start = np.array([goal[0], goal[1], START_HEIGHT])
-    simulation.move_body("basket_goal", goal[3:])
-    simulation.place_object(start)
+    scene.move_body("basket_goal", goal[3:])
+    scene.place_object(start)
     # Meta-World keeps a view of the basket's place, so it has the one after the ball is placed.
-    target = simulation.site("goal")
+    target = scene.site("goal")
     return {
         "target": target,
         "above_hoop": np.array([target[0], target[1], TARGET_HEIGHT]),
         "object_start": start,
-        "object_height": simulation.geom("objGeom")[2],
+        "object_height": scene.geom("objGeom")[2],
     }
 
 
@@ -66,6 +66,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_basketball.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.6, 0.0299, -0.1, 0.85, 0.0),
+    reset_high=(0.1, 0.7, 0.0301, 0.1, 0.9000001, 0.0),
+    min_distance=0.15,
     readings={"ball": body("bsktball"), "ball_quaternion": body_quaternion("bsktball")},
     reset=reset,
     observe=observe,

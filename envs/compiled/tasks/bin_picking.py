@@ -9,7 +9,7 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import approach_v1, caging, hamacher, lift_v1, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._picking import funnel
 
@@ -17,11 +17,11 @@ TARGET_RADIUS = 0.05
 LIFT = 0.1
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    start = np.array([goal[0], goal[1], simulation.body("obj")[2]])
-    simulation.place_object(start)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    start = np.array([goal[0], goal[1], scene.body("obj")[2]])
+    scene.place_object(start)
     # The observed goal is the bin, wherever the goal that was drawn is.
-    return {"target": simulation.body("bin_goal"), "object_start": start, "first_distance": -1.0}
+    return {"target": scene.body("bin_goal"), "object_start": start, "first_distance": -1.0}
 
 
 def observe(readings: Arrays) -> Array:
@@ -81,6 +81,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_bin_picking.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.21, 0.65, 0.02, 0.1199, 0.699, -0.001),
+    reset_high=(-0.03, 0.75, 0.02, 0.1201, 0.701, 0.001),
     readings={"cube": body("obj"), "cube_quaternion": body_quaternion("obj")},
     reset=reset,
     observe=observe,

@@ -9,7 +9,7 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, tolerance
-from envs.compiled.simulation import FRAME_SKIP, Simulation
+from envs.compiled.scene import FRAME_SKIP, Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._picking import alignment, funnel, place_v1
 
@@ -19,15 +19,15 @@ START_HEIGHT = np.float32(0.02)
 UPRIGHT = (0.707, 0.0, 0.0, 0.707)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = np.array([goal[0], goal[1], START_HEIGHT]), goal[3:]
-    simulation.move_body("boxbody", np.array([target[0], target[1], simulation.body("boxbody")[2]]))
-    simulation.step_once(FRAME_SKIP)
-    simulation.place_object(start)
+    scene.move_body("boxbody", np.array([target[0], target[1], scene.body("boxbody")[2]]))
+    scene.step_once(FRAME_SKIP)
+    scene.place_object(start)
     return {
         "target": target,
         "object_start": start,
-        "object_height": simulation.geom("BoxHandleGeom")[2],
+        "object_height": scene.geom("BoxHandleGeom")[2],
     }
 
 
@@ -59,6 +59,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_box.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.05, 0.5, 0.02, -0.1, 0.7, 0.133),
+    reset_high=(0.05, 0.55, 0.02, 0.1, 0.8, 0.133),
+    min_distance=0.25,
     readings={"lid": body("top_link"), "lid_quaternion": body_quaternion("top_link")},
     reset=reset,
     observe=observe,

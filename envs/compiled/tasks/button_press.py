@@ -8,17 +8,17 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 
 SUCCESS_DISTANCE = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("box", goal)
-    simulation.set_joints({9: 0.0}, (9,))
-    target = simulation.site("hole")
-    return {"target": target, "max_distance": abs(simulation.site("buttonStart")[1] - target[1])}
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("box", goal)
+    scene.set_joints({9: 0.0}, (9,))
+    target = scene.site("hole")
+    return {"target": target, "max_distance": abs(scene.site("buttonStart")[1] - target[1])}
 
 
 def observe(readings: Arrays) -> Array:
@@ -47,6 +47,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_button_press.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.85, 0.115),
+    reset_high=(0.1, 0.9, 0.115),
     readings={"button": body("button"), "button_quaternion": body_quaternion("button")},
     reset=reset,
     observe=observe,

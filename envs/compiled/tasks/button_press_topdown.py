@@ -8,17 +8,17 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 
 SUCCESS_DISTANCE = 0.024
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("box", goal)
-    simulation.forward()
-    target = simulation.site("hole")
-    return {"target": target, "max_distance": abs(simulation.site("buttonStart")[2] - target[2])}
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("box", goal)
+    scene.forward()
+    target = scene.site("hole")
+    return {"target": target, "max_distance": abs(scene.site("buttonStart")[2] - target[2])}
 
 
 def observe(readings: Arrays) -> Array:
@@ -51,6 +51,8 @@ def press(readings: Arrays, state: Arrays, gripper: Array) -> tuple[Array, Array
 TASK = Task(
     model="sawyer_button_press_topdown.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.8, 0.115),
+    reset_high=(0.1, 0.9, 0.115),
     readings={"button": body("button"), "button_quaternion": body_quaternion("button")},
     reset=reset,
     observe=observe,

@@ -8,18 +8,18 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks.button_press import observe
 
 SUCCESS_DISTANCE = 0.03
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("box", goal)
-    simulation.set_joints({9: 0.0}, (9,))
-    target = simulation.site("hole")
-    from_start = np.abs(simulation.site("buttonStart") - target)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("box", goal)
+    scene.set_joints({9: 0.0}, (9,))
+    target = scene.site("hole")
+    from_start = np.abs(scene.site("buttonStart") - target)
     # The first version takes the difference in height, which is none, for the distance to press.
     return {"target": target, "margin": from_start[1], "max_distance": from_start[2]}
 
@@ -46,6 +46,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_button_press_wall.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(-0.05, 0.85, 0.1149),
+    reset_high=(0.05, 0.9, 0.1151),
     readings={"button": body("button"), "button_quaternion": body_quaternion("button")},
     reset=reset,
     observe=observe,

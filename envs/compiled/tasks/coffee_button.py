@@ -8,20 +8,20 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 
 DEPTH = 0.03
 SUCCESS_DISTANCE = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("coffee_machine", goal)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("coffee_machine", goal)
     # The mug's joints come before the arm's in this model, so it is the arm that is brought to rest.
     mug = goal + np.array([0.0, -0.22, 0.0])
-    simulation.set_joints(dict(enumerate(mug)), tuple(range(9, 15)))
+    scene.set_joints(dict(enumerate(mug)), tuple(range(9, 15)))
     target = goal + np.array([0.0, -0.22, 0.3]) + np.array([0.0, DEPTH, 0.0])
-    return {"target": target, "max_distance": abs(simulation.site("buttonStart")[1] - target[1])}
+    return {"target": target, "max_distance": abs(scene.site("buttonStart")[1] - target[1])}
 
 
 def observe(readings: Arrays) -> Array:
@@ -50,6 +50,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_coffee.xml",
     hand_start=(0.0, 0.4, 0.2),
+    reset_low=(-0.1, 0.8, -0.001),
+    reset_high=(0.1, 0.9, 0.001),
     readings={"button": site("buttonStart")},
     reset=reset,
     observe=observe,

@@ -8,14 +8,14 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import progress_v1
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task
 from envs.compiled.tasks import _coffee
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = goal[:3], goal[3:]
-    return _coffee.place(simulation, start, target, under_machine=start)
+    return _coffee.place(scene, start, target, under_machine=start)
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -33,6 +33,9 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_coffee.MODEL,
     hand_start=_coffee.HAND_START,
+    reset_low=(-0.05, 0.7, -0.001, -0.1, 0.55, -0.001),
+    reset_high=(0.05, 0.75, 0.001, 0.1, 0.65, 0.001),
+    min_distance=0.15,
     readings=_coffee.READINGS,
     reset=reset,
     observe=_coffee.observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import effort, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion, joint
 
 RADIUS = 0.05
@@ -23,13 +23,13 @@ def knob(dial: Array, angle: Array) -> Array:
     return np.stack([x, y, dial[..., 2]], axis=-1)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("dial", goal)
-    angle = simulation.data.joint("knob_Joint_1").qpos[0]
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("dial", goal)
+    angle = scene.data.joint("knob_Joint_1").qpos[0]
     return {
         "target": goal + np.array([0.0, 0.03, 0.03]),
         "dial": goal,
-        "push_start": knob(simulation.body("dial"), angle) + PUSH_OFFSET,
+        "push_start": knob(scene.body("dial"), angle) + PUSH_OFFSET,
     }
 
 
@@ -65,6 +65,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_dial.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.7, 0.0),
+    reset_high=(0.1, 0.8, 0.0),
     readings={
         "dial": body("dial"),
         "dial_quaternion": body_quaternion("dial"),

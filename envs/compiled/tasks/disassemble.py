@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import approach_v1, lift_v1, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task
 from envs.compiled.tasks._picking import at_height
 from envs.compiled.tasks._wrench import MODEL, READINGS, caging_of_handle, flatness, observe
@@ -16,16 +16,16 @@ from envs.compiled.tasks._wrench import MODEL, READINGS, caging_of_handle, flatn
 LIFT = 0.05
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start = goal[:3]
     peg = start + np.array([0.0, 0.0, 0.03])
-    simulation.move_body("peg", peg)
-    simulation.forward()
-    simulation.place_object(start)
+    scene.move_body("peg", peg)
+    scene.forward()
+    scene.place_object(start)
     return {
         "target": start + np.array([0.0, 0.0, 0.15]),  # the goal that was drawn plays no part
         "object_start": start,
-        "object_height": simulation.body("RoundNut")[2],
+        "object_height": scene.body("RoundNut")[2],
         "peg": peg,
     }
 
@@ -60,6 +60,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=MODEL,
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(0.0, 0.6, 0.025, -0.1, 0.6, 0.1699),
+    reset_high=(0.1, 0.75, 0.02501, 0.1, 0.75, 0.1701),
+    min_distance=0.1,
     readings=READINGS,
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, geom, geom_axes
 from envs.compiled.tasks.door_open import observe
 
@@ -18,11 +18,11 @@ HAND_START = np.array([-0.5, 0.6, 0.2], dtype=np.float32)
 OPEN = -1.5708
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = goal + np.array([0.2, -0.2, 0.0])
-    simulation.move_body("door", goal)
-    simulation.set_joints({9: OPEN}, (9,))
-    max_distance = np.linalg.norm(simulation.geom("handle")[:2] - target[:2])
+    scene.move_body("door", goal)
+    scene.set_joints({9: OPEN}, (9,))
+    max_distance = np.linalg.norm(scene.geom("handle")[:2] - target[:2])
     return {"target": target, "object_start": goal, "max_distance": max_distance}
 
 
@@ -50,6 +50,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_door_pull.xml",
     hand_start=HAND_START,
+    reset_low=(0.0, 0.85, 0.15),
+    reset_high=(0.1, 0.95, 0.15),
     readings={"handle": geom("handle"), "handle_axes": geom_axes("handle")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import FRAME_SKIP, Simulation
+from envs.compiled.scene import FRAME_SKIP, Scene
 from envs.compiled.task import Task, body_quaternion, site
 
 TO_TARGET = np.array([0.0, -0.04, -0.1])
@@ -17,10 +17,10 @@ SUCCESS_DISTANCE = 0.02
 HAND_LOW = (-0.5, 0.40, -0.15)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("door", goal)
-    simulation.step_once(FRAME_SKIP)
-    return {"target": simulation.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("door", goal)
+    scene.step_once(FRAME_SKIP)
+    return {"target": scene.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
 
 
 def observe(readings: Arrays) -> Array:
@@ -46,6 +46,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_door_lock.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.8, 0.15),
+    reset_high=(0.1, 0.85, 0.15),
     readings={"lock": site("lockStartLock"), "door_quaternion": body_quaternion("door_link")},
     reset=reset,
     observe=observe,

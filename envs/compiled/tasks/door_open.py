@@ -10,18 +10,18 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, geom, geom_axes, joint
 
 SUCCESS_DISTANCE = 0.08
 FUNNEL_RADIUS = 0.12
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = goal + np.array([-0.3, -0.45, 0.0])
-    simulation.move_body("door", goal)
-    simulation.set_joints({9: 0.0}, (9,))
-    return {"target": target, "max_distance": np.linalg.norm(simulation.geom("handle")[:2] - target[:2])}
+    scene.move_body("door", goal)
+    scene.set_joints({9: 0.0}, (9,))
+    return {"target": target, "max_distance": np.linalg.norm(scene.geom("handle")[:2] - target[:2])}
 
 
 def observe(readings: Arrays) -> Array:
@@ -64,6 +64,8 @@ def _success(handle: Array, target: Array) -> Array:
 TASK = Task(
     model="sawyer_door_pull.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(0.0, 0.85, 0.15),
+    reset_high=(0.1, 0.95, 0.15),
     readings={"handle": geom("handle"), "handle_axes": geom_axes("handle"), "angle": joint("doorjoint")},
     reset=reset,
     observe=observe,

@@ -9,17 +9,17 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion, site
 from envs.compiled.tasks.door_lock import HAND_LOW, LOCK_LENGTH, SUCCESS_DISTANCE, observe, reward_v1
 
 TO_TARGET = np.array([0.1, -0.04, 0.0])
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("door", goal)
-    simulation.set_joints({9: 1.5708}, (9,))
-    return {"target": simulation.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("door", goal)
+    scene.set_joints({9: 1.5708}, (9,))
+    return {"target": scene.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -40,6 +40,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_door_lock.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.8, 0.15),
+    reset_high=(0.1, 0.85, 0.15),
     readings={
         "lock": site("lockStartUnlock"),
         "link": body("lock_link"),

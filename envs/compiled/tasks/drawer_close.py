@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import effort, hamacher, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body
 
 TARGET_RADIUS = 0.05
@@ -17,12 +17,12 @@ HANDLE = (0.0, -0.16, 0.05)
 REACH_RADIUS = 0.005
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("drawer", goal)
-    simulation.set_joints({9: -LENGTH})
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("drawer", goal)
+    scene.set_joints({9: -LENGTH})
     return {
         "target": goal + np.array([0.0, -0.16, 0.09]),
-        "object_start": simulation.body("drawer_link") + HANDLE,
+        "object_start": scene.body("drawer_link") + HANDLE,
     }
 
 
@@ -56,6 +56,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_drawer.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.9, 0.0),
+    reset_high=(0.1, 0.9, 0.0),
     readings={"drawer": body("drawer_link")},
     reset=reset,
     observe=observe,

@@ -9,16 +9,16 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 
 LENGTH = 0.2
 SUCCESS_DISTANCE = 0.03
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     # What is read stays stale until the first step.
-    simulation.move_body("drawer", goal)
+    scene.move_body("drawer", goal)
     return {"target": goal + np.array([0.0, -0.16 - LENGTH, 0.09])}
 
 
@@ -51,6 +51,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_drawer.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.9, 0.0),
+    reset_high=(0.1, 0.9, 0.0),
     readings={"drawer": body("drawer_link"), "drawer_quaternion": body_quaternion("drawer_link")},
     reset=reset,
     observe=observe,

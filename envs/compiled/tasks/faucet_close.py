@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body_quaternion, site
 from envs.compiled.tasks import _faucet
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("faucetBase", goal)
-    simulation.forward()
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("faucetBase", goal)
+    scene.forward()
     return {"target": goal + np.array([-_faucet.HANDLE_LENGTH, 0.0, _faucet.HANDLE_HEIGHT]), "faucet": goal}
 
 
@@ -25,6 +25,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_faucet.MODEL,
     hand_start=_faucet.HAND_START,
+    reset_low=(-0.1, 0.8, 0.0),
+    reset_high=(0.1, 0.85, 0.0),
     readings={"handle": site("handleStartClose"), "faucet_quaternion": body_quaternion("faucetBase")},
     reset=reset,
     observe=_faucet.observe,

@@ -10,7 +10,7 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import approach_v1, caging, lift_v1, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion, geom, joint, site
 from envs.compiled.tasks._picking import alignment, at_height, nearest_on_handle
 
@@ -21,11 +21,11 @@ LYING = (1.0, 0.0, 0.0, 0.0)
 LIFT = 0.09
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     # Meta-World puts the box where it is already.
-    target = simulation.site("goal")
-    simulation.place_object(goal)
-    return {"target": target, "object_start": goal, "object_height": simulation.body("hammer")[2]}
+    target = scene.site("goal")
+    scene.place_object(goal)
+    return {"target": target, "object_start": goal, "object_height": scene.body("hammer")[2]}
 
 
 def observe(readings: Arrays) -> Array:
@@ -74,6 +74,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_hammer.xml",
     hand_start=(0.0, 0.4, 0.2),
+    reset_low=(-0.1, 0.4, 0.0),
+    reset_high=(0.1, 0.5, 0.0),
     readings={
         "hammer": body("hammer"),
         "hammer_quaternion": body_quaternion("hammer"),

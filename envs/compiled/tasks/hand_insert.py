@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import caging, hamacher, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 
 TARGET_RADIUS = 0.05
@@ -16,9 +16,9 @@ START_HEIGHT = 0.05
 HAND_START = np.array([0.0, 0.6, 0.2], dtype=np.float32)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start = np.array([goal[0], goal[1], START_HEIGHT])
-    simulation.place_object(start)
+    scene.place_object(start)
     return {"target": goal[3:], "object_start": start}
 
 
@@ -58,6 +58,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_table_with_hole.xml",
     hand_start=HAND_START,
+    reset_low=(-0.1, 0.6, 0.05, -0.04, 0.8, -0.0201),
+    reset_high=(0.1, 0.7, 0.05, 0.04, 0.88, -0.0199),
+    min_distance=0.15,
     readings={"block": body("obj"), "block_quaternion": body_quaternion("obj")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _handle
 
@@ -16,9 +16,9 @@ TARGET_RADIUS = 0.02
 HANDLE_RADIUS = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    _handle.place(simulation, goal, -0.001)
-    target, start = simulation.site("goalPress"), simulation.site("handleStart")
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    _handle.place(scene, goal, -0.001)
+    target, start = scene.site("goalPress"), scene.site("handleStart")
     return {"target": target, "object_start": start, "max_distance": abs(start[2] - target[2])}
 
 
@@ -44,6 +44,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_handle.FRONT,
     hand_start=_handle.HAND_START,
+    reset_low=(-0.1, 0.8, -0.001),
+    reset_high=(0.1, 0.9, 0.001),
     readings={"handle": site("handleStart")},
     reset=reset,
     observe=_handle.observe,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _handle
 
@@ -16,9 +16,9 @@ HANDLE_HEIGHT = (
 )
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    _handle.place(simulation, goal, -0.1)
-    target = simulation.site("goalPull")
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    _handle.place(scene, goal, -0.1)
+    target = scene.site("goalPull")
     # Where Meta-World says that the handle was is where the box stands.
     return {"target": target, "object_start": goal, "max_distance": abs(HANDLE_HEIGHT - target[2])}
 
@@ -46,6 +46,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_handle.FRONT,
     hand_start=_handle.HAND_START,
+    reset_low=(-0.1, 0.8, -0.001),
+    reset_high=(0.1, 0.9, 0.001),
     readings={"handle": site("handleRight")},
     reset=reset,
     observe=_handle.observe,

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from envs.compiled.arrays import Array, Arrays, norm
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _handle
 
 SUCCESS_RADIUS = 0.08
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    _handle.place(simulation, goal, -0.1)
-    target = simulation.site("goalPull")
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    _handle.place(scene, goal, -0.1)
+    target = scene.site("goalPull")
     return {
         "target": target,
-        "object_start": simulation.site("handleCenter"),
-        "max_distance": abs(simulation.site("handleStart")[2] - target[2]),
+        "object_start": scene.site("handleCenter"),
+        "max_distance": abs(scene.site("handleStart")[2] - target[2]),
     }
 
 
@@ -45,6 +45,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_handle.SIDE,
     hand_start=_handle.HAND_START,
+    reset_low=(-0.35, 0.65, 0.0),
+    reset_high=(-0.25, 0.75, 0.0),
     readings={"handle": site("handleCenter")},
     reset=reset,
     observe=_handle.observe,

@@ -10,7 +10,7 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, geom_axes, joint, site
 
 LENGTH = 0.2
@@ -20,8 +20,8 @@ SUCCESS_ANGLE = math.pi / 24
 LOW, HIGH = (-0.5, 0.40, -0.15), (0.5, 1.0, 0.5)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("lever", goal)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("lever", goal)
     return {
         "target": goal + np.array([0.12, 0.0, 0.25 + LENGTH]),
         "lever": goal,
@@ -58,6 +58,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_lever_pull.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.7, 0.0),
+    reset_high=(0.1, 0.8, 0.0),
     readings={"lever": site("leverStart"), "lever_axes": geom_axes("objGeom"), "angle": joint("LeverAxis")},
     reset=reset,
     observe=observe,

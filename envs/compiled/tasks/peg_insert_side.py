@@ -8,18 +8,18 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, caging, hamacher, lift_v1, prism, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site, site_axes
 
 TARGET_RADIUS = 0.07
 LIFT = 0.11
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     peg, box = goal[:3], goal[3:]
-    head_start = simulation.site("pegHead")  # of the peg where the model has it, before it is placed
-    simulation.place_object(peg)
-    simulation.move_body("box", box)
+    head_start = scene.site("pegHead")  # of the peg where the model has it, before it is placed
+    scene.place_object(peg)
+    scene.move_body("box", box)
     return {"target": box + np.array([0.03, 0.0, 0.13]), "object_start": peg, "head_start": head_start}
 
 
@@ -72,6 +72,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_peg_insertion_side.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(0.0, 0.5, 0.02, -0.35, 0.4, -0.001),
+    reset_high=(0.2, 0.7, 0.02, -0.25, 0.7, 0.001),
+    min_distance=0.1,
     readings={
         "grasp": site("pegGrasp"),
         "grasp_axes": site_axes("pegGrasp"),

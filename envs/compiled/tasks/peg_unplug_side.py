@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import approach_v1, caging, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body_quaternion, site
 
 TARGET_RADIUS = 0.05
@@ -16,13 +16,13 @@ SUCCESS_DISTANCE = 0.07
 HAND_START = (0.0, 0.6, 0.2)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     plug = goal + np.array([0.044, 0.0, 0.131])
-    simulation.move_body("box", goal)
+    scene.move_body("box", goal)
     upright = (1.0, 0.0, 0.0, 0.0)
     # It goes on turning as it did.
-    simulation.set_joints(dict(enumerate([*plug, *upright], start=9)), (9, 10, 11))
-    return {"target": plug + np.array([0.15, 0.0, 0.0]), "object_start": simulation.site("pegEnd")}
+    scene.set_joints(dict(enumerate([*plug, *upright], start=9)), (9, 10, 11))
+    return {"target": plug + np.array([0.15, 0.0, 0.0]), "object_start": scene.site("pegEnd")}
 
 
 def observe(readings: Arrays) -> Array:
@@ -62,6 +62,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_peg_unplug_side.xml",
     hand_start=HAND_START,
+    reset_low=(-0.25, 0.6, -0.001),
+    reset_high=(-0.15, 0.8, 0.001),
     readings={"plug": site("pegEnd"), "plug_quaternion": body_quaternion("plug1")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._picking import funnel, place_v1
 
@@ -18,8 +18,8 @@ SUCCESS_RADIUS = 0.07
 LIFT = 0.11
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.place_object(goal[:3])
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.place_object(goal[:3])
     return {"target": goal[3:], "object_start": goal[:3]}
 
 
@@ -61,6 +61,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_pick_out_of_hole.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(0.0, 0.75, 0.02, -0.1, 0.5, 0.15),
+    reset_high=(0.0, 0.75, 0.02, 0.1, 0.6, 0.3),
+    min_distance=0.15,
     readings={"puck": body("obj"), "puck_quaternion": body_quaternion("obj")},
     reset=reset,
     observe=observe,

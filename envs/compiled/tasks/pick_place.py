@@ -8,15 +8,15 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import approach_v1, caging_by_effort, hamacher, lift_v1, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
 
 TARGET_RADIUS = 0.05
 LIFT = 0.04
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.place_object(goal[:3])
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.place_object(goal[:3])
     return {"target": goal[3:], "object_start": goal[:3]}
 
 
@@ -50,6 +50,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_pick_place_v3.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.6, 0.02, -0.1, 0.8, 0.05),
+    reset_high=(0.1, 0.7, 0.02, 0.1, 0.9, 0.3),
+    min_distance=0.15,
     readings={"puck": body("obj"), "puck_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

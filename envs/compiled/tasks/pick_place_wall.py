@@ -38,6 +38,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_pick_place_wall_v3.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.05, 0.6, 0.015, -0.05, 0.85, 0.05),
+    reset_high=(0.05, 0.65, 0.015, 0.05, 0.9, 0.3),
+    min_distance=0.15,
     readings={"puck": geom("objGeom"), "puck_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

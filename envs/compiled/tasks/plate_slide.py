@@ -8,15 +8,15 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task
 from envs.compiled.tasks import _plate
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = goal[:3], goal[3:]
-    simulation.move_body("puck_goal", target)
-    _plate.slide(simulation, 0.0, 0.0)
+    scene.move_body("puck_goal", target)
+    _plate.slide(scene, 0.0, 0.0)
     return {"target": target, "object_start": start, "max_distance": norm(start[:2] - target[:2])}
 
 
@@ -35,6 +35,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=_plate.FORWARD,
     hand_start=_plate.HAND_START,
+    reset_low=(0.0, 0.6, 0.0, -0.1, 0.85, 0.0),
+    reset_high=(0.0, 0.6, 0.0, 0.1, 0.9, 0.0),
     readings=_plate.READINGS,
     reset=reset,
     observe=_plate.observe,

@@ -8,17 +8,17 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
 
 TARGET_RADIUS = 0.05
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    height = simulation.body("obj")[2]
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    height = scene.body("obj")[2]
     start = np.array([goal[0], goal[1], height])
     target = np.array([goal[3], goal[4], height])
-    simulation.place_object(start)
+    scene.place_object(start)
     return {"target": target, "object_start": start}
 
 
@@ -59,6 +59,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_push_v3.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.6, 0.02, -0.1, 0.8, 0.01),
+    reset_high=(0.1, 0.7, 0.02, 0.1, 0.9, 0.02),
+    min_distance=0.15,
     readings={"puck": body("obj"), "puck_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

@@ -33,9 +33,11 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 
 
 TASK = replace(
-    PUSH_WALL,  # reset, observation and reward_v1 are the same
+    PUSH_WALL,  # how things are placed, observation and reward_v1 are the same
     model="sawyer_push_back_v3.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.8, 0.02, -0.1, 0.6, 0.0199),
+    reset_high=(0.1, 0.85, 0.02, 0.1, 0.7, 0.0201),
     reward_v2=reward_v2,
     goal_low=(-0.1, 0.6, 0.0199),
     goal_high=(0.1, 0.7, 0.0201),

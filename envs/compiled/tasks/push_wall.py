@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
 from envs.compiled.rewards import caging, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, geom, geom_axes
 
 TARGET_RADIUS = 0.05
@@ -18,11 +18,11 @@ WALL_PASSED = 0.75
 SCALE = (3.0, 1.0, 1.0)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    height = simulation.geom("objGeom")[2]
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    height = scene.geom("objGeom")[2]
     start = np.array([goal[0], goal[1], height])
     target = np.array([goal[3], goal[4], height])
-    simulation.place_object(start)
+    scene.place_object(start)
     return {"target": target, "object_start": start}
 
 
@@ -67,6 +67,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_push_wall_v3.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.05, 0.6, 0.015, -0.05, 0.85, 0.01),
+    reset_high=(0.05, 0.65, 0.015, 0.05, 0.9, 0.02),
+    min_distance=0.15,
     readings={"puck": geom("objGeom"), "puck_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

@@ -8,15 +8,15 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
 
 HAND_START = (0.0, 0.6, 0.2)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = goal[3:]
-    simulation.place_object(goal[:3])
+    scene.place_object(goal[:3])
     return {"target": target}
 
 
@@ -40,6 +40,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_reach_v3.xml",
     hand_start=HAND_START,
+    reset_low=(-0.1, 0.6, 0.02, -0.1, 0.8, 0.05),
+    reset_high=(0.1, 0.7, 0.02, 0.1, 0.9, 0.3),
+    min_distance=0.15,
     readings={"puck": body("obj"), "puck_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
 from envs.compiled.tasks._picking import place_v1
 
@@ -21,13 +21,13 @@ SHELF_DEPTH = 3 * TARGET_RADIUS
 BOARD_HEIGHT = 0.24
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    start = np.array([goal[0], goal[1], simulation.body("obj")[2]])
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    start = np.array([goal[0], goal[1], scene.body("obj")[2]])
     shelf = goal[3:] - np.array([0.0, 0.0, SHELF_HEIGHT])
-    simulation.move_body("shelf", shelf)
-    simulation.forward()
-    simulation.place_object(start)
-    return {"target": simulation.model.site("goal").pos + shelf, "object_start": start}
+    scene.move_body("shelf", shelf)
+    scene.forward()
+    scene.place_object(start)
+    return {"target": scene.model.site("goal").pos + shelf, "object_start": start}
 
 
 def observe(readings: Arrays) -> Array:
@@ -72,6 +72,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_shelf_placing.xml",
     hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.5, 0.019, -0.1, 0.8, 0.299),
+    reset_high=(0.1, 0.6, 0.021, 0.1, 0.9, 0.301),
+    min_distance=0.1,
     readings={"block": body("obj"), "block_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

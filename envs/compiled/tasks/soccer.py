@@ -8,17 +8,17 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
 from envs.compiled.rewards import caging_by_pads, reach_and_move_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_axes
 
 TARGET_RADIUS = 0.07
 START_HEIGHT = 0.03
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = np.array([goal[0], goal[1], START_HEIGHT]), goal[3:]
-    simulation.move_body("goal_whole", target)
-    simulation.place_object(start)
+    scene.move_body("goal_whole", target)
+    scene.place_object(start)
     return {"target": target, "object_start": start}
 
 
@@ -60,6 +60,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_soccer.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.6, 0.03, -0.1, 0.8, 0.0),
+    reset_high=(0.1, 0.7, 0.03, 0.1, 0.9, 0.0),
+    min_distance=0.15,
     readings={"ball": body("soccer_ball"), "ball_axes": body_axes("soccer_ball")},
     reset=reset,
     observe=observe,

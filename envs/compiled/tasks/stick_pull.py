@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _stick
 from envs.compiled.tasks._stick import (
@@ -24,9 +24,9 @@ from envs.compiled.tasks._stick import (
 TARGET_RADIUS = 0.05
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = np.array([goal[3], goal[4], START_HEIGHT])
-    return {"target": target, **place(simulation, stick_start(goal), (0.0, 0.09))}
+    return {"target": target, **place(scene, stick_start(goal), (0.0, 0.09))}
 
 
 def observe(readings: Arrays) -> Array:
@@ -83,6 +83,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=MODEL,
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.55, 0.0, 0.35, 0.45, 0.0199),
+    reset_high=(0.0, 0.65, 0.001, 0.45, 0.55, 0.0201),
+    min_distance=0.1,
     readings={**READINGS, "stick_end": site("stick_end")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, grip
 from envs.compiled.tasks import _stick
 from envs.compiled.tasks._stick import MODEL, READINGS, SUCCESS_RADIUS, place, poses, stick_start
@@ -16,9 +16,9 @@ from envs.compiled.tasks._stick import MODEL, READINGS, SUCCESS_RADIUS, place, p
 GRASP = (0.015, 0.0, 0.0)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    target = np.array([goal[3], goal[4], simulation.site("insertion")[2]])
-    return {"target": target, **place(simulation, stick_start(goal), (0.0, 0.0))}
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    target = np.array([goal[3], goal[4], scene.site("insertion")[2]])
+    return {"target": target, **place(scene, stick_start(goal), (0.0, 0.0))}
 
 
 def observe(readings: Arrays) -> Array:
@@ -60,6 +60,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model=MODEL,
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.08, 0.58, 0.0, 0.399, 0.55, 0.1319),
+    reset_high=(-0.03, 0.62, 0.001, 0.401, 0.6, 0.1321),
+    min_distance=0.1,
     readings={**READINGS, "gripped": grip("objGeom")},
     reset=reset,
     observe=observe,

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, pose
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._sweeping import sweep_v1, sweep_v2
 
 START_HEIGHT = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start = np.array([goal[0], goal[1], START_HEIGHT])
-    simulation.place_object(start)
+    scene.place_object(start)
     return {"target": np.array([0.5, goal[1], 0.01]), "object_start": start}
 
 
@@ -35,6 +35,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_sweep_v3.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.6, 0.02),
+    reset_high=(0.1, 0.7, 0.02),
     readings={"block": body("obj"), "block_quaternion": body_quaternion("obj")},
     reset=reset,
     observe=observe,

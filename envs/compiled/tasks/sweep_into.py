@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, pose, quaternion
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
 from envs.compiled.tasks._picking import at_height
 from envs.compiled.tasks._sweeping import sweep_v1, sweep_v2
@@ -15,9 +15,9 @@ from envs.compiled.tasks._sweeping import sweep_v1, sweep_v2
 HOLE = (0.0, 0.84, 0.02)
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    start = np.array([goal[0], goal[1], simulation.body("obj")[2]])
-    simulation.place_object(start)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    start = np.array([goal[0], goal[1], scene.body("obj")[2]])
+    scene.place_object(start)
     return {"target": np.array(HOLE), "object_start": start}
 
 
@@ -39,6 +39,10 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_table_with_hole.xml",
     hand_start=(0.0, 0.6, 0.2),
+    reset_low=(-0.1, 0.6, 0.02, -0.001, 0.8399, 0.0199),
+    reset_high=(0.1, 0.7, 0.02, 0.001, 0.8401, 0.0201),
+    min_distance=0.15,
+    kept_from=(0.0, 0.84),
     readings={"block": body("obj"), "block_axes": geom_axes("objGeom")},
     reset=reset,
     observe=observe,

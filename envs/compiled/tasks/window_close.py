@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 
 TARGET_RADIUS = 0.05
@@ -16,11 +16,11 @@ WIDTH = 0.2
 HANDLE_RADIUS = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("window", goal)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("window", goal)
     # Stale: the handle as it was before the window was opened below.
-    start = simulation.site("handleCloseStart") + np.array([WIDTH, 0.0, 0.0])
-    simulation.set_joint_silently("window_slide", WIDTH)
+    start = scene.site("handleCloseStart") + np.array([WIDTH, 0.0, 0.0])
+    scene.set_joint_silently("window_slide", WIDTH)
     return {"target": goal, "object_start": start}
 
 
@@ -54,6 +54,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_window_horizontal.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(0.0, 0.75, 0.2),
+    reset_high=(0.0, 0.9, 0.2),
     readings={"handle": site("handleCloseStart")},
     reset=reset,
     observe=observe,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, progress_v1, tolerance
-from envs.compiled.simulation import Simulation
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 
 TARGET_RADIUS = 0.05
@@ -16,11 +16,11 @@ WIDTH = 0.2
 HANDLE_RADIUS = 0.02
 
 
-def reset(simulation: Simulation, goal: Array) -> dict[str, Any]:
-    simulation.move_body("window", goal)
+def reset(scene: Scene, goal: Array) -> dict[str, Any]:
+    scene.move_body("window", goal)
     # Stale: the handle as the settling left it, the window a little open perhaps.
-    start = simulation.site("handleOpenStart")
-    simulation.set_joint_silently("window_slide", 0.0)
+    start = scene.site("handleOpenStart")
+    scene.set_joint_silently("window_slide", 0.0)
     return {"target": goal + np.array([WIDTH, 0.0, 0.0]), "object_start": start}
 
 
@@ -51,6 +51,8 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 TASK = Task(
     model="sawyer_window_horizontal.xml",
     hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+    reset_low=(-0.1, 0.7, 0.16),
+    reset_high=(0.1, 0.9, 0.16),
     readings={"handle": site("handleOpenStart")},
     reset=reset,
     observe=observe,

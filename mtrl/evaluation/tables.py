@@ -27,12 +27,8 @@ def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     first = evaluations[0]
     seeds = [seed for e in evaluations for seed in e.seeds]
     tables = []
-    left_out = set(MEASURES) - {"returns"} if not any(map(_says_success, evaluations)) else set()
-    if first.success_rule == "final":
-        left_out.add("success")  # which is that at the last step
-    for name, (measure, digits) in MEASURES.items():
-        if name in left_out:
-            continue
+    for name in _measures(evaluations):
+        measure, digits = MEASURES[name]
         table = terminal.table("task", *(f"seed {s}" for s in seeds), "mean ± SEM", title=measure)
         values = np.concatenate([nan_mean(getattr(e.episodes, name)) for e in evaluations])  # [S, T]
         for t, task in enumerate(first.tasks):
@@ -57,10 +53,8 @@ def heading(evaluations: Sequence[Evaluation]) -> str:
 
 def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
     """Mean success over the tasks of each method, by mean ± SEM over its seeds."""
-    all_of_them = [e for evaluations in methods for e in evaluations]
-    measures = ["success", "success_at_end"] if all(map(_says_success, all_of_them)) else ["returns"]
-    if all(e.success_rule == "final" for e in all_of_them):
-        measures = [name for name in measures if name != "success"]  # which is that at the last step
+    known = _measures([e for evaluations in methods for e in evaluations])
+    measures = [name for name in known if name in ("success", "success_at_end")] or ["returns"]
     columns = ("run", "step", *(MEASURES[name][0] for name in measures))
     table = terminal.table(*columns, title="mean over the tasks")
     for evaluations in methods:
@@ -72,9 +66,14 @@ def summary_table(methods: Sequence[Sequence[Evaluation]]) -> Table:
     return table
 
 
-def _says_success(evaluation: Evaluation) -> bool:
-    """Environments of the user's may say nothing of it."""
-    return not np.isnan(evaluation.episodes.success).all()
+def _measures(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Those that these evaluations have something to say of, and each once."""
+    if all(np.isnan(e.episodes.success).all() for e in evaluations):
+        return ["returns"]  # environments of the user's may say nothing of success
+    names = list(MEASURES)
+    if all(e.success_rule == "final" for e in evaluations):
+        names.remove("success")  # which is that at the last step
+    return names
 
 
 def mean_sem(values: NDArray[np.float64], digits: int) -> str:

@@ -25,6 +25,8 @@ class SACConfig:
     Args:
         learning_rate: of actor and critics.
         temperature_learning_rate: of the temperatures.
+        learning_rate_decay: of both rates: `none`, or `linear` to stay for the first half of training and then fall
+            linearly to zero at `total_steps` (2405.18392).
         gamma: discount factor.
         tau: rate at which the target critics follow.
         initial_temperature: of every task.
@@ -53,6 +55,7 @@ class SACConfig:
 
     learning_rate: PositiveFloat = 3e-4
     temperature_learning_rate: PositiveFloat = 3e-4
+    learning_rate_decay: Literal["none", "linear"] = "none"
     gamma: UnitInterval = 0.99
     tau: Rate = 0.005
     initial_temperature: PositiveFloat = 1.0
@@ -90,6 +93,10 @@ class SACConfig:
                 "agent.normalize_returns scales returns to agent.value_max, which must be a positive number, got "
                 f"{self.value_max}."
             )
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Of both learning rates at a share of training in [0, 1]."""
+        return 1.0 if self.learning_rate_decay == "none" else min(1.0, max(0.0, 2.0 * (1.0 - progress)))
 
     def bounded_log_std(self, log_std: Tensor) -> Tensor:
         """The actor's output as a log standard deviation within the bounds."""

@@ -30,6 +30,7 @@ class TaskOptimizer:
         learning_rate: of Adam.
         max_grad_norm: each seed's whole gradient is scaled down to this norm, or None.
         weight_decay: of AdamW.
+        factor: of the learning rate; a tensor [] may change in place between the steps.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class TaskOptimizer:
         learning_rate: float,
         max_grad_norm: float | None,
         weight_decay: float = 0.0,
+        factor: Tensor | float = 1.0,
     ) -> None:
         if balancer is not None and not parameters.shared_names:
             raise ValueError(
@@ -52,11 +54,11 @@ class TaskOptimizer:
         self.shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
-        self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay)
+        self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay, factor=factor)
         self.adam_shared = None
         if balancer is None or not balancer.replaces_optimizer:
-            self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay)
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+            self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay, factor=factor)
+        self.learning_rate, self.weight_decay, self.factor = learning_rate, weight_decay, factor
         self._stream = SideStream(shared.device)
 
     def compile(self) -> None:
@@ -156,8 +158,9 @@ class TaskOptimizer:
             self.adam_shared.step(self.parameters.shared, shared_gradient, keep, scale)
         else:
             if self.weight_decay:
-                self.parameters.shared.mul_(1 - self.learning_rate * self.weight_decay * keep.unsqueeze(-1))
-            step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient, 0.0)
+                rate = self.learning_rate * self.factor
+                self.parameters.shared.mul_(1 - rate * self.weight_decay * keep.unsqueeze(-1))
+            step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient * self.factor, 0.0)
             self.parameters.shared.sub_(step, alpha=self.learning_rate)
         return norm, nonfinite
 

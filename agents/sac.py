@@ -103,6 +103,9 @@ class SAC(ActorCritic):
             precision=precision,
         )
         self.value = value
+        decays = config.learning_rate_decay != "none"
+        # A CUDA graph reads the tensor anew in each replay, and has a number for good.
+        self.learning_rate_factor: Tensor | float = torch.ones((), device=self.device) if decays else 1.0
         self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
         self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
         # The same networks, to be differentiated: their own parameters are constants.
@@ -110,7 +113,9 @@ class SAC(ActorCritic):
         self._trained_actor = with_parameters(self.actor, self.actor_optimizer.leaves)
         initial = math.log(config.initial_temperature)
         self.register_buffer("log_alpha", torch.full((len(seeds), num_tasks), initial, device=self.device))
-        self.temperature_adam = Adam(self.log_alpha, config.temperature_learning_rate)
+        self.temperature_adam = Adam(
+            self.log_alpha, config.temperature_learning_rate, factor=self.learning_rate_factor
+        )
         self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
         self.noise = Generators(self.seeds, "update", self.device)
@@ -123,9 +128,20 @@ class SAC(ActorCritic):
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
             balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
-        rate, config = self.config.learning_rate, self.config
-        vector = self.vectors[network]
-        return TaskOptimizer(vector, balancer, num_tasks, rate, config.max_grad_norm, config.weight_decay)
+        return TaskOptimizer(
+            self.vectors[network],
+            balancer,
+            num_tasks,
+            self.config.learning_rate,
+            self.config.max_grad_norm,
+            self.config.weight_decay,
+            self.learning_rate_factor,
+        )
+
+    def set_progress(self, progress: float) -> None:
+        """Says which share of training in [0, 1] is done when the updates that are queued from now on are made."""
+        if isinstance(self.learning_rate_factor, Tensor):
+            self.learning_rate_factor.fill_(self.config.learning_rate_factor(progress))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
@@ -137,7 +153,7 @@ class SAC(ActorCritic):
 
         Returns:
             metrics on the device: [S, T] per-task losses, temperatures, entropies, values; of `critic/` and `actor/`
-            what `TaskOptimizer.step` returns.
+            what `TaskOptimizer.step` returns; [S] the learning rates' factor, where it decays.
         """
         critic, actor = self.critic_optimizer, self.actor_optimizer
         noise = self.noise.randn(2, *batch.action.shape[1:])
@@ -172,6 +188,8 @@ class SAC(ActorCritic):
             log_prob, outputs, log_std, actor_metrics["nonfinite"]
         )
         self._follow_stream.join()
+        factor = self.learning_rate_factor
+        decay = {"learning_rate_factor": factor.repeat(len(self.seeds))} if isinstance(factor, Tensor) else {}
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,
@@ -182,6 +200,7 @@ class SAC(ActorCritic):
             "temperature": alpha,
             **target_metrics,
             **{f"actor/{name}": value for name, value in actor_metrics.items()},
+            **decay,
         }
 
     def _target(self, batch: Batch, noise: Tensor, alpha: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -272,7 +291,7 @@ class SAC(ActorCritic):
         self.actor_optimizer.compile()
 
     def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
-        """Everything that the next update and the next action depend on, besides the batch and the observation.
+        """Everything that the next update and the next action depend on, besides batch, observation and progress.
 
         Unlike other modules' it is nested, one mapping for each part, and has a network's parameters as its vector.
         """

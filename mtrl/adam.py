@@ -21,6 +21,8 @@ class Adam(nn.Module):
         epsilon: added to the denominator.
         weight_decay: `step` also shrinks the parameters by this times the learning rate (AdamW, Loshchilov & Hutter
             2019, 1711.05101, Algorithm 2).
+        factor: of the learning rate in `step`; a tensor [] may change in place between the steps, those of a CUDA graph
+            too.
     """
 
     first_moment: Tensor
@@ -34,12 +36,14 @@ class Adam(nn.Module):
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
+        factor: Tensor | float = 1.0,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.betas = betas
         self.epsilon = epsilon
         self.weight_decay = weight_decay
+        self.factor = factor
         shape = (like.shape[0], *[1] * (like.dim() - 1))
         self.register_buffer("first_moment", torch.zeros_like(like))
         self.register_buffer("second_moment", torch.zeros_like(like))
@@ -108,9 +112,10 @@ class Adam(nn.Module):
     ) -> None:
         gradient = torch.where(keep > 0, gradient * scale, 0.0)
         direction = self._direction(gradient, keep, root_correction, epsilon)
+        rate = self.learning_rate * self.factor
         if self.weight_decay:
-            parameters.mul_(1.0 - self.learning_rate * self.weight_decay * keep)
-        parameters.sub_(direction * (self.learning_rate * keep))
+            parameters.mul_(1.0 - rate * self.weight_decay * keep)
+        parameters.sub_(direction * (rate * keep))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_by_seed(
@@ -130,7 +135,7 @@ class Adam(nn.Module):
             [self.second_moment[s] for s in kept],
             [],
             [steps[s] for s in kept],
-            lr=self.learning_rate,
+            lr=self.learning_rate * float(self.factor),
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=self.weight_decay,

@@ -44,7 +44,8 @@ def resume(run: str | Path, total_steps: int | None = None) -> Path:
     """Goes on with a run exactly where it stopped, and returns its directory: `mtrl train --resume`.
 
     Args:
-        total_steps: train to another number of steps, as if the run had had them to make from the start.
+        total_steps: train to another number of steps, as if the run had had them to make from the start, unless a
+            learning rate had begun to fall.
 
     Raises:
         ValueError: this is no run, or all its checkpoints are damaged.

@@ -93,6 +93,7 @@ class TrainingLoop:
 
     def learn(self) -> None:
         """The updates of one vector step; on a GPU they are queued and not waited for."""
+        self.agent.set_progress(self.step / self.config.total_steps)
         for _ in range(self.config.updates_per_step):
             self.learner.update()
 

@@ -76,7 +76,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
     Args:
         config: the run's own.
         total_steps: go on to another number of steps, which the run's configuration has from then on. The result is
-            that of a run which had this many to make from the start.
+            that of a run which had this many to make from the start, unless a learning rate had begun to fall.
 
     Raises:
         CheckpointError: there is none, or all are damaged.

@@ -61,6 +61,7 @@ MODERN: dict[str, Any] = {
     "log_std_min": -10.0,
     "target_entropy": -2.0,
     "initial_temperature": 0.1,
+    "learning_rate_decay": "linear",
 }
 """Every ingredient of the modern agent at once, beside a `Residual` actor that is told the task."""
 OBSERVATION_SIZE, ACTION_SIZE, BATCH_SIZE = 9, 4, 6

@@ -50,7 +50,8 @@ def train(
         count.add_(1)
 
     step = Captured(update) if captured else update
-    for _ in range(updates):
+    for number in range(updates):
+        agent.set_progress(number / updates)  # between the replays
         step()
     parameters = [
         p

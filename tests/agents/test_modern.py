@@ -75,6 +75,8 @@ def test_seeds_together_are_each_alone(
         alone.return_scale.set(*(np.array(x)[s : s + 1] for x in STATISTICS))
         both = modern(agent, balancer, critic=critic)
         for number in range(3):
+            for sac in (both, alone):
+                sac.set_progress(0.3 * (1 + number))
             both.update(batch(number=number))
             alone.update(batch((seed,), number=number))
         for network in ("critic", "actor"):
@@ -92,6 +94,8 @@ def test_a_restored_agent_goes_on_bit_by_bit(
         sac.update(batch(number=number))
     restored.load_state_dict(clone(sac.state_dict()))
     for number in range(3, 6):
+        for either in (sac, restored):
+            either.set_progress(0.15 * number)
         sac.update(batch(number=number))
         restored.update(batch(number=number))
     assert_equal(sac.state_dict(), restored.state_dict())

@@ -61,6 +61,7 @@ MODERN: dict[str, object] = {
     "agent.weight_decay": 0.01,
     "agent.log_std": "tanh",
     "agent.target_entropy": -2,
+    "agent.learning_rate_decay": "linear",
     "worlds_per_task": 2,
     "staggered": "true",
 }

@@ -27,6 +27,24 @@ def test_it_is_adamw(shape: tuple[int, ...], weight_decay: float) -> None:
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_factor_of_the_learning_rate_may_change_between_the_steps(weight_decay: float) -> None:
+    """It scales what AdamW takes off, too."""
+    ours, factor = torch.ones(2, 5, dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    theirs = ours.clone().requires_grad_()
+    adam = Adam(ours, 1e-2, weight_decay=weight_decay, factor=factor)
+    reference = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=weight_decay)
+    for i, gradient in enumerate(torch.randn(10, 2, 5, generator=torch.Generator().manual_seed(0)).double()):
+        factor.fill_(1.0 - i / 9)
+        reference.param_groups[0]["lr"] = 1e-2 * float(factor)
+        before = ours.clone()
+        adam.step(ours, gradient, torch.ones(2, dtype=torch.float64))
+        theirs.grad = gradient.clone()
+        reference.step()
+        assert torch.equal(ours, before) == (i == 9)
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-10, atol=1e-12)
+
+
 def test_a_seed_that_is_left_out_stays_as_it_is_and_goes_on_as_if_nothing_had_been() -> None:
     gradients = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     together, alone = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(1, 5, dtype=torch.float64)

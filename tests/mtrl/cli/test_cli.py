@@ -202,6 +202,10 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero rate": (["--agent.learning_rate", "0"], ["learning_rate"]),
     "rate that is no number": (["--agent.learning_rate", "nan"], ["learning_rate"]),
     "infinite rate": (["--agent.learning_rate", "inf"], ["learning_rate"]),
+    "decay of another form": (
+        ["--agent.learning_rate_decay", "cosine"],
+        ["agent.learning_rate_decay must be one of none, linear, got cosine."],
+    ),
     "discount above 1": (["--agent.gamma", "1.01"], ["gamma"]),
     "bounds the wrong way round": (["--agent.log_std_min", "3"], ["log_std_min"]),
     "negative seed": (["--seeds", "0,-1"], ["seeds"]),

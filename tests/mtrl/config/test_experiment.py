@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     "init_from": "somewhere",
     "init_checkpoint": "best",
     "run_dir": "elsewhere",
+    "agent.learning_rate_decay": "linear",
     "agent.log_std": "tanh",
     "agent.critic": "hl_gauss",
     "agent.ensemble": "mean",

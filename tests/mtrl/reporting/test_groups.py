@@ -36,6 +36,21 @@ def test_an_option_that_an_older_version_did_not_know_has_its_default(write_run:
     ]
 
 
+def test_a_decay_of_the_learning_rate_is_named(write_run: Write) -> None:
+    success = np.full((2, 1, 2), 0.5)
+    runs = [
+        read_run(write_run("old", success, seeds=[0])),
+        read_run(write_run("none", success, seeds=[1], config={"agent": {"learning_rate_decay": "none"}})),
+        read_run(
+            write_run("linear", success, seeds=[0], config={"agent": {"learning_rate_decay": "linear"}})
+        ),
+    ]
+    assert [(g.label, len(g.runs)) for g in group_runs(runs)] == [
+        ("agent.learning_rate_decay=none", 2),
+        ("agent.learning_rate_decay=linear", 1),
+    ]
+
+
 def test_a_seed_counted_twice_is_refused(write_run: Write) -> None:
     success = np.full((2, 1, 2), 0.5)
     runs = [read_run(write_run(name, success, seeds=[0])) for name in ("a", "b")]

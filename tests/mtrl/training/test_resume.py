@@ -253,6 +253,43 @@ def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
     assert "finished" in cli("train", "--resume", run).err
 
 
+def test_a_falling_learning_rate_follows_the_longer_training(train: Train, cli: Cli, tmp_path: Path) -> None:
+    """From the step where the run goes on; it is the longer run itself where the rate had not begun to fall."""
+    options = OPTIONS | {"agent.learning_rate_decay": "linear", "log_interval": 1}
+    whole = train("whole", **(options | {"total_steps": 40}))
+    run = train("run", **(options | {"total_steps": 20}))
+    assert cli("train", "--resume", run, "--total_steps", 40).code == 0
+    expected, found = (
+        {
+            line["step"]: line["learning_rate_factor"]
+            for line in read_metrics(r)
+            if "learning_rate_factor" in line
+        }
+        for r in (whole, run)
+    )
+    assert expected.keys() == found.keys()
+    assert found[20] == [0.0, 0.0]
+    assert {step: value for step, value in expected.items() if step > 20} == {
+        step: value for step, value in found.items() if step > 20
+    }
+    assert expected[20] == [1.0, 1.0]
+    np.testing.assert_allclose(expected[30], [0.5, 0.5])
+
+
+def test_a_learning_rate_that_had_not_begun_to_fall(
+    train: Train, cli: Cli, fake: Callable, tmp_path: Path
+) -> None:
+    options = OPTIONS | {"agent.learning_rate_decay": "linear"}
+    whole = train("whole", **(options | {"total_steps": 60}))
+    StoppingEngine.stop_at = 19
+    fake(StoppingEngine)
+    run = tmp_path / "run"
+    assert cli(*train_arguments(run, **options)).code == 1
+    fake(FakeEngine)
+    assert cli("train", "--resume", run, "--total_steps", 60).code == 0
+    assert_same_run(whole, run)
+
+
 def test_the_best_of_a_run_is_its_end_until_it_goes_on(
     train: Train, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from mtrl.config.loading import train_config, train_parser
 from mtrl.config.parsing import parse
 from mtrl.storage import checkpoint
 from mtrl.system import terminal
-from mtrl.training.trainer import Trainer
+from mtrl.training.loop import TrainingLoop
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def measure(config_path: str, directory: Path, repetitions: int) -> list[dict[st
         str(directory),
     ]
     config = train_config(parser, parse(parser, arguments))
-    with contextlib.closing(Trainer(config, directory)) as trainer:
-        trainer.replay.storage.normal_()
-        trainer.replay.added.fill_(config.buffer_size)
-        state = trainer.state_dict()
+    with contextlib.closing(TrainingLoop(config, directory)) as loop:
+        loop.replay.storage.normal_()
+        loop.replay.added.fill_(config.buffer_size)
+        state = loop.state_dict()
     results = []
     for replay in (True, False):
         kept = {part: content for part, content in state.items() if replay or part != "replay"}

@@ -19,6 +19,7 @@ from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
 from mtrl.logging.logger import Logger
 from mtrl.system import terminal
+from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer
 
 
@@ -80,7 +81,7 @@ def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
         namespace = parse(parser, arguments)
         config = train_config(parser, namespace)
         (run_dir / "config.yaml").write_text(dump(parser, namespace, config), encoding="utf-8")
-        trainer = Trainer(config, run_dir)
+        trainer = Trainer(TrainingLoop(config, run_dir))
         try:
             training, lines, pictures = _time(trainer, config, intervals, steps)
         finally:
@@ -107,8 +108,8 @@ def _time(
 ) -> tuple[list[float], list[float], list[float]]:
     """Seconds of an environment step with its updates, of a line of metrics with its curves, and of the heat maps."""
     training, lines, pictures = [], [], []
-    trainer.logger = Logger(trainer.run_dir, trainer.tasks, config.seeds)
-    num_seeds, num_tasks, _ = trainer.env.layout
+    trainer.logger = Logger(trainer.run_dir, trainer.loop.tasks, config.seeds)
+    num_seeds, num_tasks, _ = trainer.loop.env.layout
     shape = (num_seeds, num_tasks, num_tasks)
     cosines = {
         f"{n}/cosine_matrix": np.linspace(-1, 1, math.prod(shape)).reshape(shape) for n in ("critic", "actor")
@@ -116,10 +117,7 @@ def _time(
     for interval in range(intervals + 1):
         first, times = trainer.step, [time.perf_counter()]
         while trainer.step < first + steps:
-            trainer.collector.start()
-            trainer.collector.step(trainer.collector.actions())
-            trainer.agent.diagnose(trainer.step >= first + steps)
-            trainer.learn()
+            trainer.loop.advance(diagnose=trainer.step + config.worlds_per_task >= first + steps)
         times.append(time.perf_counter())
         trainer.log({"seconds": 0.0, "steps_per_second": 0.0})
         trainer.logger.flush()

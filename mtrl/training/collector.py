@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,7 @@ class Collector:
     Args:
         replay: takes the transitions, with normalised rewards where the protocol says so; what is not finite never
             reaches it.
-        diverged: seeds that are trained no more.
-        leave_out: called with seeds [S] that something is wrong with, and what.
+        diverged: is told of seeds that something is wrong with.
 
     Attributes:
         num_steps: made in each task and seed.
@@ -44,10 +43,9 @@ class Collector:
         agent: SAC,
         replay: Replay,
         diverged: DivergedSeeds,
-        leave_out: Callable[[NDArray[np.bool_], str], None],
     ) -> None:
         self._config, self._env, self._agent, self._replay = config, env, agent, replay
-        self._diverged, self._leave_out = diverged, leave_out
+        self._diverged = diverged
         self._tasks = config.get_benchmark().tasks
         self._action_size = agent.action_size
         self.observation, _ = env.reset()
@@ -128,13 +126,13 @@ class Collector:
             # What is kept must be good to go on from, and the simulation of that world is not.
             self._begin_episodes()
         world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
-        self._leave_out(seeds, f"an observation or a reward is not finite ({world})")
+        self._diverged.leave_out(seeds, f"an observation or a reward is not finite ({world})")
 
     def _finite_actions(self, actions: Tensor) -> Tensor:
         """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are left out."""
         actions, finite = finite_actions(actions)
         if not finite.all():
-            self._leave_out(~finite, "an action of the policy is not finite")
+            self._diverged.leave_out(~finite, "an action of the policy is not finite")
         return actions
 
     def state_dict(self) -> dict[str, Any]:

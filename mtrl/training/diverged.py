@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +21,46 @@ class TrainingError(RuntimeError):
 
 
 class DivergedSeeds:
-    """Which of the S seeds diverged, since when and why; `frozen.json` tells it to whoever evaluates the run."""
+    """Which of the S seeds diverged, since when and why; `frozen.json` tells it to whoever evaluates the run.
 
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self.seeds = seeds
+    Args:
+        step: tells the current one.
+    """
+
+    def __init__(self, seeds: Sequence[int], run_dir: Path, step: Callable[[], int]) -> None:
+        self._seeds, self._run_dir, self._step = seeds, run_dir, step
         self.reasons: dict[int, dict[str, Any]] = {}  # by seed
 
     @property
     def mask(self) -> NDArray[np.bool_]:
         """[S], true for a seed that diverged."""
-        return np.array([seed in self.reasons for seed in self.seeds])
+        return np.array([seed in self.reasons for seed in self._seeds])
 
-    def add(self, new: NDArray[np.bool_], step: int, reason: str) -> None:
-        """Leaves seeds [S] out from a step on."""
-        for seed, n in zip(self.seeds, new.tolist(), strict=True):
-            if n:
-                self.reasons[seed] = {"step": step, "reason": reason}
+    def leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
+        """Seeds [S] that are bad are trained no more.
 
-    def write(self, run_dir: Path) -> None:
+        Raises:
+            TrainingError: no other is left.
+        """
+        new = bad & ~self.mask
+        if not new.any():
+            return
+        seeds = [seed for seed, n in zip(self._seeds, new.tolist(), strict=True) if n]
+        if (self.mask | new).all():
+            raise TrainingError(f"{reason} (seeds {seeds})")
+        self.reasons |= {seed: {"step": self._step(), "reason": reason} for seed in seeds}
+        self.write()
+        print(
+            f"Step {self._step()}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
+            file=sys.stderr,
+        )
+
+    def write(self) -> None:
         """Makes `frozen.json` say which diverged; there is none while no seed did."""
         if self.reasons:
-            write_text(run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
+            write_text(self._run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
         else:
-            (run_dir / FILE).unlink(missing_ok=True)
+            (self._run_dir / FILE).unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         return {str(seed): dict(reason) for seed, reason in self.reasons.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,31 +35,29 @@ class Learner:
 
     Args:
         batch_size: transitions of every task in an update.
-        diverged: seeds that are trained no more.
-        leave_out: called with seeds [S] of which a loss or a gradient is not finite, and what: on a CPU after the
-            update, on a GPU, where nobody waits for it, when metrics are read. Such an update changes
+        diverged: seeds that are left as they are. It is told of seeds of which a loss or a gradient is not finite: on a
+            CPU after the update, on a GPU, where nobody waits for it, when metrics are read. Such an update changes
             nothing of these seeds.
     """
 
-    def __init__(
-        self,
-        agent: SAC,
-        replay: Replay,
-        batch_size: int,
-        diverged: DivergedSeeds,
-        leave_out: Callable[[NDArray[np.bool_], str], None],
-    ) -> None:
+    def __init__(self, agent: SAC, replay: Replay, batch_size: int, diverged: DivergedSeeds) -> None:
         self._agent, self._replay, self._batch_size = agent, replay, batch_size
-        self._diverged, self._leave_out = diverged, leave_out
-        self._metrics = UpdateMetrics()
-        self.leave_out_diverged()
+        self._diverged, self._metrics = diverged, UpdateMetrics()
+        self._prepare()
 
-    def leave_out_diverged(self) -> None:
-        """To be called when seeds diverged: updates leave them as they are from now on."""
+    def update(self) -> None:
+        """One update; on a GPU it is queued and not waited for."""
+        if len(self._diverged.reasons) != self._num_diverged:
+            self._prepare()
+        self._run()
+
+    def _prepare(self) -> None:
+        """Updates leave the seeds as they are that diverged until now."""
+        self._num_diverged = len(self._diverged.reasons)
         mask = self._diverged.mask[:, None, None, None]
         self._mask = torch.tensor(mask, device=self._agent.device) if mask.any() else None
         on_cpu = self._agent.device.type == "cpu"
-        self.update = self._update if on_cpu else Captured(self._update)
+        self._run = self._update if on_cpu else Captured(self._update)
 
     def _update(self) -> None:
         batch = self._replay.sample(self._batch_size)
@@ -105,7 +103,9 @@ class Learner:
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():
             if name.endswith("nonfinite"):
-                self._leave_out(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
+                self._diverged.leave_out(
+                    bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         return self._metrics.state_dict()

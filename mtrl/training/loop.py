@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import envs
 from mtrl.config.train import TrainConfig
@@ -17,7 +15,7 @@ from mtrl.device.cpu import prepare_cpu
 from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint
 from mtrl.training.collector import Collector
-from mtrl.training.diverged import DivergedSeeds, TrainingError
+from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.learner import Learner
 from mtrl.training.replay import Replay
 
@@ -69,12 +67,12 @@ class TrainingLoop:
         if self.agent.device.type == "cuda" and config.compile:
             self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
-        self.diverged = DivergedSeeds(config.seeds)
-        self.collector = Collector(config, self.env, self.agent, self.replay, self.diverged, self._leave_out)
+        self.diverged = DivergedSeeds(config.seeds, run_dir, lambda: self.step)
+        self.collector = Collector(config, self.env, self.agent, self.replay, self.diverged)
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
         self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged, self._leave_out)
+        self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         if checkpoint_path is not None:
             try:
@@ -91,11 +89,28 @@ class TrainingLoop:
         """Environment steps per task and seed."""
         return self.collector.num_steps
 
-    def learn(self) -> None:
-        """The updates of one vector step; on a GPU they are queued and not waited for."""
+    def advance(self, *, diagnose: bool) -> None:
+        """One step of all worlds, and its updates.
+
+        Args:
+            diagnose: whether gradients are measured that the balancer does without, on a CPU; on a GPU they always are.
+        """
+        learning = self.step > self.learns_from
+        self.collector.start()
+        if learning and self.overlap:
+            self._learn()
+        self.collector.step(self.collector.actions())
+        if learning and not self.overlap:
+            self.agent.diagnose(diagnose or self.agent.device.type == "cuda")
+            self._learn()
+
+    def _learn(self) -> None:
         self.agent.set_progress(self.step / self.config.total_steps)
         for _ in range(self.config.updates_per_step):
             self.learner.update()
+
+    def close(self) -> None:
+        self.env.close()
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {
@@ -141,7 +156,6 @@ class TrainingLoop:
         self.learner.load_state_dict(loop["update_metrics"])
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.diverged.load_state_dict(loop.get("frozen", {}))
-        self.learner.leave_out_diverged()
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
         elif self.step > 0:
@@ -153,23 +167,3 @@ class TrainingLoop:
                 "stopped.",
                 file=sys.stderr,
             )
-
-    def _leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
-        """Seeds [S] that are bad are trained no more.
-
-        Raises:
-            TrainingError: no other is left.
-        """
-        new = bad & ~self.diverged.mask
-        if not new.any():
-            return
-        seeds = [seed for seed, n in zip(self.config.seeds, new.tolist(), strict=True) if n]
-        if (self.diverged.mask | new).all():
-            raise TrainingError(f"{reason} (seeds {seeds})")
-        self.diverged.add(new, self.step, reason)
-        self.diverged.write(self.run_dir)
-        self.learner.leave_out_diverged()
-        print(
-            f"Step {self.step}: {reason}; the seeds {seeds} stay as they were before, the others go on.",
-            file=sys.stderr,
-        )

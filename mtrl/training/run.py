@@ -28,6 +28,7 @@ from mtrl.system.lock import locked
 from mtrl.training.diverged import FILE as FROZEN
 from mtrl.training.diverged import TrainingError
 from mtrl.training.initialize import initialize
+from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer
 
 
@@ -48,22 +49,20 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         raise ValueError(
             f"init_checkpoint is of the run that init_from names, and none is named: got {config.init_checkpoint!r}."
         )
-    with contextlib.closing(
-        Trainer(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
-    ) as trainer:
+    loop = TrainingLoop(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
+    with contextlib.closing(Trainer(loop)) as trainer:
         stamped = stamp(config)
-        stamped |= {name: getattr(trainer.agent, name) for name in ("observation_size", "action_size")}
+        stamped |= {name: getattr(loop.agent, name) for name in ("observation_size", "action_size")}
         if config.init_from is not None:
-            initialization = initialize(trainer.agent, config, trainer.env)
+            initialization = initialize(loop.agent, config, loop.env)
             terminal.message(str(initialization))
             stamped["init_from"] = initialization.to_json()
 
         def fill(directory: Path) -> None:
             write_text(directory / "config.yaml", config_yaml)
             write_text(directory / "stamp.json", json.dumps(stamped, indent=1) + "\n")
-            checkpoint.save(
-                directory / "checkpoints", 0, trainer.state_dict()
-            )  # to resume from the first moment
+            # To resume from the first moment.
+            checkpoint.save(directory / "checkpoints", 0, loop.state_dict())
 
         with created(run_dir, fill):
             _run(trainer)
@@ -108,13 +107,13 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             return
         logs = _check_outputs(run_dir, config.seeds)
         try:
-            trainer = Trainer(config, run_dir, path, experiment=record(options))
+            loop = TrainingLoop(config, run_dir, path, experiment=record(options))
         except KeyError as error:
             raise checkpoint.CheckpointError(
                 f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "
                 f"({_version(run_dir)}); go on with that one."
             ) from error
-        with contextlib.closing(trainer):
+        with contextlib.closing(Trainer(loop)) as trainer:
             checkpoints.set_aside(damaged)
             _mark_missing(trainer, logs, pending)
             if total_steps is not None:

@@ -8,11 +8,9 @@ import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mtrl.config.clock import Clock
-from mtrl.config.train import TrainConfig
 from mtrl.evaluation.beside_training import BackgroundEvaluator
 from mtrl.evaluation.during_training import Evaluated, Evaluator, ForegroundEvaluator, Policy
 from mtrl.evaluation.episodes import nan_mean
@@ -28,25 +26,16 @@ from mtrl.training.loop import TrainingLoop
 from mtrl.training.progress import Progress
 
 
-class Trainer(TrainingLoop):
+class Trainer:
     """Trains and keeps: lines, evaluations, checkpoints. None of these changes what is trained.
 
     Args:
-        config: a resolved configuration.
-        run_dir: where logs and checkpoints go; nothing is written there before `run`.
-        checkpoint_path: go on from this checkpoint.
-        experiment: what each checkpoint says that it is of, see `mtrl.config.experiment.record`.
+        loop: what is trained; nothing is written to its run directory before `run`.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        run_dir: Path,
-        checkpoint_path: Path | None = None,
-        *,
-        experiment: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(config, run_dir, checkpoint_path, experiment=experiment)
+    def __init__(self, loop: TrainingLoop) -> None:
+        config = loop.config
+        self.loop, self.config, self.run_dir = loop, config, loop.run_dir
         self.should_log = config.clock(config.log_interval)
         self.should_evaluate = config.clock(config.evaluation.interval)
         # As often as evaluations: pictures cost more than numbers.
@@ -57,12 +46,17 @@ class Trainer(TrainingLoop):
         self.stop_request = StopRequest()
         self.evaluator: Evaluator = (
             BackgroundEvaluator(config)
-            if self.overlap
-            else ForegroundEvaluator(config, self.agent, self._stop_if_asked)
+            if loop.overlap
+            else ForegroundEvaluator(config, loop.agent, self._stop_if_asked)
         )
         self.writer = CheckpointWriter(
-            run_dir / "checkpoints", background=self.overlap, rule=config.checkpoint.keep
+            self.run_dir / "checkpoints", background=loop.overlap, rule=config.checkpoint.keep
         )
+
+    @property
+    def step(self) -> int:
+        """Environment steps per task and seed."""
+        return self.loop.step
 
     def run(self) -> None:
         """Trains to the end.
@@ -78,14 +72,14 @@ class Trainer(TrainingLoop):
         goes_on = self.step < config.total_steps
         self.logger = Logger(
             self.run_dir,
-            self.tasks,
+            self.loop.tasks,
             config.seeds,
             self.step,
             without_training=goes_on and not self.should_log(self.step),
             without_evaluation=goes_on and not self.should_evaluate(self.step),
         )
-        self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.tasks)
-        self.diverged.write(self.run_dir)
+        self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.loop.tasks)
+        self.loop.diverged.write()
         with (
             self.stop_request,
             Progress(config.total_steps, self.step) as self.progress,
@@ -101,23 +95,17 @@ class Trainer(TrainingLoop):
         self._evaluate_pending()
         while self.step < config.total_steps:
             self._stop_if_asked()
-            self.collector.start()
-            learning = self.step > self.learns_from
-            if learning and self.overlap:
-                self.learn()
-            self.collector.step(self.collector.actions())
-            done = self.step >= config.total_steps
-            logged = self.should_log(self.step) or done
-            if learning and not self.overlap:
-                self.agent.diagnose(logged or self.agent.device.type == "cuda")
-                self.learn()
+            step = self.step + config.worlds_per_task
+            done = step >= config.total_steps
+            logged = self.should_log(step) or done
+            self.loop.advance(diagnose=logged)
             self.progress.update(self.step)
             if logged:
                 self.log(self.progress.rates())
             if self.should_evaluate(self.step) or done:
                 if self.evaluator.background:
                     self.save()  # if it turns out to be the best, it has to be there
-                self.evaluate(self.step, self.agent.policy_state())
+                self.evaluate(self.step, self.loop.agent.policy_state())
             if self._evaluating is not None and self._evaluating[1].done():
                 self._finish_evaluation()
             if self.should_save(self.step) or done:
@@ -128,7 +116,7 @@ class Trainer(TrainingLoop):
         checkpoints.prune(self.run_dir / "checkpoints", self._kept(), config.checkpoint.keep)
 
     def close(self) -> None:
-        self.env.close()
+        self.loop.close()
         self.evaluator.close()
         self.writer.close()
 
@@ -136,8 +124,8 @@ class Trainer(TrainingLoop):
         """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
         # At the end of a run between two lines: one that goes on has the means of the whole interval.
         keep = not self.should_log(self.step)
-        means, gradients, cosines = self.learner.read_metrics(keep=keep)
-        self.logger.write(self.step, means | self.collector.episode_metrics.read(keep=keep) | gradients)
+        means, gradients, cosines = self.loop.learner.read_metrics(keep=keep)
+        self.logger.write(self.step, means | self.loop.collector.episode_metrics.read(keep=keep) | gradients)
         if self.should_draw(self.step):
             self.logger.write_cosines(self.step, cosines)
         self.logger.write_timing(self.step, timing)
@@ -160,7 +148,7 @@ class Trainer(TrainingLoop):
             except checkpoint.CheckpointError as error:
                 print(f"The evaluation of step {step} is left out: {error}", file=sys.stderr)
             else:
-                self.evaluate(step, {network: agent[network] for network in self.agent.acting_networks})
+                self.evaluate(step, {network: agent[network] for network in self.loop.agent.acting_networks})
 
     def _finish_evaluation(self) -> None:
         """Waits for the evaluation that is being made, if there is one, and logs what it says."""
@@ -173,7 +161,7 @@ class Trainer(TrainingLoop):
         self._evaluating = None
         episodes, finite = evaluated.result()
         if not finite.all():
-            self._leave_out(~finite, "an action of the policy is not finite")
+            self.loop.diverged.leave_out(~finite, "an action of the policy is not finite")
         metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(episodes).items()}
         self.logger.write(step, metrics)
         self.logger.flush()  # where the line is, the evaluation is not made again
@@ -182,7 +170,7 @@ class Trainer(TrainingLoop):
             self.save()
         measure = self.scores.measure
         values = metrics[SUCCESS if measure == "success" else RETURNS].mean(0)  # [T]
-        self.progress.show_score(step, measure, dict(zip(self.tasks, values.tolist(), strict=True)))
+        self.progress.show_score(step, measure, dict(zip(self.loop.tasks, values.tolist(), strict=True)))
 
     def _stop_if_asked(self) -> None:
         """
@@ -208,7 +196,7 @@ class Trainer(TrainingLoop):
         """
         if not self.writer.has(self.step):
             self.logger.flush()
-            self.writer.save(self.step, self.state_dict(), self._kept())
+            self.writer.save(self.step, self.loop.state_dict(), self._kept())
 
     def _kept(self) -> list[int | None]:
         """The steps of checkpoints that are kept whatever the rule: the best, and the one that is being evaluated."""

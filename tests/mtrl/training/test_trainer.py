@@ -1,5 +1,6 @@
 """The training loop: what is stored, what repeats, what depends on what."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mtrl.config.loading import train_config, train_parser
 from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoints
+from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer
 from tests.mtrl.conftest import (
     MODERN,
@@ -34,10 +36,10 @@ def make_config(run_dir: Path, **options: object) -> TrainConfig:
     return train_config(parser, parse(parser, train_arguments(run_dir, **options)[1:]))
 
 
-def collect(trainer: Trainer, steps: int) -> None:
+def collect(loop: TrainingLoop, steps: int) -> None:
     for _ in range(steps):
-        trainer.collector.start()
-        trainer.collector.step(trainer.collector.actions())
+        loop.collector.start()
+        loop.collector.step(loop.collector.actions())
 
 
 def curves(directory: Path) -> dict[str, list[tuple[int, float]]]:
@@ -56,11 +58,11 @@ def test_the_transition_at_an_episodes_end_leads_to_its_own_last_observation(
     fake: Callable, tmp_path: Path
 ) -> None:
     """Not to the first one of the next episode; and a time limit is no termination, so it bootstraps."""
-    trainer = Trainer(make_config(tmp_path / "run", buffer_size=30), tmp_path / "run")
+    loop = TrainingLoop(make_config(tmp_path / "run", buffer_size=30), tmp_path / "run")
     horizon = TINY.horizon
-    collect(trainer, 3 * horizon)
-    trainer.close()
-    observation, action, _, next_observation, terminated = trainer.replay.storage.split([39, 4, 1, 39, 1], -1)
+    collect(loop, 3 * horizon)
+    loop.close()
+    observation, action, _, next_observation, terminated = loop.replay.storage.split([39, 4, 1, 39, 1], -1)
     points, goals = observation[0, :, :, :3].double(), observation[0, :, :, -3:]
     moves = action[0].double()
     expected = points + 0.2 * torch.sin(moves[..., :3]) + 0.05 * moves[..., 3:] * points
@@ -88,25 +90,25 @@ def test_a_fault_is_reported_and_its_transition_not_learned_from(
     fake: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake(FaultyEngine)
-    trainer = Trainer(make_config(tmp_path / "run"), tmp_path / "run")
-    collect(trainer, 10)
-    trainer.close()
+    loop = TrainingLoop(make_config(tmp_path / "run"), tmp_path / "run")
+    collect(loop, 10)
+    loop.close()
     assert "it broke" in capsys.readouterr().err
-    assert trainer.replay.size.tolist() == [[9, 10, 10]]
-    assert torch.isfinite(trainer.replay.storage).all()
-    assert np.isfinite(trainer.collector.episode_metrics.read()["training/returns"]).all()
+    assert loop.replay.size.tolist() == [[9, 10, 10]]
+    assert torch.isfinite(loop.replay.storage).all()
+    assert np.isfinite(loop.collector.episode_metrics.read()["training/returns"]).all()
 
 
 def test_rewards_are_normalised_where_the_protocol_says_so(train: Train, tmp_path: Path) -> None:
-    trainers = [
-        Trainer(make_config(tmp_path / p, protocol=p, random_steps=100), tmp_path / p)
+    loops = [
+        TrainingLoop(make_config(tmp_path / p, protocol=p, random_steps=100), tmp_path / p)
         for p in ("tiny", "paper")
     ]
-    for trainer in trainers:
-        collect(trainer, 5)
-        trainer.close()
-    plain, normalised = (trainer.replay.storage[..., :5, 43] for trainer in trainers)
-    states = [trainer.collector.state_dict()["normalizer"] for trainer in trainers]
+    for loop in loops:
+        collect(loop, 5)
+        loop.close()
+    plain, normalised = (loop.replay.storage[..., :5, 43] for loop in loops)
+    states = [loop.collector.state_dict()["normalizer"] for loop in loops]
     assert states[0] is None
     assert states[1] is not None
     assert not torch.equal(plain, normalised)
@@ -114,19 +116,19 @@ def test_rewards_are_normalised_where_the_protocol_says_so(train: Train, tmp_pat
 
 def test_actions_are_uniform_at_first_and_then_the_policys(fake: Callable, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", random_steps=4, worlds_per_task=2, total_steps=100)
-    trainer = Trainer(config, tmp_path / "run")
-    generator = trainer.collector.random_actions.generators[0].clone_state()
+    loop = TrainingLoop(config, tmp_path / "run")
+    generator = loop.collector.random_actions.generators[0].clone_state()
     for _ in range(2):
-        trainer.collector.start()
-        actions = trainer.collector.actions()
+        loop.collector.start()
+        actions = loop.collector.actions()
         expected = 2 * torch.rand(3, 2, 4, generator=generator) - 1
         assert torch.equal(actions[0], expected)
-        trainer.collector.step(actions)
-    assert trainer.step == 4
-    before = trainer.collector.random_actions.generators[0].get_state()
-    trainer.collector.start()
-    assert torch.equal(before, trainer.collector.random_actions.generators[0].get_state())
-    trainer.close()
+        loop.collector.step(actions)
+    assert loop.step == 4
+    before = loop.collector.random_actions.generators[0].get_state()
+    loop.collector.start()
+    assert torch.equal(before, loop.collector.random_actions.generators[0].get_state())
+    loop.close()
 
 
 @pytest.mark.parametrize(("worlds", "updates"), [(1, 1), (2, 3)])
@@ -134,19 +136,19 @@ def test_number_of_updates(fake: Callable, tmp_path: Path, worlds: int, updates:
     config = make_config(
         tmp_path / "run", worlds_per_task=worlds, updates_per_step=updates, random_steps=10, total_steps=30
     )
-    trainer = Trainer(config, tmp_path / "run")
+    loop = TrainingLoop(config, tmp_path / "run")
     count = 0
-    update = trainer.learner.update
+    update = loop.learner.update
 
     def counted() -> None:
         nonlocal count
         count += 1
         update()
 
-    trainer.learner.update = counted
+    loop.learner.update = counted
     tmp_path.joinpath("run").mkdir()
-    trainer.run()
-    trainer.close()
+    with contextlib.closing(Trainer(loop)) as trainer:
+        trainer.run()
     steps_before = [step for step in range(0, 30, worlds) if step > 10]
     assert count == updates * len(steps_before)
 

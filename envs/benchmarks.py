@@ -8,91 +8,30 @@ from typing import Literal
 
 from envs.suggestion import suggestion, unknown
 
-TASK_NAMES: tuple[str, ...] = (
-    "assembly-v3",
-    "basketball-v3",
-    "bin-picking-v3",
-    "box-close-v3",
-    "button-press-topdown-v3",
-    "button-press-topdown-wall-v3",
-    "button-press-v3",
-    "button-press-wall-v3",
-    "coffee-button-v3",
-    "coffee-pull-v3",
-    "coffee-push-v3",
-    "dial-turn-v3",
-    "disassemble-v3",
-    "door-close-v3",
-    "door-lock-v3",
-    "door-open-v3",
-    "door-unlock-v3",
-    "hand-insert-v3",
-    "drawer-close-v3",
-    "drawer-open-v3",
-    "faucet-open-v3",
-    "faucet-close-v3",
-    "hammer-v3",
-    "handle-press-side-v3",
-    "handle-press-v3",
-    "handle-pull-side-v3",
-    "handle-pull-v3",
-    "lever-pull-v3",
-    "pick-place-wall-v3",
-    "pick-out-of-hole-v3",
-    "pick-place-v3",
-    "plate-slide-v3",
-    "plate-slide-side-v3",
-    "plate-slide-back-v3",
-    "plate-slide-back-side-v3",
-    "peg-insert-side-v3",
-    "peg-unplug-side-v3",
-    "soccer-v3",
-    "stick-push-v3",
-    "stick-pull-v3",
-    "push-v3",
-    "push-wall-v3",
-    "push-back-v3",
-    "reach-v3",
-    "reach-wall-v3",
-    "shelf-place-v3",
-    "sweep-into-v3",
-    "sweep-v3",
-    "window-open-v3",
-    "window-close-v3",
-)
+
+def _tasks(names: str) -> tuple[str, ...]:
+    return tuple(f"{name}-v3" for name in names.split())
+
+
+TASK_NAMES = _tasks("""
+    assembly basketball bin-picking box-close button-press-topdown button-press-topdown-wall button-press
+    button-press-wall coffee-button coffee-pull coffee-push dial-turn disassemble door-close door-lock door-open
+    door-unlock hand-insert drawer-close drawer-open faucet-open faucet-close hammer handle-press-side handle-press
+    handle-pull-side handle-pull lever-pull pick-place-wall pick-out-of-hole pick-place plate-slide plate-slide-side
+    plate-slide-back plate-slide-back-side peg-insert-side peg-unplug-side soccer stick-push stick-pull push
+    push-wall push-back reach reach-wall shelf-place sweep-into sweep window-open window-close
+""")
 """All fifty Meta-World v3 tasks, in Meta-World's order, which is that of MT50."""
 
-_MT10 = (
-    "reach-v3",
-    "push-v3",
-    "pick-place-v3",
-    "door-open-v3",
-    "drawer-open-v3",
-    "drawer-close-v3",
-    "button-press-topdown-v3",
-    "peg-insert-side-v3",
-    "window-open-v3",
-    "window-close-v3",
-)
-_MT25 = (
-    *_MT10,
-    "coffee-pull-v3",
-    "pick-out-of-hole-v3",
-    "disassemble-v3",
-    "pick-place-wall-v3",
-    "basketball-v3",
-    "stick-pull-v3",
-    "button-press-wall-v3",
-    "faucet-open-v3",
-    "door-lock-v3",
-    "lever-pull-v3",
-    "sweep-into-v3",
-    "faucet-close-v3",
-    "coffee-button-v3",
-    "button-press-topdown-wall-v3",
-    "dial-turn-v3",
-)
-_MT3 = ("drawer-close-v3", "window-open-v3", "window-close-v3")
+_MT3 = _tasks("drawer-close window-open window-close")
+_MT10 = _tasks("""
+    reach push pick-place door-open drawer-open drawer-close button-press-topdown peg-insert-side window-open
+    window-close
+""")
+_MT25 = _MT10 + _tasks("""
+    coffee-pull pick-out-of-hole disassemble pick-place-wall basketball stick-pull button-press-wall faucet-open
+    door-lock lever-pull sweep-into faucet-close coffee-button button-press-topdown-wall dial-turn
+""")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""MuJoCo without a log and without OpenGL: importing it loads what MUJOCO_GL names, and simulating needs none.
+"""MuJoCo without a log and without OpenGL: `from envs.headless import mujoco`, as simulating needs neither.
 
-Imported before anything that imports MuJoCo. Where a script has imported MuJoCo already, there is nothing to do.
+Importing MuJoCo loads what MUJOCO_GL names. Where a script has imported it already, there is nothing to do.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ import os
 import sys
 from typing import Any
 
+__all__ = ["keep_no_log", "mujoco"]
 
-def _import_without_opengl() -> None:
-    chosen = os.environ.get("MUJOCO_GL")
-    os.environ["MUJOCO_GL"] = "disable"
-    try:
-        mujoco = importlib.import_module("mujoco")
-    finally:
-        del os.environ["MUJOCO_GL"]
-        if chosen is not None:
-            os.environ["MUJOCO_GL"] = chosen
-    for module in (mujoco, mujoco.gl_context):
-        vars(module)["__getattr__"] = _load_opengl
+_first = "mujoco" not in sys.modules
+_chosen = os.environ.get("MUJOCO_GL")
+os.environ["MUJOCO_GL"] = "disable"
+try:
+    import mujoco
+finally:
+    del os.environ["MUJOCO_GL"]
+    if _chosen is not None:
+        os.environ["MUJOCO_GL"] = _chosen
 
 
 def _load_opengl(name: str) -> Any:
@@ -33,10 +32,11 @@ def _load_opengl(name: str) -> Any:
     raise AttributeError(f"MuJoCo has no {name!r} (MUJOCO_GL is {os.environ.get('MUJOCO_GL')!r})")
 
 
+if _first:
+    for _module in (mujoco, mujoco.gl_context):
+        vars(_module)["__getattr__"] = _load_opengl
+
+
 def keep_no_log() -> None:
     """Keeps MuJoCo from writing its warnings to a file in the working directory: engines report them themselves."""
-    sys.modules["mujoco"].set_mju_user_warning(lambda message: None)
-
-
-if "mujoco" not in sys.modules:
-    _import_without_opengl()
+    mujoco.set_mju_user_warning(lambda message: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.headless import keep_no_log  # before MuJoCo
+from envs.headless import keep_no_log, mujoco  # before Meta-World
 
 # isort: split
 import pickle
@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS

@@ -42,15 +42,16 @@ class CompiledEngine:
         new = {
             (task, goal.tobytes()): goal
             for task, goal in zip(tasks, goals, strict=True)
-            if not self.tasks[task].has_start(goal)
+            if goal.tobytes() not in self.tasks[task].starts
         }
         if new:
             shares = [list(new.items())[i :: len(self.seats)] for i in range(len(self.seats))]
             with ThreadPoolExecutor(len(self.seats)) as executor:
                 list(executor.map(self._prepare, self.seats, shares))
         for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
-            start = self.tasks[task].start(goal, self.seats[0][task].simulation.model)
-            self.records["state"][position], self.records["observation"][position] = start
+            state, observation = self.tasks[task].starts[goal.tobytes()]
+            self.records["state"][position, : len(state)] = state
+            self.records["observation"][position] = observation
         return self.records["observation"][positions]
 
     def _prepare(

@@ -35,37 +35,41 @@ Function = Callable[[Mapping[str, Traced]], Mapping[str, Traced]]
 
 
 class Place(NamedTuple):
-    """Where one world's part of an array is: so many bytes after one of the pointers that the code is called with."""
+    """Where one world's row of an array is: so many bytes after one of the pointers that the code is called with."""
 
     pointer: int
     offset: int
     shape: tuple[int, ...] = ()
-    dtype: type[np.float64] | type[np.bool_] = np.float64
+    dtype: type[np.generic] = np.float64
+
+
+def places_of(record: np.dtype[np.void]) -> dict[str, Place]:
+    """The places of a record's fields, by name; the first pointer is the record's."""
+    assert record.fields is not None
+    return {
+        name: Place(0, offset, kind.shape, kind.base.type)
+        for name, (kind, offset, *_) in record.fields.items()
+    }
 
 
 def define(
-    code: Code,
-    name: str,
-    function: Function,
-    inputs: Mapping[str, Place],
-    outputs: Mapping[str, Place],
-    num_pointers: int = 1,
+    code: Code, name: str, function: Function, places: Mapping[str, Place], num_pointers: int = 1
 ) -> ir.Function:
     """Adds a function of pointers that does for one world what a function of arrays does for n.
 
     Args:
-        function: takes and gives arrays [n, ...] by name.
-        inputs: where they are, float64.
-        outputs: which results to write, and where. All is read before anything is written.
+        function: takes the arrays [n, ...] of float64 at these places, by name, and gives some of the places' arrays
+            anew. All is read before anything is written.
     """
-    program, results = trace(function, {key: place.shape for key, place in inputs.items()})
+    inputs = {key: place.shape for key, place in places.items() if place.dtype is np.float64}
+    program, results = trace(function, inputs)
     builder = code.define(name, VOID, [POINTER] * num_pointers)
     pointers = builder.function.args
     values: list[ir.Value] = []  # the results of the operations
     for operation, arguments, dtype in program.operations:
         if operation == "input":
             key, element = arguments
-            place = inputs[key]
+            place = places[key]
             address = _address(builder, pointers[place.pointer], place.offset + 8 * element)
             values.append(builder.load(address, typ=DOUBLE))
         elif operation == "constant":
@@ -73,8 +77,8 @@ def define(
             values.append(ir.Constant(_TYPES[dtype], number))
         else:
             values.append(_emit(code, builder, operation, [values[number] for number in arguments]))
-    for key, place in outputs.items():
-        numbers = results[key].numbers
+    for key, result in results.items():
+        place, numbers = places[key], result.numbers
         assert numbers.shape[1:] == place.shape
         width = np.dtype(place.dtype).itemsize
         for element, number in enumerate(numbers.ravel().tolist()):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.task import Task
@@ -12,25 +11,17 @@ FRAME_SIZE, OBJECTS_SIZE = 18, 14
 _HAND_LOW, _HAND_HIGH = (-0.525, 0.348, -0.0525), (0.525, 1.025, 0.7)
 
 
-def fingertips(readings: Arrays) -> Array:
-    """The centre of the fingers, [n, 3]."""
-    return (readings["right_finger"] + readings["left_finger"]) / 2.0
-
-
-def opening(readings: Arrays) -> Array:
-    """How far the gripper is open, in [0, 1], [n]."""
-    distance = norm(readings["right_claw"] - readings["left_claw"])
-    return np.minimum(distance / 0.1, 1.0)
-
-
 def complete(readings: Arrays, task: Task) -> dict[str, Array]:
     """Adds to what was read what follows from it: "tcp", "gripper" and "objects" (see `Task`)."""
-    completed = {**readings, "tcp": fingertips(readings), "gripper": opening(readings)}
+    claws = norm(readings["right_claw"] - readings["left_claw"])
+    completed = {
+        **readings,
+        "tcp": (readings["right_finger"] + readings["left_finger"]) / 2.0,
+        "gripper": np.minimum(claws / 0.1, 1.0),
+    }
     objects = task.observe(completed)
-    missing = OBJECTS_SIZE - objects.shape[1]
-    if missing:
-        objects = np.concat([objects, np.zeros((len(objects), missing))], axis=1)
-    completed["objects"] = objects
+    padding = np.zeros((len(objects), OBJECTS_SIZE - objects.shape[1]))
+    completed["objects"] = np.concat([objects, padding], axis=1)
     return completed
 
 
@@ -45,9 +36,9 @@ def observed_hand(readings: Arrays) -> Array:
     return np.minimum(np.maximum(hand, np.array(_HAND_LOW)), np.array(_HAND_HIGH))
 
 
-def clip_bounds(task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bounds [39] that Meta-World clips every observation to, save the first one of an episode."""
+def clip(observation: Array, task: Task) -> Array:
+    """Within the bounds that Meta-World keeps every observation [n, 39] to, save the first one of an episode."""
     unbounded = np.full(OBJECTS_SIZE, np.inf)
-    low = [*_HAND_LOW, -1.0, *-unbounded]
-    high = [*_HAND_HIGH, 1.0, *unbounded]
-    return np.array([*low, *low, *task.goal_low]), np.array([*high, *high, *task.goal_high])
+    low, high = [*_HAND_LOW, -1.0, *-unbounded], [*_HAND_HIGH, 1.0, *unbounded]
+    above = np.maximum(observation, np.array([*low, *low, *task.goal_low]))
+    return np.minimum(above, np.array([*high, *high, *task.goal_high]))

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import envs.headless  # noqa: F401  (before MuJoCo)
-
-# isort: split
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array
+from envs.headless import mujoco
 
 FRAME_SKIP = 5
 

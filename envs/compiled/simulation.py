@@ -11,16 +11,13 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-import envs.headless  # noqa: F401  (before MuJoCo)
-
-# isort: split
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array
 from envs.compiled.scene import FRAME_SKIP, Scene
 from envs.compiled.task import Reading, Task
+from envs.headless import mujoco
 
 SETTLING_STEPS = 50
 ACTION_SCALE = 1.0 / 100

@@ -9,17 +9,13 @@ import ctypes
 from pathlib import Path
 
 import llvmlite.binding as llvm
-
-import envs.headless  # noqa: F401  (before MuJoCo)
-
-# isort: split
-import mujoco
 from llvmlite import ir
 
 from envs.compiled.machine_code import DOUBLE, INT32, POINTER, VOID, Code, field, function_at, load
 from envs.compiled.native import Place
 from envs.compiled.scene import FRAME_SKIP
 from envs.compiled.simulation import SPECIFICATION, Simulation
+from envs.headless import mujoco
 
 _FUNCTIONS = {
     "mj_setState": (POINTER, INT32),

@@ -5,10 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import envs.headless  # noqa: F401  (before MuJoCo)
-
-# isort: split
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +13,7 @@ from envs.compiled.scene import FRAME_SKIP
 from envs.compiled.simulation import ACTION_SCALE, Simulation
 from envs.compiled.task import load_task
 from envs.goals import benchmark_goals
+from envs.headless import mujoco
 from envs.worlds import ACTION_SIZE, World
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION

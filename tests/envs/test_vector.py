@@ -231,7 +231,7 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     else:
         task = env._engine.tasks[1]
         model = task.simulation.model
-        simulation = task.views(env._engine.records)["simulation"][1]
+        simulation = task.states(env._engine.records)["simulation"][1]
         simulation[1 + model.nq : 1 + model.nq + model.nv] = velocity
     observation, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, True, False]
@@ -248,7 +248,7 @@ def test_a_reward_that_is_not_finite_is_reported_and_the_world_reset(make) -> No
     env = make(THREE, seeds=(2,))
     env.reset()
     env.step(np.zeros((3, 4)))
-    env._engine.tasks[2].views(env._engine.records)["object_start"][2] = np.nan
+    env._engine.tasks[2].states(env._engine.records)["object_start"][2] = np.nan
     _, rewards, _, truncations, infos = env.step(np.zeros((3, 4)))
     assert infos["invalid"].tolist() == truncations.tolist() == [False, False, True]
     assert rewards[2] == 0

@@ -62,8 +62,8 @@ def compare(
     """
     differences = Differences()
     references, batched = _worlds(task, reward_version, num_worlds)
-    views = batched.tasks[0].views(batched.records)
-    states, frames = views["simulation"], views["frame"]
+    worlds = batched.tasks[0].states(batched.records)
+    states, frames = worlds["simulation"], worlds["frame"]
     policies = [ENV_POLICY_MAP[task]() for _ in range(num_worlds)]
     generator = np.random.default_rng(0)
     for episode in goals.reshape(-1, num_worlds, goals.shape[1]):
@@ -125,13 +125,13 @@ class SomeWorlds:
         self._addresses = np.array(self._seat.addresses, np.int64)
         function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
         self._step, self._outcome = function(self.compiled.step), function(self.compiled.outcome)
-        self.fields = self.compiled.views(self.records)
+        states = self.compiled.states(self.records)
+        self.fields = {name: states[name] for name in self.compiled.state.names}
         self.states, self.frames = self.fields.pop("simulation"), self.fields.pop("frame")
 
     def reset(self, i: int, goal: NDArray[np.float64]) -> None:
-        self.records["state"][i], self.records["observation"][i] = self.compiled.start(
-            np.resize(goal, GOAL_SIZE), self.simulation.model
-        )
+        state, observation = self.compiled.start(np.resize(goal, GOAL_SIZE), self.simulation.model)
+        self.records["state"][i, : len(state)], self.records["observation"][i] = state, observation
 
     def step(self, i: int) -> None:
         self._step(self._addresses.ctypes.data, self.records[i : i + 1].ctypes.data)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.compiled.arrays import norm, quaternion
 from envs.compiled.machine_code import Code
-from envs.compiled.native import Function, Place, define
+from envs.compiled.native import Function, define, places_of
 
 SPECIAL = [
     0.0,
@@ -33,21 +33,15 @@ SPECIAL = [
 ]
 
 
-def compiled(
-    function: Function, inputs: NDArray[np.void], outputs: NDArray[np.void]
-) -> Callable[[int], None]:
-    """The function of fields of records, compiled: a call with i reads record i of the one, and writes the other."""
+def compiled(function: Function, world: NDArray[np.void]) -> Callable[[int], None]:
+    """The function of fields of records, compiled: a call with i reads and writes record i."""
     code = Code()
-    places = [
-        {name: Place(pointer, offset, kind.shape, kind.base.type) for name, (kind, offset) in fields.items()}
-        for pointer, fields in ((0, inputs.dtype.fields), (1, outputs.dtype.fields))
-    ]
-    define(code, "function", function, *places, num_pointers=2)
+    define(code, "function", function, places_of(world.dtype))
     address = code.compile()
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(address("function"))
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address("function"))
 
     def call_row(i: int, code: object = address) -> None:
-        call(inputs[i : i + 1].ctypes.data, outputs[i : i + 1].ctypes.data)
+        call(world[i : i + 1].ctypes.data)
 
     return call_row
 
@@ -65,11 +59,11 @@ def run(
     function: Function, inputs: Mapping[str, NDArray[Any]], like: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.void]:
     """The function of arrays [n, ...] by name, compiled; the results have the shapes and types of `like`."""
-    results = np.zeros_like(records(like))
-    call = compiled(function, records(inputs), results)
-    for i in range(len(results)):
+    world = records({**{name: np.zeros_like(values) for name, values in like.items()}, **inputs})
+    call = compiled(function, world)
+    for i in range(len(world)):
         call(i)
-    return results
+    return world
 
 
 def evaluate(function: Function, x: np.ndarray) -> np.ndarray:
@@ -173,7 +167,7 @@ def test_what_a_row_gives_does_not_depend_on_the_others() -> None:
 
 def test_an_input_may_be_changed_in_place_and_is_read_anew_in_each_call() -> None:
     world = records({"x": np.array([[1.0, 2.0], [3.0, 5.0]]), "flags": np.zeros(2, dtype=np.bool_)})
-    call = compiled(lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, world[["x"]], world)
+    call = compiled(lambda a: {"x": a["x"][:, ::-1] + 0.0, "flags": a["x"][:, 0] > 2}, world)
     call(0)
     np.testing.assert_array_equal(world["x"], [[2.0, 1.0], [3.0, 5.0]])
     call(1)

@@ -11,7 +11,7 @@ from tests.envs.compiled.parity import SomeWorlds, goals_of
 from tests.envs.compiled.test_native import run
 from tests.envs.compiled.test_reward_branches import make_scene
 
-RESULTS = ("frames", "observations", "rewards", "successes", "diverged", "invalid")
+RESULTS = ("frame", "observation", "reward", "success", "diverged", "invalid")
 NUM_SCENES = 300
 FROM_C = {"exp", "log", "sin", "cos"}  # the last bit of these differs
 
@@ -38,10 +38,10 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
         sensors[i, broken] = generator.choice([np.nan, np.inf, -np.inf, 0.0])
     return {
         "sensors": sensors,
-        "actions": generator.uniform(-1, 1, (NUM_SCENES, 4)).round(1),
-        "frames": generator.normal(size=(NUM_SCENES, 18)),
-        "observations": generator.normal(size=(NUM_SCENES, 39)),
-        "times": generator.choice([0.0, sensors[0, 0], 1.0], NUM_SCENES),
+        "action": generator.uniform(-1, 1, (NUM_SCENES, 4)).round(1),
+        "frame": generator.normal(size=(NUM_SCENES, 18)),
+        "observation": generator.normal(size=(NUM_SCENES, 39)),
+        "time": generator.choice([0.0, sensors[0, 0], 1.0], NUM_SCENES),
         **{key: np.repeat(np.asarray(value)[None], NUM_SCENES, axis=0) for key, value in fields.items()},
     }
 
@@ -63,12 +63,12 @@ def test_compiled_steps_are_numpys(name: str) -> None:
                 np.testing.assert_array_equal(results[key], value, err_msg=key)
             else:
                 np.testing.assert_allclose(results[key], value, rtol=1e-14, atol=1e-12, err_msg=key)
-        assert expected["successes"].dtype == np.bool_
+        assert expected["success"].dtype == np.bool_
         assert 0 < expected["diverged"].sum() < expected["invalid"].sum() < NUM_SCENES
         invalid = expected["invalid"]
-        assert np.isfinite(expected["observations"]).all()
-        np.testing.assert_array_equal(expected["observations"][invalid], inputs["observations"][invalid])
-        assert not expected["rewards"][invalid].any()
-        assert not expected["successes"][invalid].any()
+        assert np.isfinite(expected["observation"]).all()
+        np.testing.assert_array_equal(expected["observation"][invalid], inputs["observation"][invalid])
+        assert not expected["reward"][invalid].any()
+        assert not expected["success"][invalid].any()
     for key, value in before.items():
         np.testing.assert_array_equal(inputs[key], value)

@@ -27,8 +27,8 @@ from envs.compiled.worlds import RECORD
 from tests.envs.conftest import random_actions
 
 _code = Code()
-define(_code, "count", lambda r: {"x": r["x"] + 1.0}, {"x": Place(1, 0)}, {"x": Place(1, 0)}, num_pointers=2)
-define(_code, "halve", lambda r: {"x": r["x"] * 0.5}, {"x": Place(1, 0)}, {"x": Place(1, 0)}, num_pointers=2)
+define(_code, "count", lambda r: {"x": r["x"] + 1.0}, {"x": Place(1, 0)}, num_pointers=2)
+define(_code, "halve", lambda r: {"x": r["x"] * 0.5}, {"x": Place(1, 0)}, num_pointers=2)
 _compiled = _code.compile()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.config.files import nest, without_replaced
 from mtrl.config.loading import dump, load_config, train_config, train_parser
 from mtrl.config.parsing import parse
 from mtrl.evaluation.checkpoint import Evaluation
@@ -31,7 +32,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
     if isinstance(config, Mapping):
-        options = {**config, **options}
+        options = without_replaced(nest(config), options) | options
         config = None
     given = {} if config is None else {"config": str(config)}
     parser = train_parser()

@@ -31,6 +31,7 @@ def test_everything_in_it_runs(
     config = yaml.safe_load((ROOT / "configs" / "quickstart.yaml").read_text()) | yaml.safe_load(QUICK)
     (tmp_path / "configs" / "quickstart.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # modules of the same name are other tests'
     namespace: dict[str, Any] = {}
     for language, text in BLOCKS:
         code = shortened(text)

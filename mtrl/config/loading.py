@@ -10,20 +10,19 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from envs.suggestion import unknown
+from mtrl.config.files import read_config
 from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, replace_classes
 from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
 from mtrl.config.resolve import resolve
 from mtrl.config.spelling import rewrite_mapping
 from mtrl.config.train import Device, TrainConfig
-from mtrl.system.files import read_mapping
 
 
 class ConfigFile(ActionConfigFile):  # type: ignore[misc,unused-ignore]
-    """`--config FILE`, with short names of networks and balancers expanded."""
+    """`--config`, with what `read_files` has put there."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        content = rewrite_mapping(read_config(Path(values)), hints_of(parser))
+        content = rewrite_mapping(json.loads(values), hints_of(parser))
         self.apply_config(parser, cfg, self.dest, json.dumps(replace_classes(content)))
 
 
@@ -120,22 +119,3 @@ def load_config(run_dir: Path, device: Device | None = None, *, with_balancer: b
         config["balancer"] = None
     parser = train_parser()
     return train_config(parser, parse(parser, config))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping of options to values, as mappings where an option has options.
-
-    Raises:
-        ValueError: it cannot be read, or holds something else.
-    """
-    known = [f.name for f in fields(TrainConfig)]
-    content = read_mapping("configuration", path)
-    for name in content:
-        if str(name).partition(".")[0] not in known:
-            raise unknown("option or key", str(name), known)
-    for name in ("agent", "evaluation", "checkpoint"):
-        if name in content and not isinstance(content[name], dict):
-            raise ValueError(
-                f"{name} in the configuration {path} must be a mapping of names to values, got {content[name]!r}."
-            )
-    return content

@@ -178,16 +178,16 @@ def expand_arguments(arguments: list[str], kinds: Sequence[str], several: Sequen
                 continue
             value = value if equals else arguments[i + 1]
             if not value.startswith("-"):  # the next option
-                if end:
+                if end == ".help":
                     value = import_path(kind, value, given=True)
                 elif kind in several and "," in value and not value.startswith("{"):
                     value = _expand_list(kind, value, arguments)
                 else:
-                    value = _expand_argument(kind, value)
+                    option, value = f"--{kind}", _expand_argument(kind, value)
             if equals:
                 expanded[i] = f"{option}={value}"
             else:
-                expanded[i + 1] = value
+                expanded[i : i + 2] = option, value
     return expanded
 
 

@@ -14,8 +14,9 @@ from jsonargparse import (
 )
 
 from mtrl.config.explain import explain
+from mtrl.config.files import nest, read_files
 from mtrl.config.imports import TOOLKIT, allow_import
-from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, expand_names, option_types
+from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, option_types, replace_classes
 from mtrl.config.spelling import rewrite_arguments, rewrite_mapping
 
 C = TypeVar("C")
@@ -64,7 +65,7 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
     try:
         if isinstance(source, Mapping):
             namespace: Namespace = parser.parse_object(
-                expand_names(rewrite_mapping(source, hints_of(parser)))
+                replace_classes(rewrite_mapping(nest(source), hints_of(parser)))
             )
         else:
             hints = hints_of(parser)
@@ -74,6 +75,8 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in options if "." in dest)]
             wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
             arguments = _put_first(source, ["--allow_import", "--config", *wholes])
+            if "config" in options:
+                arguments = read_files(arguments)
             several = [kind for kind in classes if "list[" in str(hints[kind])]
             arguments = _join_lists(expand_arguments(arguments, classes, several), lists)
             namespace = parser.parse_args(rewrite_arguments(arguments, hints))

@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from jsonargparse import ArgumentParser
 
 from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
-from mtrl.config.loading import dump, read_config, train_config, train_parser
-from mtrl.config.lookup import CLASS_OPTIONS, expand_names
+from mtrl.config.files import nest, read_config
+from mtrl.config.loading import dump, train_config, train_parser
+from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.parsing import parse
 from mtrl.config.train import GROUPS, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
@@ -120,7 +120,7 @@ def methods(config: SweepConfig) -> list[Method]:
     Raises:
         ValueError: an axis is unknown or empty, a combination is no valid configuration, or two have the same name.
     """
-    base = read_config(Path(config.base)) if isinstance(config.base, str) else config.base
+    base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(config.base)
     found: dict[str, Method] = {}
     grids = config.axes if isinstance(config.axes, list) else [config.axes]
     for grid in grids:
@@ -182,20 +182,12 @@ def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
 
 def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The base configuration with the axes' values; a whole network or balancer comes before its options."""
-    options = deepcopy({k: v for k, v in base.items() if k not in ("seeds", "run_dir")})
-    for axis, value in sorted(values.items(), key=lambda item: "." in item[0]):
-        name, _, key = axis.partition(".")
-        if not key:
-            options[name] = value
-        elif name in CLASS_OPTIONS:
-            described = expand_names({name: options.get(name)})[name]
-            if not isinstance(described, dict):
-                raise ValueError(f"The axis {axis} needs a {name}, in the base configuration or as an axis.")
-            arguments = {**described.get("init_args", {}), key: value}
-            options[name] = {**described, "init_args": arguments}
-        else:
-            options[name] = {**(options.get(name) or {}), key: value}
-    return options
+    options = {k: v for k, v in base.items() if k not in ("seeds", "run_dir")} | dict(values)
+    for axis in values:
+        kind, dot, _ = axis.partition(".")
+        if dot and kind in CLASS_OPTIONS and options.get(kind) is None:
+            raise ValueError(f"The axis {axis} needs a {kind}, in the base configuration or as an axis.")
+    return nest(options)
 
 
 def _label(axis: str, value: Any) -> str:

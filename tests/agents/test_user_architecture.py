@@ -28,6 +28,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "my_module.py").write_text(example)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)  # another test's
     yield tmp_path
     sys.modules.pop("my_module", None)
 

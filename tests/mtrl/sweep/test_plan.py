@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agents.networks import Residual, Shared
 from mtrl.sweep.config import SweepConfig, parse_request
 from mtrl.sweep.plan import make_run, methods
 from tests.mtrl.cli.test_cli import assert_refused
@@ -44,6 +45,20 @@ def test_classes_with_options() -> None:
     assert [method.config.balancer.c for method in found] == [0.4, 0.9]  # type: ignore[union-attr]
     assert found[0].config.network.width == 8  # type: ignore[attr-defined]
     assert found[0].config.network.depth == 1  # type: ignore[attr-defined]
+
+
+def test_a_class_on_an_axis_has_its_own_defaults() -> None:
+    """Not the options of the base's class, which nobody looks at, and not those of the default class."""
+    base = {**BASE, "network": "absent.Own", "network.width": 8, "balancer": {"class_path": "absent.Own"}}
+    found = methods(SweepConfig(base=base, axes={"network": ["residual", "shared"], "balancer": ["LS"]}))
+    assert [method.config.network for method in found] == [Residual(), Shared()]
+
+
+def test_dotted_options_of_a_base() -> None:
+    base = {**BASE, "network": "shared", "network.width": 8, "agent.gamma": 0.5}
+    (method,) = methods(SweepConfig(base=base, axes={"network.depth": [2]}))
+    assert method.config.network == Shared(width=8, depth=2)
+    assert method.config.agent.gamma == 0.5
 
 
 def test_the_digest_is_of_what_is_computed_not_of_where() -> None:

@@ -1,0 +1,86 @@
+"""Configuration files: what they hold, and what of that counts beside the words of a command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from envs.suggestion import unknown
+from mtrl.config.lookup import CLASS_OPTIONS
+from mtrl.config.train import GROUPS, TrainConfig
+from mtrl.system.files import read_mapping
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping of options to values, see `nest`.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else.
+    """
+    known = [f.name for f in fields(TrainConfig)]
+    content = read_mapping("configuration", path)
+    for name in content:
+        if str(name).partition(".")[0] not in known:
+            raise unknown("option or key", str(name), known)
+    for name in GROUPS:
+        if name in content and not isinstance(content[name], dict):
+            raise ValueError(
+                f"{name} in the configuration {path} must be a mapping of names to values, got {content[name]!r}."
+            )
+    return nest(content)
+
+
+def nest(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with dotted options in the mapping of their group or class: `network.width` in `init_args`.
+
+    They override what the mapping has itself.
+
+    Raises:
+        ValueError: an option is of a class that is null, or of what is no mapping.
+    """
+    nested = {name: value for name, value in config.items() if "." not in str(name)}
+    dotted = {str(name): value for name, value in config.items() if name not in nested}
+    for name in sorted(dotted, key=lambda name: name.count(".")):  # wholes before their parts
+        group, _, option = name.partition(".")
+        whole = nested.get(group, {})
+        if group in CLASS_OPTIONS and isinstance(whole, str) and whole.lower() not in ("null", "none"):
+            whole = {"class_path": whole}
+        arguments = whole.get("init_args") or {} if isinstance(whole, Mapping) else None
+        if not isinstance(arguments, Mapping):
+            raise ValueError(f"{name} is an option of {group}, and {group} is {whole!r}.")
+        if group in CLASS_OPTIONS and option not in ("class_path", "init_args"):
+            arguments = {**arguments, option.removeprefix("init_args."): dotted[name]}
+            nested[group] = {**whole, "init_args": arguments}
+        else:
+            nested[group] = {**whole, option: dotted[name]}
+    return nested
+
+
+def without_replaced(config: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
+    """A nested configuration without the classes in whose place one of the options `named` puts another."""
+    replaced = {name.removesuffix(".class_path") for name in named} & CLASS_OPTIONS.keys()
+    return {name: value for name, value in config.items() if name not in replaced}
+
+
+def read_files(arguments: Sequence[str]) -> list[str]:
+    """Command-line arguments with the content of each `--config FILE`, as JSON, in place of its path.
+
+    A class that a later argument or file replaces is left out, so that nobody looks at it.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    read = list(arguments)
+    named: set[str] = set()
+    for i in reversed(range(len(read))):
+        option, equals, value = read[i].partition("=")
+        if option == "--config" and (equals or i + 1 < len(read)):
+            content = without_replaced(read_config(Path(value if equals else read[i + 1])), named)
+            named.update(k for k, v in content.items() if not isinstance(v, dict) or "class_path" in v)
+            read[i : i + (1 if equals else 2)] = [f"--config={json.dumps(content)}"]
+        elif option.startswith("--"):
+            named.add(option.removeprefix("--"))
+    return read

@@ -122,7 +122,7 @@ def _time(
         trainer.log({"seconds": 0.0, "steps_per_second": 0.0})
         trainer.logger.flush()
         times.append(time.perf_counter())
-        trainer.logger.write_cosines(trainer.step, cosines)
+        trainer.logger.draw(trainer.step, cosines)
         trainer.logger.flush()
         times.append(time.perf_counter())
         if interval:

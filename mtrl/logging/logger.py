@@ -70,7 +70,8 @@ class Logger:
             describe(directory, self.whole, dict(zip(seeds, self.of_seeds, strict=True)))
 
     def write(self, step: int, metrics: Metrics) -> None:
-        """Logs the metrics of one step."""
+        """Logs the metrics [S] and [S, T] of one step."""
+        metrics = {name: values for name, values in metrics.items() if values.ndim < 3}
         line = {
             name: dict(zip(self.names, json_values(values.T), strict=True))
             if values.ndim > 1
@@ -95,11 +96,12 @@ class Logger:
         for writer, curve in curves.items():
             add_scalars(writer, curve, step)
 
-    def write_cosines(self, step: int, cosines: Mapping[str, NDArray[np.float64]]) -> None:
-        """Draws cosines between the tasks' gradients [S, T, T] as heat maps, in TensorBoard only."""
-        for name, of_seeds in cosines.items():
-            for writer, cosine in zip(self.of_seeds, of_seeds, strict=True):
-                add_picture(writer, name, self.heat_map(cosine), step)
+    def draw(self, step: int, metrics: Metrics) -> None:
+        """Draws those of two tasks [S, T, T], in [-1, 1], as heat maps, in TensorBoard only."""
+        for name, values in metrics.items():
+            for writer, matrix in zip(self.of_seeds, values, strict=True):
+                if matrix.ndim == 2:
+                    add_picture(writer, name, self.heat_map(matrix), step)
 
     def write_timing(self, step: int, timing: Mapping[str, float]) -> None:
         """Logs wall-clock figures of one step."""

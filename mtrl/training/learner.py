@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,19 +15,6 @@ from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.logging.metrics import UpdateMetrics
 from mtrl.training.diverged import DivergedSeeds, TrainingError
 from mtrl.training.replay import Replay
-
-
-class LearnerMetrics(NamedTuple):
-    """What is logged of updates.
-
-    means: since the last time, of what an update says. gradients: measures of the newest update's gradients of what the
-    tasks share, [S] or [S, T], and how often the balancer's solver failed until now [S]. cosines: between the tasks'
-    gradients, [S, T, T].
-    """
-
-    means: dict[str, NDArray[np.float64]]
-    gradients: dict[str, NDArray[np.float64]]
-    cosines: dict[str, NDArray[np.float64]]
 
 
 class Learner:
@@ -69,20 +56,26 @@ class Learner:
             self._check_finite({name: value.numpy() for name, value in metrics.items()})
         self._metrics.add(metrics)
 
-    def read_metrics(self, *, keep: bool = False) -> LearnerMetrics:
-        """
+    def read_metrics(self, *, keep: bool = False) -> dict[str, NDArray[np.float64]]:
+        """What is logged of updates, [S], [S, T] or, of two tasks, [S, T, T].
+
+        Means since the last call of what an update says; measures of the newest update's gradients of what the tasks
+        share; how often the balancer's solver failed until now.
+
         Args:
             keep: the next call's means are of the same updates, too.
 
         Raises:
             TrainingError: all gradients of a network are zero.
         """
-        means = self._metrics.read(keep=keep)
-        self._check_finite(means)
-        means = {name: values for name, values in means.items() if not name.endswith("nonfinite")}
-        read = LearnerMetrics(means, {}, {})
-        for network in ("critic", "actor"):
-            gramian = means.pop(f"{network}/gramian", None)
+        read = self._metrics.read(keep=keep)
+        self._check_finite(read)
+        metrics = {
+            name: values for name, values in read.items() if not name.endswith(("nonfinite", "gramian"))
+        }
+        optimizers = {"critic": self._agent.critic_optimizer, "actor": self._agent.actor_optimizer}
+        for network in optimizers:
+            gramian = read.get(f"{network}/gramian")
             if gramian is None:
                 continue
             if not gramian.any():
@@ -90,15 +83,13 @@ class Learner:
                     f"the gradient of what the tasks share of the {network} is exactly zero for all of them"
                 )
             system = torch.from_numpy(gramian)
-            for name, values in gradient_metrics(system).items():
-                read.gradients[f"{network}/{name}"] = values
-            read.cosines[f"{network}/cosine_matrix"] = cosines(system).numpy()
-        agent = self._agent
-        for network, optimizer in (("critic", agent.critic_optimizer), ("actor", agent.actor_optimizer)):
+            measures = {**gradient_metrics(system), "cosine_matrix": cosines(system).numpy()}
+            metrics |= {f"{network}/{name}": values for name, values in measures.items()}
+        for network, optimizer in optimizers.items():
             if optimizer.balancer is not None:
                 failures = optimizer.balancer.failures.cpu().numpy().astype(np.float64)
-                read.gradients[f"{network}/solver_failures"] = failures
-        return read
+                metrics[f"{network}/solver_failures"] = failures
+        return metrics
 
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():

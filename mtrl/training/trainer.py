@@ -124,10 +124,11 @@ class Trainer:
         """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
         # At the end of a run between two lines: one that goes on has the means of the whole interval.
         keep = not self.should_log(self.step)
-        means, gradients, cosines = self.loop.learner.read_metrics(keep=keep)
-        self.logger.write(self.step, means | self.loop.collector.episode_metrics.read(keep=keep) | gradients)
+        metrics = self.loop.learner.read_metrics(keep=keep)
+        metrics |= self.loop.collector.episode_metrics.read(keep=keep)
+        self.logger.write(self.step, metrics)
         if self.should_draw(self.step):
-            self.logger.write_cosines(self.step, cosines)
+            self.logger.draw(self.step, metrics)
         self.logger.write_timing(self.step, timing)
 
     def evaluate(self, step: int, policy: Policy) -> None:

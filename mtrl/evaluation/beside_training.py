@@ -23,7 +23,7 @@ from envs.cores import yield_to_others
 from envs.processes import without_main_module
 from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
-from mtrl.evaluation.during_training import Evaluated, Policy, evaluate_policy
+from mtrl.evaluation.during_training import Evaluated, PolicyState, evaluate_policy
 from mtrl.evaluation.episodes import evaluation_env_arguments, make_agent
 from mtrl.policy.acting import VectorPolicy
 
@@ -52,7 +52,7 @@ class BackgroundEvaluator:
         with without_main_module():
             self._prepared = self._process.submit(_prepare, self._config, self._arguments)
 
-    def start(self, policy: Policy) -> Future[Evaluated]:
+    def start(self, policy: PolicyState) -> Future[Evaluated]:
         """
         Raises, by what it returns:
             RuntimeError: the process died, and so did another one, or what it ran raised.
@@ -60,7 +60,7 @@ class BackgroundEvaluator:
         self._evaluated = self._thread.submit(self._evaluate, policy, HostCopier())
         return self._evaluated
 
-    def _evaluate(self, policy: Policy, copier: HostCopier) -> Evaluated:
+    def _evaluate(self, policy: PolicyState, copier: HostCopier) -> Evaluated:
         arrays: _Arrays = {  # they are pickled ten times as fast as tensors
             network: dict(zip(parameters, (x.numpy() for x in copier(parameters.values())), strict=True))
             for network, parameters in policy.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from mtrl.config.train import TrainConfig
 from mtrl.evaluation.episodes import Episodes, make_evaluation_env, run_episodes
 from mtrl.policy.acting import finite_actions
 
-Policy = Mapping[str, Mapping[str, Tensor]]
+PolicyState = Mapping[str, Mapping[str, Tensor]]
 """What `SAC.policy_state` gives."""
 
 
@@ -28,25 +28,14 @@ class Evaluated(NamedTuple):
     finite: NDArray[np.bool_]
 
 
-class Evaluator(Protocol):
-    """Evaluates one policy after the other.
-
-    Attributes:
-        background: whether `start` returns at once.
-    """
-
-    background: bool
-
-    def start(self, policy: Policy) -> Future[Evaluated]: ...
-
-    def close(self) -> None: ...
-
-
 class ForegroundEvaluator:
     """Evaluates in this process, by the agent that is trained.
 
     Args:
         before_step: called before each step of the worlds; if it raises, the evaluation is off.
+
+    Attributes:
+        background: whether `start` returns at once.
     """
 
     background = False
@@ -55,7 +44,7 @@ class ForegroundEvaluator:
         self._env = make_evaluation_env(config, config.seeds, config.evaluation, config.engine)
         self._config, self._agent, self._before_step = config, agent, before_step
 
-    def start(self, policy: Policy) -> Future[Evaluated]:
+    def start(self, policy: PolicyState) -> Future[Evaluated]:
         evaluated: Future[Evaluated] = Future()
         trained = self._agent.policy_state()
         self._agent.load_policy(policy)

@@ -17,8 +17,6 @@ from agents.sac import SAC
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.logging.logger import json_values
 
-Policy = Callable[[Tensor], Tensor]
-
 
 @dataclass
 class Episodes:
@@ -119,7 +117,9 @@ def make_evaluation_env(
     return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))
 
 
-def run_episodes(env: envs.VectorEnv, policy: Policy, num_episodes: int, device: torch.device) -> Episodes:
+def run_episodes(
+    env: envs.VectorEnv, policy: Callable[[Tensor], Tensor], num_episodes: int, device: torch.device
+) -> Episodes:
     """Runs `num_episodes` episodes of every seed and task from the first goal on; world w has w, w + W, w + 2W, ...
 
     An episode that a fault of its world broke off is reported on stderr and has no outcome (NaN).

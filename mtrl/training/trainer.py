@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from mtrl.config.clock import Clock
 from mtrl.evaluation.beside_training import BackgroundEvaluator
-from mtrl.evaluation.during_training import Evaluated, Evaluator, ForegroundEvaluator, Policy
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.evaluation.episodes import nan_mean
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
@@ -44,7 +44,7 @@ class Trainer:
         self.scores = Scores()
         self._evaluating: tuple[int, Future[Evaluated]] | None = None  # the policy of which step
         self.stop_request = StopRequest()
-        self.evaluator: Evaluator = (
+        self.evaluator = (
             BackgroundEvaluator(config)
             if loop.overlap
             else ForegroundEvaluator(config, loop.agent, self._stop_if_asked)
@@ -131,7 +131,7 @@ class Trainer:
             self.logger.draw(self.step, metrics)
         self.logger.write_timing(self.step, timing)
 
-    def evaluate(self, step: int, policy: Policy) -> None:
+    def evaluate(self, step: int, policy: PolicyState) -> None:
         """Evaluates the policy of a step, or begins to, when the evaluation before has come to its end."""
         self._finish_evaluation()
         self._evaluating = step, self.evaluator.start(policy)

@@ -24,7 +24,7 @@ from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation.beside_training import BackgroundEvaluator
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, Policy
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.storage import checkpoints
 from mtrl.training import trainer
@@ -271,7 +271,7 @@ class SignalledEngine(FakeEngine):
         return super().step(actions)
 
 
-def done_when_waited_for(evaluator: BackgroundEvaluator, policy: Policy) -> Future[Evaluated]:
+def done_when_waited_for(evaluator: BackgroundEvaluator, policy: PolicyState) -> Future[Evaluated]:
     """An evaluation that takes until the next one."""
     evaluated = start(evaluator, policy)
     evaluated.done = lambda: getattr(evaluated, "was_waited_for", False)  # type: ignore[method-assign]
@@ -341,7 +341,7 @@ def test_a_run_that_is_killed_beside_its_evaluation(
 ) -> None:
     """It goes on from step 24; the evaluation of step 16 was done before, after that, or never."""
 
-    def begin(evaluator: BackgroundEvaluator, policy: Policy) -> Future[Evaluated]:
+    def begin(evaluator: BackgroundEvaluator, policy: PolicyState) -> Future[Evaluated]:
         evaluated, steps = start(evaluator, policy), itertools.count(16)
 
         def done() -> bool:

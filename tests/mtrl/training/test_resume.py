@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
 from mtrl.config.resolve import TRAINING_PRESETS
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, Policy
+from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system.lock import locked
@@ -297,7 +297,7 @@ def test_the_best_of_a_run_is_its_end_until_it_goes_on(
     successes = iter([0.5, 0.25, 0.75, 0.25])
     start = ForegroundEvaluator.start
 
-    def with_success(self: ForegroundEvaluator, policy: Policy) -> Future[Evaluated]:
+    def with_success(self: ForegroundEvaluator, policy: PolicyState) -> Future[Evaluated]:
         evaluated = start(self, policy)
         evaluated.result().episodes.success[:] = next(successes)
         return evaluated

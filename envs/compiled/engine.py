@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.benchmarks import Protocol
+from envs.compiled.floats import use_standard_floats
 from envs.compiled.step import Seat
 from envs.compiled.threads import Threads
 from envs.compiled.worlds import RECORD, compiled_task
@@ -28,7 +29,7 @@ class CompiledEngine:
         self.records = np.zeros(len(worlds), RECORD)
         self.records["task"] = [names.index(world.task) for world in worlds]
         num_threads = min(max(num_workers, 1), len(worlds))
-        with ThreadPoolExecutor(num_threads) as executor:
+        with ThreadPoolExecutor(num_threads, initializer=use_standard_floats) as executor:
             self.tasks = list(executor.map(compiled_task, names, repeat(protocol.reward_version)))
             self.seats = list(executor.map(self._make_seats, range(num_threads)))
         addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
@@ -46,7 +47,7 @@ class CompiledEngine:
         }
         if new:
             shares = [list(new.items())[i :: len(self.seats)] for i in range(len(self.seats))]
-            with ThreadPoolExecutor(len(self.seats)) as executor:
+            with ThreadPoolExecutor(len(self.seats), initializer=use_standard_floats) as executor:
                 list(executor.map(self._prepare, self.seats, shares))
         for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
             state, observation = self.tasks[task].starts[goal.tobytes()]

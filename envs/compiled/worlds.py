@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import Array, Arrays
-from envs.compiled.floats import standard_floats
 from envs.compiled.machine_code import Code
 from envs.compiled.native import Place, define, places_of
 from envs.compiled.observation import FRAME_SIZE, complete, frame
@@ -59,10 +58,9 @@ class CompiledTask:
     def __init__(self, name: str, reward_version: str) -> None:
         load_library()
         self.task = load_task(name)
-        with standard_floats():
-            self.simulation = Simulation(self.task)
-            low = np.array(self.task.reset_low)
-            given = self.simulation.copy().place(low) | {"tcp_start": low[:3]}
+        self.simulation = Simulation(self.task)
+        low = np.array(self.task.reset_low)
+        given = self.simulation.copy().place(low) | {"tcp_start": low[:3]}
         shapes = {"simulation": (self.simulation.size,), "frame": (FRAME_SIZE,)}
         shapes |= {name: value.shape for name, value in given.items()}
         self.state = np.dtype([(name, np.float64, shape) for name, shape in shapes.items()])
@@ -106,9 +104,8 @@ class CompiledTask:
         """
         key = goal.tobytes()
         if key not in self.starts:
-            with standard_floats():
-                own = goal[: len(self.task.reset_low)]
-                vector, readings, given = self.simulation.copy(model).reset(own)
+            own = goal[: len(self.task.reset_low)]
+            vector, readings, given = self.simulation.copy(model).reset(own)
             first = frame(complete(readings, self.task))[0]
             state = np.zeros(1, self.state)
             for name, value in {"simulation": vector, "frame": first, **given}.items():

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.benchmarks import Protocol
+from envs.compiled.compiled_task import RECORD, compiled_task
 from envs.compiled.floats import use_standard_floats
 from envs.compiled.step import Seat
 from envs.compiled.threads import Threads
-from envs.compiled.worlds import RECORD, compiled_task
 from envs.headless import keep_no_log
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 

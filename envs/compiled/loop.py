@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from envs.compiled.compiled_task import RECORD
 from envs.compiled.floats import STANDARD
 from envs.compiled.machine_code import BYTE, INT, INT32, POINTER, VOID, Code, field, function_at, load
 from envs.compiled.step import SEAT_SIZE
-from envs.compiled.worlds import RECORD
 
 _SPIN = 200_000  # nanoseconds that somebody looks before going to sleep
 _LOOKS = 64  # until others may have the core, if they want it

@@ -24,7 +24,7 @@ class Threads:
     """Threads, the caller's among them, which end when this is closed, or when nobody has it any more.
 
     Args:
-        records: of the worlds [N] (`envs.compiled.worlds.RECORD`).
+        records: of the worlds [N] (`envs.compiled.compiled_task.RECORD`).
         steps: the addresses of the tasks' steps.
         seats: the addresses of each thread's seat of each task [threads, tasks, SEAT_SIZE].
     """

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from envs.benchmarks import get_benchmark, get_protocol, task_name
 from envs.compiled import simulation
+from envs.compiled.compiled_task import RECORD, compiled_task
 from envs.compiled.engine import CompiledEngine
 from envs.compiled.step import Seat
 from envs.compiled.task import load_task
-from envs.compiled.worlds import RECORD, compiled_task
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceEnv
 from envs.worlds import GOAL_SIZE, World

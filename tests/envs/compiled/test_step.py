@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.compiled.worlds import compiled_task
+from envs.compiled.compiled_task import compiled_task
 
 
 def test_a_library_that_is_not_there(make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,11 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 import envs
+from envs.compiled.compiled_task import RECORD
 from envs.compiled.machine_code import Code
 from envs.compiled.native import Place, define
 from envs.compiled.step import SEAT_SIZE
 from envs.compiled.threads import Threads
-from envs.compiled.worlds import RECORD
 from tests.envs.conftest import random_actions
 
 _code = Code()

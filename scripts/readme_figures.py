@@ -1,4 +1,4 @@
-"""Draws the figures of the README and the learning curves of docs/report.md from the committed results.
+"""Draws the figures of README, docs/report.md and docs/results.md from the committed results, the hardest task first.
 
 python scripts/readme_figures.py
 """
@@ -10,22 +10,23 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mtrl.reporting.figures import COLORS, DPI, gradient_measure, learning_curves
+from mtrl.reporting.figures import COLORS, DPI, gradient_measure, hardest_first, learning_curves
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import Run, find_runs, read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = [ROOT / "results" / "mt10_fast" / f"seed{seed}" for seed in range(5)]
 CLASSIC = ROOT / "results" / "mt10" / "aligned_mtl"
-RUNS = {"quickstart": "quickstart", "mt3": "mt3"}
+#: Results with learning curves, and whether also with condition numbers.
+CURVES = {"quickstart": False, "mt3": True, "mt10_paper": True}
 
 
 def main() -> None:
     save(front(), "mt10_fast")
-    for name, results in RUNS.items():
-        groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / results])])
-        save(learning_curves(groups, groups[0].tasks), name)
-        if name == "mt3":
+    for name, with_condition_numbers in CURVES.items():
+        groups = group_runs([read_run(path) for path in find_runs([ROOT / "results" / name])])
+        save(learning_curves(groups, hardest_first(groups, "final", 1)), name)
+        if with_condition_numbers:
             save(gradient_measure(groups, "condition_number"), f"{name}_condition_number")
 
 
@@ -47,11 +48,12 @@ def front() -> Figure:
     curves.set_title("during training", fontsize=10)
     curves.legend(loc="lower right", frameon=False)
     success = np.stack([run.final[0] for run in fast])  # [S, T]
-    rows = np.arange(success.shape[1])
+    order = np.argsort(success.mean(0), kind="stable")
+    success, rows = success[:, order], np.arange(len(order))
     bars.barh(rows, success.mean(0), color="0.85")
     for seed in success:
         bars.plot(seed, rows, "o", color=COLORS[2], markersize=3.5, clip_on=False)
-    bars.set_yticks(rows, [task.removesuffix("-v3") for task in fast[0].tasks], fontsize=9)
+    bars.set_yticks(rows, [fast[0].tasks[t].removesuffix("-v3") for t in order], fontsize=9)
     bars.invert_yaxis()
     bars.set(xlim=(0, 1), xlabel="success on 50 unseen goals, five seeds and their mean")
     bars.set_title("the last checkpoint, by Meta-World itself", fontsize=10)
@@ -61,7 +63,7 @@ def front() -> Figure:
 def _by_minutes(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Minutes of training at each evaluation [n], and mean success [n] of the run's first seed."""
     steps, seconds = run.timing
-    return np.interp(run.steps, steps, seconds) / 60, run.success[:, 0].mean(-1)
+    return np.interp(run.steps, steps, seconds) / 60, run.scores[:, 0].mean(-1)
 
 
 def save(figure: Figure | None, name: str) -> None:

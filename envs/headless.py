@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["keep_no_log", "mujoco"]
+__all__ = ["mujoco"]
 
 _first = "mujoco" not in sys.modules
 _chosen = os.environ.get("MUJOCO_GL")
@@ -36,7 +36,5 @@ if _first:
     for _module in (mujoco, mujoco.gl_context):
         vars(_module)["__getattr__"] = _load_opengl
 
-
-def keep_no_log() -> None:
-    """Keeps MuJoCo from writing its warnings to a file in the working directory: engines report them themselves."""
-    mujoco.set_mju_user_warning(lambda message: None)
+# Engines report what MuJoCo would write to a file in the working directory.
+mujoco.set_mju_user_warning(lambda message: None)

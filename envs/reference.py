@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.headless import keep_no_log, mujoco  # before Meta-World
+from envs.headless import mujoco  # before Meta-World
 
 # isort: split
 import pickle
@@ -47,7 +47,6 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
     @cached_property
     def environment(self) -> Any:
         """Meta-World's environment, which takes long to make."""
-        keep_no_log()
         return ALL_V3_ENVIRONMENTS[self.task](reward_function_version=self.reward_version)
 
     def reset(

@@ -14,7 +14,6 @@ from envs.compiled.compiled_task import RECORD, compiled_task
 from envs.compiled.floats import use_standard_floats
 from envs.compiled.step import Seat
 from envs.compiled.threads import Threads
-from envs.headless import keep_no_log
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 
 
@@ -24,7 +23,6 @@ class CompiledEngine:
     observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
-        keep_no_log()
         names = list(dict.fromkeys(world.task for world in worlds))
         self.records = np.zeros(len(worlds), RECORD)
         self.records["task"] = [names.index(world.task) for world in worlds]

@@ -8,6 +8,8 @@ from typing import Literal
 
 from envs.suggestion import suggestion, unknown
 
+MAX_HORIZON = 500  # of Meta-World's own environments
+
 
 def _tasks(names: str) -> tuple[str, ...]:
     return tuple(f"{name}-v3" for name in names.split())
@@ -58,6 +60,9 @@ class Protocol:
         num_goals: how many of a task's 50 goals are used, from the first one on.
         evaluation_interval: environment steps per task between two evaluations.
         evaluation_episodes: episodes per task and seed in each evaluation.
+
+    Raises:
+        ValueError: there are fewer than one or more than Meta-World's steps or goals.
     """
 
     name: str
@@ -67,6 +72,11 @@ class Protocol:
     num_goals: int
     evaluation_interval: int
     evaluation_episodes: int
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("horizon", self.horizon, MAX_HORIZON), ("num_goals", self.num_goals, 50)):
+            if not 0 < value <= most:
+                raise ValueError(f"{name} of a protocol is expected to be in [1, {most}], but it is {value}.")
 
 
 BENCHMARKS: dict[str, Benchmark] = {

@@ -17,12 +17,10 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.types import Task
 from numpy.typing import NDArray
 
-from envs.benchmarks import Protocol
+from envs.benchmarks import MAX_HORIZON, Protocol
 from envs.compiled.task import load_task
 from envs.processes import Processes
 from envs.worlds import ACTION_SIZE, GOAL_SIZE, OBSERVATION_SIZE, Transitions, World
-
-_MAX_STEPS = 500  # Meta-World's own horizon
 
 
 class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
@@ -92,7 +90,7 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
 
     def get_state(self) -> NDArray[np.float64]:
         """The number of actions, the goal, the actions, padded: a reset depends on nothing but the goal."""
-        state = np.zeros(1 + GOAL_SIZE + _MAX_STEPS * ACTION_SIZE)
+        state = np.zeros(1 + GOAL_SIZE + MAX_HORIZON * ACTION_SIZE)
         state[0], state[1 : 1 + GOAL_SIZE] = len(self._actions), self._goal
         actions = np.ravel(self._actions)
         state[1 + GOAL_SIZE : 1 + GOAL_SIZE + actions.size] = actions

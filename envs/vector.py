@@ -20,7 +20,6 @@ from envs.goals import benchmark_goals
 from envs.worlds import GOAL_SIZE, Engine, World
 
 GoalOrder = Literal["random", "sequential"]
-_MAX_HORIZON = 500
 
 
 class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.floating], NDArray[Any]]):
@@ -52,7 +51,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             task end at different times, evenly spread. Later episodes have their full length.
 
     Raises:
-        ValueError: a size is not positive, or the horizon is longer than Meta-World's 500 steps.
+        ValueError: a size is not positive.
 
     Attributes:
         layout: (S, T, W).
@@ -76,15 +75,6 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         _check(
             worlds_per_task > 0, f"worlds_per_task is expected to be positive, but it is {worlds_per_task}."
         )
-        if isinstance(protocol, Protocol):
-            _check(
-                0 < protocol.horizon <= _MAX_HORIZON,
-                f"The horizon is expected to be in [1, {_MAX_HORIZON}], but it is {protocol.horizon}.",
-            )
-            _check(
-                0 < protocol.num_goals <= 50,
-                f"num_goals is expected to be in [1, 50], but it is {protocol.num_goals}.",
-            )
         _check(
             goal_order in ("random", "sequential"),
             f"goal_order is expected to be 'random' or 'sequential', but it is {goal_order!r}.",

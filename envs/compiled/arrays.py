@@ -1,7 +1,7 @@
 """What the tasks' functions compute with arrays [n, ...] of n worlds.
 
-They are written once, with NumPy's functions, and run on its arrays and on those that record what is done to them
-(`envs.compiled.trace`). They never change their arguments.
+They are written once, with NumPy's functions, and run on its arrays and on those whose elements are values of LLVM
+(`envs.compiled.native`). They never change their arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = Any
-"""An array [n, ...] of NumPy's, or one that records: n worlds of one task."""
+"""An array [n, ...] of NumPy's, or one that is traced: n worlds of one task."""
 
 Arrays: TypeAlias = Mapping[str, Array]
 

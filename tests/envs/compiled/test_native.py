@@ -1,4 +1,4 @@
-"""Compiled functions give what NumPy gives, to the last bit."""
+"""Compiled functions give what NumPy gives, to the last bit; what cannot be compiled is refused."""
 
 import ctypes
 import operator
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from envs.compiled.arrays import norm, quaternion
-from envs.compiled.machine_code import Code
-from envs.compiled.native import Function, define, places_of
+from envs.compiled.machine_code import POINTER, VOID, Code
+from envs.compiled.native import Emitter, Place, Traced, define, places_of
 
 SPECIAL = [
     0.0,
@@ -33,11 +33,19 @@ SPECIAL = [
 ]
 
 
-def compiled(function: Function, world: NDArray[np.void]) -> Callable[[int], None]:
-    """The function of fields of records, compiled: a call with i reads and writes record i."""
+Function = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+def code_of(function: Function, world: NDArray[np.void]) -> Code:
+    """The code of a function of fields of records."""
     code = Code()
     define(code, "function", function, places_of(world.dtype))
-    address = code.compile()
+    return code
+
+
+def compiled(function: Function, world: NDArray[np.void]) -> Callable[[int], None]:
+    """The function of fields of records, compiled: a call with i reads and writes record i."""
+    address = code_of(function, world).compile()
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address("function"))
 
     def call_row(i: int, code: object = address) -> None:
@@ -178,3 +186,60 @@ def test_an_input_may_be_changed_in_place_and_is_read_anew_in_each_call() -> Non
     call(1)
     np.testing.assert_array_equal(world["x"], [[7.0, 7.0], [3.0, 5.0]])
     np.testing.assert_array_equal(world["flags"], [True, True])
+
+
+# ------------------------------------------------------------------------------------------------ traced arrays
+
+
+@pytest.fixture
+def x() -> Traced:
+    code = Code()
+    return Emitter(code, code.define("function", VOID, [POINTER])).load(Place(0, 0, (3,)))
+
+
+def test_equal_operations_are_emitted_once(x: Traced) -> None:
+    first, again = norm(x) + norm(x), norm(x) + norm(x)
+    assert first.values[0] is again.values[0]
+    assert first.shape == (1,)
+    assert (x * 0.0).values[0, 0] is (x * 0.0).values[0, 0] is not (x * -0.0).values[0, 0]
+    assert (x * np.nan).values[0, 0] is (x * np.nan).values[0, 0]
+
+
+def test_shapes_are_numpys(x: Traced) -> None:
+    array = np.ones((1, 3))
+    same = [
+        (x[:, 1], array[:, 1]),
+        (x[:, 1:2] + x, array[:, 1:2] + array),
+        (x[..., None] * np.ones(4), array[..., None] * np.ones(4)),
+        (np.concat([x, np.zeros((1, 4))], axis=1), np.ones((1, 7))),
+        (np.stack([x[:, 0], x[:, 1]], axis=1), np.ones((1, 2))),
+        (np.all(x > 0, axis=1), np.ones(1, dtype=np.bool_)),
+    ]
+    for traced, expected in same:
+        assert isinstance(traced, Traced)
+        assert traced.shape == expected.shape
+        assert len(traced) == len(expected)
+        assert traced.dtype == expected.dtype
+
+
+def test_numbers_of_numpy_leave_operators_to_traced_arrays(x: Traced) -> None:
+    assert (np.float32(0.5) + x).values[0, 0].opname == "fadd"
+    assert (np.ones(3) - x).values[0, 0].opname == "fsub"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda x: np.argsort(x), "cannot use `argsort`: it cannot be traced"),
+        (lambda x: np.add(x, x, where=False), "cannot use options of `add`"),
+        (lambda x: np.add.reduce(x), "cannot use options of `add`"),
+        (lambda x: x[0, 0] if x[0, 0] > 0 else 0, "cannot branch on values that differ between worlds"),
+        (lambda x: x**3, "cannot take the power 3"),
+        (lambda x: x + (x > 0), "cannot take add of float64 and bool"),
+        (lambda x: (x > 0) & x, "cannot take bitwise_and of bool and float64"),
+        (lambda x: np.where(x, 1.0, 0.0), "cannot take where of float64 and float64 and float64"),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_in_a_sentence(x: Traced, attempt, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        attempt(x)

@@ -92,7 +92,8 @@ class TrainConfig:
             takes the first that fits.
         num_workers: threads that simulate, the main one among them; null takes the number of cores. The engines
             reference and gymnasium have a process for each world, or none with 0.
-        num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch. One is best for small networks.
+        num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch, or is one beside a GPU. One is best for
+            small networks.
         init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that
             both have.
         init_checkpoint: which of its checkpoints: last, best or a step.

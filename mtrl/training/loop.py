@@ -40,6 +40,8 @@ class TrainingLoop:
     ) -> None:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
+            # Other threads would wait for their next piece of work by looking, on the cores that simulate.
+            torch.set_num_threads(config.num_threads or 1)
         else:
             prepare_cpu(config.num_threads)
         self.config = config

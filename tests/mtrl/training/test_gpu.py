@@ -48,6 +48,15 @@ def test_a_stopped_run_goes_on(train: Train, cli: Callable[..., Result], tmp_pat
         np.testing.assert_allclose(found["critic/loss"], expected["critic/loss"], rtol=0.02, atol=1e-3)
 
 
+def test_pytorch_leaves_the_cores_to_the_simulation(train: Train) -> None:
+    threads = torch.get_num_threads()
+    try:
+        train("run", device=DEVICE, total_steps=20)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_nan_stops_training(
     fake: Callable, cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

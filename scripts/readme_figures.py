@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FAST = [ROOT / "results" / "mt10_fast" / f"seed{seed}" for seed in range(5)]
 CLASSIC = ROOT / "results" / "mt10" / "aligned_mtl"
 #: Results with learning curves, and whether also with condition numbers.
-CURVES = {"quickstart": False, "mt3": True, "mt10_paper": True}
+CURVES = {"quickstart": False, "mt3": True, "mt10_paper": True, "mt50_fast": False}
 
 
 def main() -> None:

@@ -88,5 +88,7 @@ def test_the_modern_agents_success_is_that_of_its_results() -> None:
     (group,) = group_runs([read_run(path, "evaluation") for path in paths])
     seeds = group.scores("final", 1).mean(-1)
     text = " ".join(README.split())
-    assert f"| modern, no balancer | 5 | 1.5M | {mean_and_sem(seeds)} |" in text
+    assert f"| MT10 | modern, no balancer | 5 | 1.5M | {mean_and_sem(seeds)} |" in text
+    mt50 = read_run(ROOT / "results" / "mt50_fast" / "seed0", "evaluation")
+    assert f"| MT50 | modern, no balancer | 1 | 1M | {mt50.final.mean():.3f} |" in text
     assert "{:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}".format(*seeds) in text

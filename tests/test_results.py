@@ -38,3 +38,53 @@ def test_the_papers_setting_in_meta_world_itself() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
     assert "Aligned-MTL {:.2f} and multi-head SAC {:.2f} at the last checkpoint".format(*any_step) in text
     np.testing.assert_allclose(row("the same"), last_step)
+
+
+def cells(label: str, columns: slice) -> list[str]:
+    """Of the row of the document that begins with the label."""
+    (line,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.split("|")[1:-1]][columns]
+
+
+def test_fifty_tasks() -> None:
+    path = ROOT / "results" / "mt50_fast" / "seed0"
+    run = read_run(path)
+    success, (steps, seconds) = run.scores[:, 0].mean(-1), run.timing
+    minutes = np.interp(run.steps, steps, seconds) / 60
+    for label, i in (
+        ("first evaluation above 0.8", int(np.argmax(success > 0.8))),
+        ("last evaluation in training", -1),
+    ):
+        assert cells(label, slice(1, None)) == [f"{run.steps[i]:,}", f"{minutes[i]:.1f}", f"{success[i]:.3f}"]
+    (file,) = (path / "evaluation").iterdir()
+    episodes = json.loads(file.read_text())["episodes"]
+    tasks = np.mean(episodes["success"], axis=(0, 2))  # [seeds, tasks, episodes]
+    assert cells("the last checkpoint, by Meta-World itself on 50 unseen goals per task", slice(3, None)) == [
+        f"{tasks.mean():.3f}"
+    ]
+    at_end = cells("its success at the episode's last step", slice(3, None))
+    assert at_end == [f"{np.mean(episodes['success_at_end']):.3f}"]
+    assert f"below {tasks.min():.2f} (faucet-close)" in DOCUMENT
+    assert f"{(tasks == 1).sum()} of 50 succeed on all fifty goals" in DOCUMENT
+
+
+def test_what_each_ingredient_gives() -> None:
+    rows = {
+        "the setting": "choosing/categorical",
+        "returns not normalised": "ablation/unnormalized",
+        "squared error instead of the categorical critic": "ablation/squared",
+        "critics of width 256 instead of 1024": "ablation/width_256",
+        "target entropy -4 instead of -2": "ablation/entropy",
+        "2 updates a step instead of 5": "ablation/updates_2",
+        "10 updates a step instead of 5": "ablation/updates_10",
+    }
+    for label, name in rows.items():
+        run = read_run(ROOT / "results" / "mt10_fast" / name)
+        success, seconds = run.scores[:, 0].mean(-1), np.interp(run.steps, *run.timing)
+        (last,) = np.flatnonzero(seconds < 225)[-1:]
+        expected = [
+            f"{success[list(run.steps).index(300_000)]:.3f}",
+            f"{success[last]:.3f}",
+            f"{seconds[last]:.0f} s",
+        ]
+        assert cells(label, slice(1, None)) == expected

@@ -29,8 +29,10 @@ class UpdateMetrics:
         """Takes the metrics of an update into account; those called gramian are kept as they are."""
         summed = {name: value for name, value in metrics.items() if not name.endswith("gramian")}
         values = [value.reshape(-1) for value in summed.values()]
-        if self._total is None:
-            self._shapes = {name: value.shape for name, value in summed.items()}
+        shapes = {name: value.shape for name, value in summed.items()}
+        same = [*shapes.items()] == [*self._shapes.items()]  # not in a state of a version with other metrics
+        if self._total is None or not same:
+            self._shapes = shapes
             self._total = torch.zeros_like(torch.cat([*values, values[0].new_zeros(1)]))
             self._one = torch.ones_like(self._total[-1:])
             self._gramians = {

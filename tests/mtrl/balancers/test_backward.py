@@ -126,7 +126,7 @@ def test_bad_arguments_are_refused(inputs: Tensor) -> None:
 
 def test_the_example_of_the_documentation_learns_both_tasks() -> None:
     document = Path(__file__).parents[3] / "docs" / "balancers.md"
-    (example,) = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
     final = {}
     for method in ("AlignedMTL", "LS"):
         scope: dict[str, object] = {}

@@ -105,6 +105,18 @@ def test_nan_is_not_hidden() -> None:
     assert np.isnan(loss[0, 1])
 
 
+def test_means_begin_anew_after_a_state_with_other_metrics() -> None:
+    before, after = UpdateMetrics(), UpdateMetrics()
+    before.add({"loss": torch.ones(1, 2), "gone": torch.ones(1), "gramian": torch.ones(1, 2, 2)})
+    after.load_state_dict(before.state_dict(), torch.device("cpu"))
+    after.add({"loss": torch.full((1, 2), 3.0), "new": torch.ones(1), "gramian": torch.ones(1, 2, 2)})
+    assert {name: value.tolist() for name, value in after.read().items()} == {
+        "loss": [[3.0, 3.0]],
+        "new": [1.0],
+        "gramian": [[[1.0, 1.0], [1.0, 1.0]]],
+    }
+
+
 def test_episode_means_leave_out_nan() -> None:
     metrics = EpisodeMetrics((1, 3))
     nan = np.nan

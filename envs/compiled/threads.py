@@ -39,7 +39,7 @@ class Threads:
         memory = np.zeros(loop.NUM_WORDS + loop.LINE, np.int64)
         shared = memory[-(memory.ctypes.data // 8) % loop.LINE :]
         self._shared = shared.ctypes.data
-        shared[loop.COUNTER] = shared[loop.COUNT] = len(self._records)
+        shared[loop.COUNT] = len(self._records)
         for index, array in (
             (loop.ORDER, self._order),
             (loop.RECORDS, self._records),
@@ -64,7 +64,7 @@ class Threads:
         if os.getpid() != self._process:  # a fork has none of the threads
             self._finalizer.detach()
             self._start()
-        self._order[:] = np.argsort(-self._records["cost"], kind="stable")
+        self._order[:] = np.argsort(self._records["cost"])  # they are taken from its end
         _run(self._shared, self._seats[0].ctypes.data)
 
     def close(self) -> None:

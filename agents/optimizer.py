@@ -64,6 +64,8 @@ class TaskOptimizer:
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
         compile_methods(self, "_measure", "_sum_squares")
+        if self.balancer is not None and self.parameters.shared.is_cuda:
+            self.balancer.compile_weights()
         self.adam_owned.compile()
         if self.adam_shared is not None:
             self.adam_shared.compile()

@@ -43,26 +43,7 @@ def max_iterations(num_tasks: int) -> int:
     return 4 * num_tasks + 10
 
 
-def simplex_quadratic(
-    gramian: Tensor, linear: Tensor, lengths: Tensor, allowed: Tensor | None = None
-) -> Solution:
-    """argmin ½wᵀQw + qᵀw over the simplex; Q `gramian` [N, T, T], q `linear` [N, T], of `allowed` tasks only."""
-    return _solve(gramian, linear, lengths, None, simplex=True, allowed=allowed)
-
-
-def simplex_norm(
-    gramian: Tensor, linear: Tensor, lengths: Tensor, radius: Tensor, allowed: Tensor | None = None
-) -> Solution:
-    """argmin qᵀw + ρ √(wᵀQw) over the simplex; ρ `radius` [N] ≥ 0, of `allowed` tasks only."""
-    return _solve(gramian, linear, lengths, radius, simplex=True, allowed=allowed)
-
-
-def cone_quadratic(gramian: Tensor, linear: Tensor, lengths: Tensor) -> Solution:
-    """argmin ½zᵀQz + qᵀz over z ≥ 0."""
-    return _solve(gramian, linear, lengths, None, simplex=False)
-
-
-def _solve(
+def solve(
     gramian: Tensor,
     linear: Tensor,
     lengths: Tensor,
@@ -70,6 +51,7 @@ def _solve(
     simplex: bool,
     allowed: Tensor | None = None,
 ) -> Solution:
+    """The programs of `solvers`, over the simplex or the cone; with a `radius` the norm stands for half its square."""
     num_tasks = gramian.shape[-1]
     index = torch.arange(num_tasks, device=gramian.device)
     matrix = gramian.double() / lengths.unsqueeze(-1) / lengths.unsqueeze(-2)

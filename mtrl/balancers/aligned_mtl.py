@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import Range
 
@@ -46,28 +45,18 @@ class AlignedMTL(Balancer):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         num_tasks = gramian.shape[-1]
         tolerance = max(self.tolerance, num_tasks * torch.finfo(gramian.dtype).eps)
-        if kernels.usable(gramian):
-            return kernels.aligned(
-                gramian, self.preference, self.failures, scale_mode=self.scale_mode, tolerance=tolerance
-            )
-        # Small matrices on the host: an operation of NumPy's takes a third of a tensor's.
-        spectrum = (x.cpu().numpy() for x in solvers.gramian_eigen(gramian, tolerance))
-        weights = self.preference.double().expand(gramian.shape[:2]).clone().cpu().numpy()
-        failures = np.zeros(len(weights), dtype=np.int64)
-        for seed, (values, vectors, failed) in enumerate(zip(*spectrum, strict=True)):
-            rank = np.count_nonzero(values)  # they ascend: the last ones are kept
-            failures[seed] = failed or rank < num_tasks
-            if failed or rank == 0:
-                continue
-            values, vectors = values[-rank:], vectors[:, -rank:]
-            if self.scale_mode == "rmse":
-                scale = values.mean()
-            else:
-                scale = values[(rank - 1) // 2 if self.scale_mode == "median" else 0]
-            aligned = vectors @ (weights[seed] @ vectors * np.sqrt(scale) / np.sqrt(values))
-            if np.abs(aligned).max() <= np.finfo(np.float32).max:
-                weights[seed] = aligned
-            else:
-                failures[seed] = 1
-        self.failures.add_(torch.from_numpy(failures).to(gramian.device))
-        return torch.from_numpy(weights).to(gramian.device)
+        values, vectors, failed = solvers.gramian_eigen(gramian, tolerance)
+        kept = values > 0.0
+        rank = kept.sum(-1, keepdim=True)
+        if self.scale_mode == "rmse":
+            scale = ((values * kept).sum(-1, keepdim=True) / rank).sqrt()
+        else:  # values ascend: the kept ones are the last `rank`
+            index = num_tasks - rank + ((rank - 1) // 2 if self.scale_mode == "median" else 0)
+            scale = values.gather(-1, index.clamp(0, num_tasks - 1)).sqrt()
+        preference = self.preference.double().expand(values.shape)
+        components = solvers.vecmat(preference, vectors)  # Vᵀp
+        components = torch.where(kept, components * scale / values.sqrt(), 0.0)
+        weights = solvers.matvec(vectors, components)
+        failed = failed | (rank.squeeze(-1) == 0) | ~solvers.fits(weights)
+        self.failures += failed | (rank.squeeze(-1) < num_tasks)
+        return torch.where(failed.unsqueeze(-1), preference, weights)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtrl.balancers import solvers
 from mtrl.balancers.blocks import Blocks
+from mtrl.device.compile import compile_methods
 from mtrl.options import checked
 
 
@@ -62,7 +63,7 @@ class Balancer(nn.Module):
     #: `observe` wants the losses of the same batch after the update.
     observes_update: ClassVar[bool] = False
 
-    preference: Tensor  # [T]; without the kernels also [S, T], one preference per seed
+    preference: Tensor  # [T]; also [S, T], one preference per seed
     #: [S], int64: solves that did not converge, systems not finite, or not of full rank where it matters
     failures: Tensor
 
@@ -159,6 +160,11 @@ class Balancer(nn.Module):
         `forward` gives a float64 Gramian whatever the gradients are, and takes weights of any dtype.
         """
         raise NotImplementedError(f"{type(self).__name__} does not reduce to task weights.")
+
+    def compile_weights(self) -> None:
+        """Fuses what `weights` does around its solvers, each of which is one operation to the compiler of a GPU."""
+        if self.reads_gramian:
+            compile_methods(self, "weights")
 
     def settle(self, weights: Tensor, failed: Tensor) -> Tensor:
         """Counts the seeds that `failed`, bool [S], or whose weights float32 cannot hold, and gives those the

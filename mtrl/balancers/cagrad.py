@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import NonNegativeFloat
 
@@ -43,10 +43,6 @@ class CAGrad(Balancer):
         self.divisor = {"none": 1.0, "linear": 1.0 + c, "square": 1.0 + c**2}[rescale]
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.simplex(
-                "cagrad", gramian, self.preference, self.failures, parameter=self.c, divisor=self.divisor
-            )
         preference = self.preference.double().expand(losses.shape)
         pull = solvers.matvec(gramian.double(), preference)  # g_i · g_0
         radius = self.c * (pull * preference).sum(dim=-1).clamp(min=0.0).sqrt()

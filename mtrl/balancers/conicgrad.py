@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import Range
 
@@ -40,8 +40,6 @@ class ConicGrad(Balancer):
         self.c = c
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.simplex("conicgrad", gramian, self.preference, self.failures, parameter=self.c)
         gramian = gramian.double()
         lengths = solvers.unit_scale(gramian)
         plays = gramian.diagonal(dim1=-2, dim2=-1) > 0.0

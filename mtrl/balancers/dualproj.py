@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 
 
@@ -17,8 +17,6 @@ class DualProj(Balancer):
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.cone(gramian, self.preference, self.failures, each=False)
         return self.settle(*project(gramian, self.preference.double().expand(losses.shape)))
 
 

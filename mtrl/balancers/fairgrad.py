@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import Range
 
@@ -33,6 +33,4 @@ class FairGrad(Balancer):
         self.alpha = alpha
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.fair(gramian, self.preference, self.failures, alpha=self.alpha)
         return self.settle(*solvers.fair(gramian, self.alpha, losses.shape[-1] * self.preference))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.options import UnitInterval
@@ -42,36 +42,6 @@ class GradVac(Random, Balancer):
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         num_tasks = losses.shape[-1]
         draws = self.generators.rand(num_tasks, num_tasks)
-        if kernels.usable(gramian):
-            return kernels.surgery(
-                gramian, self.preference, self.failures, draws, targets=self.targets, beta=self.beta
-            )
-        gramian = gramian.double()
-        order = draws.argsort(dim=-1)
-        failed = ~gramian.isfinite().flatten(1).all(dim=-1)
-        lengths = gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
-        tasks = torch.arange(num_tasks, device=gramian.device)
-        coefficients = torch.eye(num_tasks, dtype=torch.float64, device=gramian.device).repeat(
-            len(gramian), 1, 1
-        )
-        products = gramian.clone()  # g_i' · g_j
-        changed = lengths.square()  # ‖g_i'‖²
-        for other in order.unbind(dim=-1):  # [S, T]: the task that each one meets
-            column = other.unsqueeze(-1)
-            product = products.gather(-1, column).squeeze(-1)
-            length, other_length = changed.clamp(min=0.0).sqrt(), lengths.gather(-1, other)
-            meets = (other != tasks) & (changed > 1e-12 * lengths.square()) & (other_length > 0.0)
-            cosine = torch.where(meets, product / (length * other_length), 0.0).clamp(-1.0, 1.0)
-            target = self.targets.gather(-1, column).squeeze(-1)
-            sine, target_sine = (1.0 - cosine.square()).sqrt(), (1.0 - target.square()).sqrt()
-            added = length * (target * sine - cosine * target_sine) / (other_length * target_sine)
-            added = torch.where(meets & (cosine < target) & (target_sine > 0.0), added, 0.0)
-            coefficients.scatter_add_(-1, column, added.unsqueeze(-1))
-            changed = changed + 2.0 * added * product + (added * other_length).square()
-            products += added.unsqueeze(-1) * gramian.gather(1, column.expand_as(gramian))
-            newest = torch.where(
-                meets & ~failed.unsqueeze(-1), target + self.beta * (cosine - target), target
-            )
-            self.targets.scatter_(-1, column, newest.unsqueeze(-1))
-        weights = (self.preference.double().unsqueeze(-2) @ coefficients).squeeze(-2)
-        return self.settle(weights, failed)
+        coefficients, targets, failed = solvers.vaccinate(gramian.double(), draws, self.targets, self.beta)
+        self.targets.copy_(targets)
+        return self.settle(solvers.vecmat(self.preference.double(), coefficients), failed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.cagrad import CAGrad
 
 
@@ -21,10 +21,6 @@ class IMGrad(CAGrad):
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.simplex(
-                "imgrad", gramian, self.preference, self.failures, parameter=self.c, divisor=self.divisor
-            )
         gramian = gramian.double()
         lengths = solvers.unit_scale(gramian)
         preference = self.preference.double().expand(losses.shape)

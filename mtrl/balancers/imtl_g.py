@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 
 
@@ -21,8 +21,6 @@ class IMTLG(Balancer):
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.impartial(gramian, self.preference, self.failures)
         gramian = gramian.double()
         squares = gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0)
         plays = squares > 0.0

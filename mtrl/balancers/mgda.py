@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 
 
@@ -17,7 +17,5 @@ class MGDA(Balancer):
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.simplex("mgda", gramian, self.preference, self.failures)
         none = torch.zeros_like(gramian[..., 0])
         return self.settle(*solvers.simplex_quadratic(gramian, none, solvers.unit_scale(gramian)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import PositiveFloat, PositiveInt
 
@@ -48,20 +48,13 @@ class NashMTL(Balancer):
         self.register_buffer("calls", torch.zeros(len(seeds), dtype=torch.int64, device=zeros.device))
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.nash(
-                gramian,
-                self.preference,
-                self.failures,
-                self.held,
-                self.calls,
-                update_every=self.update_every,
-                max_norm=self.max_norm,
-            )
         due = self.calls % self.update_every == 0
         self.calls += 1
-        if gramian.device.type != "cpu" or due.any():  # a captured graph cannot skip the work
-            solution, failed = solvers.fair(gramian, 1.0, losses.shape[-1] * self.preference)
+        if gramian.device.type != "cpu" or due.any():  # a captured graph cannot skip the call
+            share = (
+                losses.shape[-1] * self.preference * due.unsqueeze(-1)
+            )  # without a share nothing is to be solved
+            solution, failed = solvers.fair(gramian, 1.0, share)
             failed = failed | ~solvers.fits(solution)
             self.failures += failed & due
             self.held.copy_(torch.where((due & ~failed).unsqueeze(-1), solution, self.held))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels, solvers
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.random import Random
 from mtrl.options import NonNegativeFloat, PositiveFloat
@@ -31,8 +31,6 @@ class SDMGrad(Balancer):
         self.pull = pull
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.simplex("sdmgrad", gramian, self.preference, self.failures, parameter=self.pull)
         target = self.preference.double().expand(losses.shape)
         return self.pulled(gramian, target, torch.ones_like(target, dtype=torch.bool))
 
@@ -71,15 +69,5 @@ class SDMGradOS(Random, SDMGrad):
         num_tasks = losses.shape[-1]
         probability = min(1.0, self.num_sampled / num_tasks)
         draws = self.generators.rand(num_tasks)
-        if kernels.usable(gramian):
-            return kernels.simplex(
-                "sdmgrad",
-                gramian,
-                self.preference,
-                self.failures,
-                parameter=self.pull,
-                draws=draws,
-                probability=probability,
-            )
         sampled = (draws < probability) | (draws == draws.amin(dim=-1, keepdim=True))
         return self.pulled(gramian, self.preference.double() / probability * sampled, sampled)

@@ -1,7 +1,8 @@
 """Small dense problems, solved for every seed at once.
 
 All arithmetic is float64 whatever the inputs are, so the global TF32 switches do not touch it. Nothing here reads a
-value back from a GPU. The programs over the simplex and the cone are in `active_set.py`.
+value back from a GPU. This is the only place that knows of two ways: PyTorch's operations, here, in `active_set.py` and
+in `surgery.py`, and the kernels for GPUs.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels
-from mtrl.balancers.active_set import Solution, cone_quadratic, simplex_norm, simplex_quadratic, unit_scale
+from mtrl.balancers import active_set, kernels
+from mtrl.balancers import surgery as operations
+from mtrl.balancers.active_set import Solution, unit_scale
 from mtrl.balancers.blocks import Blocks
+from mtrl.balancers.surgery import Surgery, Vaccination
 
 __all__ = [
     "Solution",
     "Spectrum",
+    "Surgery",
+    "Vaccination",
     "combine",
     "cone_quadratic",
     "fair",
@@ -30,8 +35,11 @@ __all__ = [
     "quadratic",
     "simplex_norm",
     "simplex_quadratic",
+    "surgery",
     "symmetric_eigen",
     "unit_scale",
+    "vaccinate",
+    "vecmat",
 ]
 
 #: Numbers of a Jacobian converted to float64 at a time: what fits a core's cache.
@@ -87,7 +95,16 @@ def packed(jacobian: Tensor | Blocks) -> Tensor:
 
 def matvec(matrix: Tensor, vector: Tensor) -> Tensor:
     """A x, [S, T]."""
+    if kernels.usable(matrix):  # compiled, it is part of what stands around it
+        return (matrix * vector.unsqueeze(-2)).sum(dim=-1)
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def vecmat(vector: Tensor, matrix: Tensor) -> Tensor:
+    """xᵀA, [S, T]; x is [S, T] or [T]."""
+    if kernels.usable(matrix):
+        return (vector.unsqueeze(-1) * matrix).sum(dim=-2)
+    return (vector.unsqueeze(-2) @ matrix).squeeze(-2)
 
 
 def quadratic(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -100,8 +117,68 @@ def fits(weights: Tensor) -> Tensor:
     return (weights.abs() <= _LARGEST_WEIGHT).all(dim=-1)
 
 
+def simplex_quadratic(
+    gramian: Tensor, linear: Tensor, lengths: Tensor, allowed: Tensor | None = None
+) -> Solution:
+    """argmin ½wᵀQw + qᵀw over the simplex; Q `gramian` [N, T, T], q `linear` [N, T], of `allowed` tasks only."""
+    return _solve(gramian, linear, lengths, None, simplex=True, allowed=allowed)
+
+
+def simplex_norm(
+    gramian: Tensor, linear: Tensor, lengths: Tensor, radius: Tensor, allowed: Tensor | None = None
+) -> Solution:
+    """argmin qᵀw + ρ √(wᵀQw) over the simplex; ρ `radius` [N] ≥ 0, of `allowed` tasks only."""
+    return _solve(gramian, linear, lengths, radius, simplex=True, allowed=allowed)
+
+
+def cone_quadratic(gramian: Tensor, linear: Tensor, lengths: Tensor) -> Solution:
+    """argmin ½zᵀQz + qᵀz over z ≥ 0."""
+    return _solve(gramian, linear, lengths, None, simplex=False)
+
+
+def _solve(
+    gramian: Tensor,
+    linear: Tensor,
+    lengths: Tensor,
+    radius: Tensor | None,
+    simplex: bool,
+    allowed: Tensor | None = None,
+) -> Solution:
+    if kernels.usable(gramian):
+        return Solution(*kernels.active_set(gramian, linear, lengths, radius, allowed, simplex))
+    return active_set.solve(gramian, linear, lengths, radius, simplex, allowed)
+
+
+def surgery(gramian: Tensor, draws: Tensor) -> Surgery:
+    """Each gradient, in an order of its own, loses its projection on every original one that it conflicts with.
+
+    Args:
+        gramian: float64, [S, T, T].
+        draws: row i of [S, T, T] puts the tasks in the order in which i meets them, the smallest first.
+    """
+    if kernels.usable(gramian):
+        return Surgery(*kernels.surgery(gramian, draws))
+    return operations.surgery(gramian, draws)
+
+
+def vaccinate(gramian: Tensor, draws: Tensor, targets: Tensor, beta: float) -> Vaccination:
+    """Each gradient whose cosine with another is below its target is turned until it has it.
+
+    Args:
+        gramian: float64, [S, T, T].
+        draws: see `surgery`.
+        targets: moving averages of the cosines, [S, T, T].
+        beta: weight of the newest cosine in them.
+    """
+    if kernels.usable(gramian):
+        return Vaccination(*kernels.vaccinate(gramian, draws, targets, beta))
+    return operations.vaccinate(gramian, draws, targets, beta)
+
+
 def symmetric_eigen(matrix: Tensor) -> Spectrum:
-    """Eigendecomposition of symmetric matrices [S, T, T]."""
+    """Eigendecomposition of positive semidefinite matrices [S, T, T] with entries up to 1, as cosines are."""
+    if kernels.usable(matrix):
+        return Spectrum(*kernels.symmetric_eigen(matrix))
     finite = matrix.isfinite().flatten(1).all(dim=-1)
     identity = torch.eye(matrix.shape[-1], dtype=torch.float64, device=matrix.device)
     values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix.double(), identity))
@@ -118,6 +195,8 @@ def gramian_eigen(gramian: Tensor, tolerance: float) -> Spectrum:
     Demmel & Veselić, "Jacobi's method is more accurate than QR", 1992; Drmač & Veselić, "New fast and accurate Jacobi
     SVD algorithm", 2008, which is LAPACK's gejsv.
     """
+    if kernels.usable(gramian):
+        return Spectrum(*kernels.gramian_eigen(gramian, tolerance))
     from scipy.linalg import lapack  # takes a quarter of a second, which a GPU does not need
 
     systems = gramian.detach().double().cpu().numpy()
@@ -161,6 +240,8 @@ def fair(gramian: Tensor, alpha: float, share: Tensor) -> Solution:
         share: [S, T] or [T], >= 0.
     """
     gramian, share = gramian.double(), share.double().expand(gramian.shape[:2])
+    if kernels.usable(gramian):
+        return Solution(*kernels.fair(gramian, share, alpha))
     finite = gramian.isfinite().flatten(1).all(dim=-1)
     squares = torch.where(finite[:, None], gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0), 1.0)
     plays = (squares >= SHORTEST_GRADIENT**2) & (share > 0.0)

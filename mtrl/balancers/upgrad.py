@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtrl.balancers import kernels
+from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.balancers.dualproj import project
 
@@ -17,12 +17,10 @@ class UPGrad(Balancer):
     """
 
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
-        if kernels.usable(gramian):
-            return kernels.cone(gramian, self.preference, self.failures, each=True)
         num_seeds, num_tasks = losses.shape
         systems = gramian.repeat_interleave(num_tasks, dim=0)
         units = torch.eye(num_tasks, dtype=torch.float64, device=gramian.device).repeat(num_seeds, 1)
         projected, failed = project(systems, units)
         projected = projected.view(num_seeds, num_tasks, num_tasks)
-        weights = (self.preference.double().unsqueeze(-2) @ projected).squeeze(-2)
+        weights = solvers.vecmat(self.preference.double(), projected)
         return self.settle(weights, failed.view(num_seeds, num_tasks).any(dim=-1))

@@ -1,31 +1,29 @@
-"""GPU kernels (Triton) of the balancers: one launch does what takes a method dozens of PyTorch's.
+"""GPU kernels (Triton) of the solvers: one launch does what takes dozens of PyTorch's.
 
-The methods use them for CUDA tensors. With the environment variable TRITON_INTERPRET=1 they run in Triton's
+`solvers` uses them for CUDA tensors. With the environment variable TRITON_INTERPRET=1 they run in Triton's
 interpreter, on the CPU too.
 """
 
 from mtrl.balancers.kernels.launch import (
-    aligned,
+    active_set,
     combine,
-    cone,
     fair,
     gramian,
-    impartial,
-    nash,
-    simplex,
+    gramian_eigen,
     surgery,
+    symmetric_eigen,
     usable,
+    vaccinate,
 )
 
 __all__ = [
-    "aligned",
+    "active_set",
     "combine",
-    "cone",
     "fair",
     "gramian",
-    "impartial",
-    "nash",
-    "simplex",
+    "gramian_eigen",
     "surgery",
+    "symmetric_eigen",
     "usable",
+    "vaccinate",
 ]

@@ -1,4 +1,4 @@
-"""Kernel of the bargaining methods: one program of the grid per system."""
+"""Kernel of the fair division: one program of the grid per system."""
 
 # Triton compiles these functions; they are not the Python that the checkers know.
 # mypy: ignore-errors
@@ -6,15 +6,7 @@
 import triton
 import triton.language as tl
 
-from mtrl.balancers.kernels.dense import (
-    SHORTEST_GRADIENT,
-    fits,
-    invert,
-    length_of,
-    load_system,
-    settle,
-    symmetric_product_of,
-)
+from mtrl.balancers.kernels.dense import SHORTEST_GRADIENT, invert, load_system, symmetric_product_of
 
 
 @triton.jit
@@ -97,53 +89,19 @@ def fair(matrix, finite, share, index, ALPHA: tl.constexpr, T: tl.constexpr, STE
 @triton.jit
 def fair_kernel(
     gramian_pointer,
-    preference_pointer,
+    share_pointer,
     weights_pointer,
-    failures_pointer,
+    failed_pointer,
     ALPHA: tl.constexpr,
     T: tl.constexpr,
     B: tl.constexpr,
     STEPS: tl.constexpr,
 ):
-    """FairGrad."""
+    """`solvers.fair`."""
     seed = tl.program_id(0).to(tl.int64)
     index = tl.arange(0, B)
     matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
-    preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    weights, failed = fair(matrix, finite, T * preference, index, ALPHA, T, STEPS)
-    settle(weights, failed, failed, preference, index, weights_pointer, failures_pointer, seed, T)
-
-
-@triton.jit
-def nash_kernel(
-    gramian_pointer,
-    preference_pointer,
-    held_pointer,
-    calls_pointer,
-    weights_pointer,
-    failures_pointer,
-    UPDATE_EVERY: tl.constexpr,
-    MAX_NORM: tl.constexpr,
-    T: tl.constexpr,
-    B: tl.constexpr,
-    STEPS: tl.constexpr,
-):
-    """NashMTL; a MAX_NORM of 0 is none. A call that is not due keeps the weights and costs next to nothing."""
-    seed = tl.program_id(0).to(tl.int64)
-    index = tl.arange(0, B)
-    inside = index < T
-    matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
-    held = tl.load(held_pointer + seed * T + index, mask=inside, other=0.0)
-    calls = tl.load(calls_pointer + seed)
-    tl.store(calls_pointer + seed, calls + 1)
-    if calls % UPDATE_EVERY == 0:
-        preference = tl.load(preference_pointer + index, mask=inside, other=0.0).to(tl.float64)
-        weights, failed = fair(matrix, finite, T * preference, index, 1.0, T, STEPS)
-        failed = failed | (fits(weights) == 0)
-        held = tl.where(failed, held, weights)
-        tl.store(held_pointer + seed * T + index, held, mask=inside)
-        tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(failed, 1, 0))
-    if MAX_NORM > 0.0:
-        length = tl.where(finite, length_of(matrix, held), 0.0)
-        held = held * (MAX_NORM / tl.maximum(length, MAX_NORM))
-    tl.store(weights_pointer + seed * T + index, held, mask=inside)
+    share = tl.load(share_pointer + seed * T + index, mask=index < T, other=0.0)
+    weights, failed = fair(matrix, finite, share, index, ALPHA, T, STEPS)
+    tl.store(weights_pointer + seed * T + index, weights, mask=index < T)
+    tl.store(failed_pointer + seed, failed)

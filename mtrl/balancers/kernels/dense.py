@@ -11,8 +11,7 @@ A system is a tile [B, B] with B a power of two >= T; rows and columns from T on
 import triton
 import triton.language as tl
 
-#: Float32's largest number, and its smallest normal one: see `solvers.fits` and `solvers.fair`.
-LARGEST_WEIGHT = tl.constexpr(3.4028234663852886e38)
+#: Float32's smallest normal number: see `solvers.fair`.
 SHORTEST_GRADIENT = tl.constexpr(1.1754943508222875e-38)
 
 
@@ -43,29 +42,6 @@ def product_of(matrix, vector):
 @triton.jit
 def diagonal_of(matrix, index):
     return tl.sum(tl.where(index[:, None] == index[None, :], matrix, 0.0), axis=1)
-
-
-@triton.jit
-def length_of(matrix, vector):
-    """√(xᵀA x)."""
-    return tl.sqrt(tl.maximum(tl.sum(product_of(matrix, vector) * vector, axis=0), 0.0))
-
-
-@triton.jit
-def fits(weights):
-    """`solvers.fits`."""
-    return tl.sum(tl.where(tl.abs(weights) <= LARGEST_WEIGHT, 0, 1), axis=0) == 0
-
-
-@triton.jit
-def settle(
-    weights, failed, counted, preference, index, weights_pointer, failures_pointer, seed, T: tl.constexpr
-):
-    """`Balancer.settle`: writes the weights, or the preference where they failed, and one more failure if counted."""
-    misfits = fits(tl.where(index < T, weights, 0.0)) == 0
-    failed, counted = failed | misfits, counted | misfits
-    tl.store(weights_pointer + seed * T + index, tl.where(failed, preference, weights), mask=index < T)
-    tl.store(failures_pointer + seed, tl.load(failures_pointer + seed) + tl.where(counted, 1, 0))
 
 
 @triton.jit

@@ -1,14 +1,18 @@
-"""Launches the kernels: shapes, block sizes and outputs. Arguments are as in the classes of the methods."""
+"""Launches the kernels: shapes, block sizes and outputs. Arguments are those of `solvers`.
+
+To a compiler each solver is one operation, so that it fuses what a method does around it.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
-from mtrl.balancers import active_set
+from mtrl.balancers import active_set as constants
 from mtrl.balancers.blocks import Blocks
 from mtrl.device.triton import INSTALLED, runs_on
 
@@ -80,144 +84,125 @@ def combine(weights: Tensor, jacobian: Tensor | Blocks) -> Tensor:
     return direction
 
 
-def simplex(
-    method: Literal["mgda", "sdmgrad", "cagrad", "imgrad", "conicgrad"],
+@custom_op("mtrl::active_set", mutates_args=())
+def active_set(
     gramian: Tensor,
-    preference: Tensor,
-    failures: Tensor,
-    *,
-    parameter: float = 0.0,
-    divisor: float = 1.0,
-    draws: Tensor | None = None,
-    probability: float = 1.0,
-) -> Tensor:
-    """Weights [S, T] of MGDA, SDMGrad (`parameter` λ), CAGrad, IMGrad or ConicGrad (c).
-
-    With `draws`, uniform [S, T], SDMGrad samples the tasks with draws below `probability`.
-    """
-    weights, shape = _prepare(gramian, preference)
-    programs.simplex_kernel[(len(gramian),)](
+    linear: Tensor,
+    lengths: Tensor,
+    radius: Tensor | None,
+    allowed: Tensor | None,
+    simplex: bool,
+) -> tuple[Tensor, Tensor]:
+    """Weights [N, T] and what failed, bool [N]: `active_set.solve`."""
+    gramian = gramian.contiguous()
+    weights, failed, shape = _prepare(gramian)
+    lengths = lengths.double().contiguous()
+    programs.active_set_kernel[(len(gramian),)](
         gramian,
-        preference,
-        preference if draws is None else draws,
+        linear.double().contiguous(),
+        lengths,
+        lengths if radius is None else radius.double().contiguous(),
+        lengths if allowed is None else allowed.contiguous(),
         weights,
-        failures,
-        METHOD=("mgda", "sdmgrad", "cagrad", "imgrad", "conicgrad").index(method),
-        PARAMETER=parameter,
-        SINE=max(0.0, 1.0 - parameter**2) ** 0.5,
-        DIVISOR=divisor,
-        SAMPLED=draws is not None,
-        PROBABILITY=probability,
-        **_active_set(gramian),
+        failed,
+        SIMPLEX=simplex,
+        NORM=radius is not None,
+        MASKED=allowed is not None,
+        RIDGE=constants.RIDGE,
+        REFINEMENTS=constants.REFINEMENTS,
+        TOLERANCE=constants.TOLERANCE,
+        LIMIT=constants.max_iterations(gramian.shape[-1]),
         **shape,
     )
-    return weights
+    return weights, failed
 
 
-def cone(gramian: Tensor, preference: Tensor, failures: Tensor, *, each: bool) -> Tensor:
-    """Weights [S, T] of DualProj, or with `each` of UPGrad."""
-    weights, shape = _prepare(gramian, preference)
-    num_seeds, num_tasks = weights.shape
-    if not each:
-        programs.cone_kernel[(num_seeds,)](
-            gramian, preference, weights, failures, EACH=False, **_active_set(gramian), **shape
-        )
-        return weights
-    projected = gramian.new_empty(num_seeds, num_tasks, num_tasks, dtype=torch.float64)
-    failed = failures.new_empty(num_seeds, num_tasks, dtype=torch.int32)
-    programs.cone_kernel[(num_seeds * num_tasks,)](
-        gramian, preference, projected, failed, EACH=True, **_active_set(gramian), **shape
+@custom_op("mtrl::gramian_eigen", mutates_args=())
+def gramian_eigen(gramian: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Values [S, T], vectors [S, T, T] and what failed, bool [S]."""
+    gramian = gramian.contiguous()
+    values, failed, shape = _prepare(gramian)
+    vectors = torch.empty_like(gramian, dtype=torch.float64)
+    spectral.gramian_eigen_kernel[(len(gramian),)](
+        gramian, values, vectors, failed, TOLERANCE=tolerance, **_rotations(gramian), **shape
     )
-    programs.average_kernel[(num_seeds,)](projected, failed, preference, weights, failures, **shape)
-    return weights
+    return values, vectors, failed
 
 
-def aligned(
-    gramian: Tensor, preference: Tensor, failures: Tensor, *, scale_mode: str, tolerance: float
-) -> Tensor:
-    """Weights [S, T] of AlignedMTL."""
-    weights, shape = _prepare(gramian, preference)
-    spectral.aligned_kernel[(len(gramian),)](
-        gramian,
-        preference,
-        weights,
-        failures,
-        SCALE=("min", "median", "rmse").index(scale_mode),
-        TOLERANCE=tolerance,
-        **_rotations(gramian),
-        **shape,
+@custom_op("mtrl::symmetric_eigen", mutates_args=())
+def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values [S, T], vectors [S, T, T] and what failed, bool [S]."""
+    matrix = matrix.contiguous()
+    values, failed, shape = _prepare(matrix)
+    vectors = torch.empty_like(matrix, dtype=torch.float64)
+    spectral.symmetric_eigen_kernel[(len(matrix),)](
+        matrix, values, vectors, failed, **_rotations(matrix), **shape
     )
-    return weights
+    return values, vectors, failed
 
 
-def impartial(gramian: Tensor, preference: Tensor, failures: Tensor) -> Tensor:
-    """Weights [S, T] of IMTLG."""
-    weights, shape = _prepare(gramian, preference)
-    spectral.impartial_kernel[(len(gramian),)](
-        gramian, preference, weights, failures, **_rotations(gramian), **shape
-    )
-    return weights
-
-
-def fair(gramian: Tensor, preference: Tensor, failures: Tensor, *, alpha: float) -> Tensor:
-    """Weights [S, T] of FairGrad."""
-    weights, shape = _prepare(gramian, preference)
+@custom_op("mtrl::fair", mutates_args=())
+def fair(gramian: Tensor, share: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Weights [S, T] and what failed, bool [S]."""
+    gramian = gramian.contiguous()
+    weights, failed, shape = _prepare(gramian)
     bargaining.fair_kernel[(len(gramian),)](
-        gramian, preference, weights, failures, ALPHA=alpha, STEPS=_NEWTON_STEPS, **shape
+        gramian, share.contiguous(), weights, failed, ALPHA=alpha, STEPS=_NEWTON_STEPS, **shape
     )
-    return weights
+    return weights, failed
 
 
-def nash(
-    gramian: Tensor,
-    preference: Tensor,
-    failures: Tensor,
-    held: Tensor,
-    calls: Tensor,
-    *,
-    update_every: int,
-    max_norm: float | None,
-) -> Tensor:
-    """Weights [S, T] of NashMTL; `held` [S, T] and `calls` [S] are updated in place."""
-    weights, shape = _prepare(gramian, preference)
-    bargaining.nash_kernel[(len(gramian),)](
-        gramian,
-        preference,
-        held,
-        calls,
-        weights,
-        failures,
-        UPDATE_EVERY=update_every,
-        MAX_NORM=max_norm or 0.0,
-        STEPS=_NEWTON_STEPS,
-        **shape,
-    )
-    return weights
+@custom_op("mtrl::surgery", mutates_args=())
+def surgery(gramian: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients [S, T, T] and what failed, bool [S]."""
+    coefficients, _, failed = _operate(gramian, draws, None, 0.0)
+    return coefficients, failed
 
 
-def surgery(
-    gramian: Tensor,
-    preference: Tensor,
-    failures: Tensor,
-    draws: Tensor,
-    *,
-    targets: Tensor | None = None,
-    beta: float = 0.0,
-) -> Tensor:
-    """Weights [S, T] of PCGrad, or with `targets` [S, T, T], updated in place, of GradVac."""
-    weights, shape = _prepare(gramian, preference)
+@custom_op("mtrl::vaccinate", mutates_args=())
+def vaccinate(gramian: Tensor, draws: Tensor, targets: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients and new targets [S, T, T], and what failed, bool [S]."""
+    return _operate(gramian, draws, targets, beta)
+
+
+def _operate(
+    gramian: Tensor, draws: Tensor, targets: Tensor | None, beta: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    gramian, draws = gramian.contiguous(), draws.contiguous()
+    _, failed, shape = _prepare(gramian)
+    coefficients, changed = (torch.empty_like(gramian, dtype=torch.float64) for _ in range(2))
     projection.surgery_kernel[(len(gramian),)](
         gramian,
         draws,
-        draws if targets is None else targets,
-        preference,
-        weights,
-        failures,
+        draws if targets is None else targets.contiguous(),
+        coefficients,
+        changed,
+        failed,
         VACCINE=targets is not None,
         BETA=beta,
         **shape,
     )
-    return weights
+    return coefficients, changed, failed
+
+
+def _like(*ranks: int) -> Any:
+    """What a compiler needs to know of an operation on [N, T, T]: float64 results of these ranks, and bool [N]."""
+
+    def fake(matrix: Tensor, *_: Any) -> tuple[Tensor, ...]:
+        results = [
+            torch.empty(matrix.shape[:rank], dtype=torch.float64, device=matrix.device) for rank in ranks
+        ]
+        return *results, torch.empty(matrix.shape[:1], dtype=torch.bool, device=matrix.device)
+
+    return fake
+
+
+active_set.register_fake(_like(2))
+gramian_eigen.register_fake(_like(2, 3))
+symmetric_eigen.register_fake(_like(2, 3))
+fair.register_fake(_like(2))
+surgery.register_fake(_like(3))
+vaccinate.register_fake(_like(3, 3))
 
 
 def _blocks(jacobian: Tensor | Blocks) -> tuple[Tensor, ...]:
@@ -259,26 +244,17 @@ def _block(num_tasks: int) -> int:
     return max(2, 1 << (num_tasks - 1).bit_length())
 
 
-def _prepare(gramian: Tensor, preference: Tensor) -> tuple[Tensor, dict[str, int]]:
-    """The weights to fill, in the dtype of the preference, and what every kernel is compiled for."""
-    num_seeds, num_tasks, _ = gramian.shape
+def _prepare(matrix: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Numbers [N, T] and bits [N] to fill, and what every kernel on matrices [N, T, T] is compiled for."""
+    num_systems, num_tasks, _ = matrix.shape
     block = _block(num_tasks)
-    weights = torch.empty(num_seeds, num_tasks, dtype=preference.dtype, device=gramian.device)
+    numbers = torch.empty(num_systems, num_tasks, dtype=torch.float64, device=matrix.device)
+    failed = torch.empty(num_systems, dtype=torch.bool, device=matrix.device)
     # A warp alone needs no barriers; larger tiles need more registers than it has.
     num_warps = max(1, block * block // 256)
     # Each lane would fuse the product it holds into a sum over lanes and round the others': the lanes' copies of the
     # sum would differ in the last bit, a singular system by much more, and the loops that they decide with it.
-    return weights, {"T": num_tasks, "B": block, "num_warps": num_warps, "enable_fp_fusion": False}
-
-
-def _active_set(gramian: Tensor) -> dict[str, Any]:
-    return {
-        "RIDGE": active_set.RIDGE,
-        "REFINEMENTS": active_set.REFINEMENTS,
-        "TOLERANCE": active_set.TOLERANCE,
-        "SHORTEST": active_set.SHORTEST,
-        "LIMIT": active_set.max_iterations(gramian.shape[-1]),
-    }
+    return numbers, failed, {"T": num_tasks, "B": block, "num_warps": num_warps, "enable_fp_fusion": False}
 
 
 def _rotations(gramian: Tensor) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 # Triton compiles these functions; they are not the Python that the checkers know.
 # mypy: ignore-errors
-# ruff: noqa: SIM102
 
 import triton
 import triton.language as tl
 
-from mtrl.balancers.kernels.dense import diagonal_of, load_system, settle
+from mtrl.balancers.kernels.dense import diagonal_of, load_system
 
 
 @triton.jit
@@ -15,18 +14,15 @@ def surgery_kernel(
     gramian_pointer,
     draws_pointer,
     targets_pointer,
-    preference_pointer,
-    weights_pointer,
-    failures_pointer,
+    coefficients_pointer,
+    new_targets_pointer,
+    failed_pointer,
     VACCINE: tl.constexpr,
     BETA: tl.constexpr,
     T: tl.constexpr,
     B: tl.constexpr,
 ):
-    """PCGrad, or with VACCINE GradVac, whose moving averages [S, T, T] are updated in place.
-
-    Row i of `draws` [S, T, T] puts the tasks in the order in which i meets them, the smallest draw first.
-    """
+    """`surgery.surgery`, or with VACCINE `surgery.vaccinate`."""
     seed = tl.program_id(0).to(tl.int64)
     index = tl.arange(0, B)
     rows, columns = index[:, None], index[None, :]
@@ -73,9 +69,8 @@ def surgery_kernel(
         coefficients += tl.where(meets, added[:, None], 0.0)
         theirs = tl.load(gramian_pointer + other[:, None] * T + columns, mask=tile, other=0.0).to(tl.float64)
         products += added[:, None] * tl.where(finite, theirs, 0.0)
-    preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    weights = tl.sum(coefficients * preference[:, None], axis=0)
+    tl.store(coefficients_pointer + own_pointers, coefficients, mask=tile)
     if VACCINE:
-        if finite:
-            tl.store(targets_pointer + own_pointers, targets, mask=tile)
-    settle(weights, finite == 0, finite == 0, preference, index, weights_pointer, failures_pointer, seed, T)
+        kept = tl.load(targets_pointer + own_pointers, mask=tile, other=0.0)
+        tl.store(new_targets_pointer + own_pointers, tl.where(finite, targets, kept), mask=tile)
+    tl.store(failed_pointer + seed, finite == 0)

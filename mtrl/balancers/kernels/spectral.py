@@ -1,4 +1,4 @@
-"""Kernel of the methods that need the eigenvectors of a Gramian: one program of the grid per system."""
+"""Kernels that decompose matrices: one program of the grid per system."""
 
 # Triton compiles these functions; they are not the Python that the checkers know.
 # mypy: ignore-errors
@@ -6,22 +6,40 @@
 import triton
 import triton.language as tl
 
-from mtrl.balancers.kernels.dense import (
-    diagonal_of,
-    factor,
-    load_system,
-    orthogonalise,
-    product_of,
-    settle,
-)
+from mtrl.balancers.kernels.dense import diagonal_of, factor, load_system, orthogonalise
 
 
 @triton.jit
-def cosines_of(matrix, index, T: tl.constexpr):
-    """Which tasks have a gradient, its length (1 for the others), and the symmetric cosines with ones, to the last bit.
+def store_ascending(rows, values, kept, index, values_pointer, vectors_pointer, T: tl.constexpr):
+    """Writes the values, zero where not kept, in ascending order, and the rows' directions as columns."""
+    key = tl.where(kept, values, 0.0)
+    first, second = key[:, None], key[None, :]
+    smaller = (second < first) | ((second == first) & (index[None, :] < index[:, None]))
+    position = tl.sum(tl.where((index[None, :] < T) & smaller, 1, 0), axis=1)
+    tl.store(values_pointer + position, key, mask=index < T)
+    directions = (
+        rows * tl.where(kept, 1.0 / tl.where(kept, tl.sqrt(tl.sum(rows * rows, axis=1)), 1.0), 0.0)[:, None]
+    )
+    tile = (index[:, None] < T) & (index[None, :] < T)
+    tl.store(vectors_pointer + index[None, :] * T + position[:, None], directions, mask=tile)
 
-    The cosines of a task without gradient are zero, its own too.
-    """
+
+@triton.jit
+def gramian_eigen_kernel(
+    gramian_pointer,
+    values_pointer,
+    vectors_pointer,
+    failed_pointer,
+    TOLERANCE: tl.constexpr,
+    T: tl.constexpr,
+    B: tl.constexpr,
+    SIZE: tl.constexpr,
+    SWEEPS: tl.constexpr,
+):
+    """`solvers.gramian_eigen`."""
+    seed = tl.program_id(0).to(tl.int64)
+    index = tl.arange(0, B)
+    matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
     squares = diagonal_of(matrix, index)
     plays = (index < T) & (squares > 0.0)
     lengths = tl.where(plays, tl.sqrt(tl.where(plays, squares, 1.0)), 1.0)
@@ -29,81 +47,37 @@ def cosines_of(matrix, index, T: tl.constexpr):
     cosines = matrix / (lengths[:, None] * lengths[None, :])
     cosines = tl.where((rows == columns) & plays[:, None], 1.0, cosines)
     cosines = tl.where((rows < T) & (columns < T), cosines, 0.0)
-    return plays, lengths, cosines
-
-
-@triton.jit
-def aligned_kernel(
-    gramian_pointer,
-    preference_pointer,
-    weights_pointer,
-    failures_pointer,
-    SCALE: tl.constexpr,
-    TOLERANCE: tl.constexpr,
-    T: tl.constexpr,
-    B: tl.constexpr,
-    SIZE: tl.constexpr,
-    SWEEPS: tl.constexpr,
-):
-    """AlignedMTL with `scale_mode` min (0), median (1) or rmse (2)."""
-    seed = tl.program_id(0).to(tl.int64)
-    index = tl.arange(0, B)
-    matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
-    preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    plays, lengths, cosines = cosines_of(matrix, index, T)
-    rows, rank = factor(cosines, tl.where(plays, 1.0, 0.0).to(tl.float64), lengths, index, T, TOLERANCE)
+    factors, rank = factor(cosines, tl.where(plays, 1.0, 0.0).to(tl.float64), lengths, index, T, TOLERANCE)
     longest = tl.max(tl.where(plays, lengths, 0.0), axis=0)
-    rows = rows * (lengths / tl.where(longest > 0.0, longest, 1.0))[None, :]
-    rows, unsolved = orthogonalise(rows, index, SIZE, SWEEPS, 0.0)
-    values = tl.sqrt(tl.sum(rows * rows, axis=1))  # singular values of the gradients, over the longest
-    kept = index < rank
-    if SCALE == 0:
-        scale = tl.min(tl.where(kept, values, float("inf")), axis=0)
-    elif SCALE == 1:  # the kept value with (rank - 1) // 2 smaller ones
-        first, second = values[:, None], values[None, :]
-        smaller = kept[None, :] & ((second < first) | ((second == first) & (index[None, :] < index[:, None])))
-        position = tl.sum(tl.where(smaller, 1, 0), axis=1)
-        scale = tl.sum(tl.where(kept & (position == (rank - 1) // 2), values, 0.0), axis=0)
-    else:
-        scale = tl.sqrt(tl.sum(tl.where(kept, values * values, 0.0), axis=0) / tl.maximum(rank, 1))
-    safe = tl.where(kept, values, 1.0)
-    components = product_of(rows, preference) / (safe * safe) * (scale / safe)
-    components = tl.where(kept, components, 0.0)
-    weights = tl.sum(rows * components[:, None], axis=0)
-    failed = (finite == 0) | unsolved
-    deficient = failed | (rank < T)
-    failed = failed | (rank == 0)
-    settle(weights, failed, deficient, preference, index, weights_pointer, failures_pointer, seed, T)
+    longest = tl.where(longest > 0.0, longest, 1.0)
+    factors = factors * (lengths / longest)[None, :]
+    factors, unsolved = orthogonalise(factors, index, SIZE, SWEEPS, 0.0)
+    values = tl.sum(factors * factors, axis=1) * (longest * longest)
+    store_ascending(
+        factors, values, index < rank, index, values_pointer + seed * T, vectors_pointer + seed * T * T, T
+    )
+    tl.store(failed_pointer + seed, tl.where(finite, unsolved, True))
 
 
 @triton.jit
-def impartial_kernel(
-    gramian_pointer,
-    preference_pointer,
-    weights_pointer,
-    failures_pointer,
+def symmetric_eigen_kernel(
+    matrix_pointer,
+    values_pointer,
+    vectors_pointer,
+    failed_pointer,
     T: tl.constexpr,
     B: tl.constexpr,
     SIZE: tl.constexpr,
     SWEEPS: tl.constexpr,
 ):
-    """IMTLG."""
+    """`solvers.symmetric_eigen`."""
     seed = tl.program_id(0).to(tl.int64)
     index = tl.arange(0, B)
-    matrix, finite = load_system(gramian_pointer + seed * T * T, index, T)
-    preference = tl.load(preference_pointer + index, mask=index < T, other=0.0).to(tl.float64)
-    plays, lengths, cosines = cosines_of(matrix, index, T)
-    rows, unsolved = orthogonalise(cosines, index, SIZE, SWEEPS, 1e-30)
+    matrix, finite = load_system(matrix_pointer + seed * T * T, index, T)
+    matrix = tl.where((index[:, None] < T) & (index[None, :] < T), matrix, 0.0)
+    rows, unsolved = orthogonalise(matrix, index, SIZE, SWEEPS, 1e-30)
     values = tl.sqrt(tl.sum(rows * rows, axis=1))
-    kept = values > 1e-12 * tl.max(values, axis=0)
-    safe = tl.where(kept, values, 1.0)
-    ones = tl.where(plays, 1.0, 0.0).to(tl.float64)
-    components = tl.where(kept, product_of(rows, ones) / (safe * safe * safe), 0.0)
-    solution = tl.sum(rows * components[:, None], axis=0)
-    unequal = tl.max(tl.abs(product_of(cosines, solution) - ones), axis=0) > 1e-6
-    share = tl.where(plays, solution / lengths, 0.0)
-    total = tl.sum(share, axis=0)
-    vanished = tl.abs(total) <= 1e-10 * tl.sum(tl.abs(share), axis=0)
-    failed = (finite == 0) | unsolved | unequal | vanished
-    weights = share / tl.where(vanished, 1.0, total)
-    settle(weights, failed, failed, preference, index, weights_pointer, failures_pointer, seed, T)
+    store_ascending(
+        rows, values, values > 0.0, index, values_pointer + seed * T, vectors_pointer + seed * T * T, T
+    )
+    tl.store(failed_pointer + seed, tl.where(finite, unsolved, True))

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from mtrl.balancers import MGDA, active_set
+from mtrl.balancers import MGDA, active_set, solvers
 
 RADIUS = 0.4
 
@@ -37,7 +37,7 @@ def test_simplex_quadratic_has_no_duality_gap(system: Tensor, kind: str, pull: f
     """⟨∇F(w), w - e_i⟩ bounds F(w) - F*."""
     gramian = system @ system.mT
     linear = pull * mean_product(gramian)
-    weights, failed = active_set.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
+    weights, failed = solvers.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
     assert not failed.any()
     assert (weights >= 0.0).all()
     torch.testing.assert_close(
@@ -53,7 +53,7 @@ def test_simplex_norm_has_no_duality_gap(system: Tensor, kind: str) -> None:
     gramian = system @ system.mT
     linear = mean_product(gramian)
     radius = RADIUS * linear.mean(-1).clamp(min=0.0).sqrt()
-    weights, failed = active_set.simplex_norm(gramian, linear, active_set.unit_scale(gramian), radius)
+    weights, failed = solvers.simplex_norm(gramian, linear, active_set.unit_scale(gramian), radius)
     assert not failed.any()
     combined = length(gramian, weights)
     smooth = combined > 1e-5 * (weights * active_set.unit_scale(gramian)).sum(
@@ -76,7 +76,7 @@ def test_simplex_norm_is_at_least_as_low_as_a_general_solver(
     gramian = gramian / gramian.amax()
     linear = mean_product(gramian)
     radius = RADIUS * linear.mean(-1).clamp(min=0.0).sqrt()
-    weights, _ = active_set.simplex_norm(gramian, linear, active_set.unit_scale(gramian), radius)
+    weights, _ = solvers.simplex_norm(gramian, linear, active_set.unit_scale(gramian), radius)
     for matrix, cost, rho, found in zip(gramian, linear, radius, weights, strict=True):
 
         def value(w: np.ndarray, matrix=matrix, cost=cost, rho=rho) -> float:
@@ -95,7 +95,7 @@ def test_cone_quadratic_meets_its_optimality_conditions(system: Tensor, kind: st
     """z ≥ 0, Qz + q ≥ 0 and their product 0, relative to the terms of each row."""
     gramian = system @ system.mT
     linear = mean_product(gramian)
-    added, failed = active_set.cone_quadratic(gramian, linear, active_set.unit_scale(gramian))
+    added, failed = solvers.cone_quadratic(gramian, linear, active_set.unit_scale(gramian))
     assert not failed.any()
     assert (added >= 0.0).all()
     gradient = (gramian @ added.unsqueeze(-1)).squeeze(-1) + linear
@@ -146,7 +146,7 @@ def test_minimum_norm_weights_of_float32_gradients_at_condition_numbers_up_to_1e
         rows = (common + closeness * torch.randn(4, 12, generator=generator)).float()
         gramian = (rows.double() @ rows.double().mT).unsqueeze(0)
         linear = torch.zeros(1, 4, dtype=torch.float64)
-        weights, failed = active_set.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
+        weights, failed = solvers.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
         assert not failed.any()
         expected = torch.tensor([float(x) for x in exact_minimum(rows)], dtype=torch.float64)
         torch.testing.assert_close(weights[0], expected, rtol=0, atol=1e-6)
@@ -156,8 +156,8 @@ def test_gradients_of_lengths_twenty_decades_apart(make: Callable[..., Tensor]) 
     system = make("random", 1, 5) * torch.logspace(-10, 10, 5, dtype=torch.float64)[:, None]
     gramian = system @ system.mT
     for solution in (
-        active_set.simplex_quadratic(gramian, mean_product(gramian), active_set.unit_scale(gramian)),
-        active_set.cone_quadratic(gramian, mean_product(gramian), active_set.unit_scale(gramian)),
+        solvers.simplex_quadratic(gramian, mean_product(gramian), active_set.unit_scale(gramian)),
+        solvers.cone_quadratic(gramian, mean_product(gramian), active_set.unit_scale(gramian)),
     ):
         assert not solution.failed.any()
         assert solution.weights.isfinite().all()
@@ -168,10 +168,10 @@ def test_only_allowed_tasks_get_weight(make: Callable[..., Tensor]) -> None:
     gramian = system @ system.mT
     allowed = torch.tensor([[True, False, True, True, False, False], [False] * 5 + [True]])
     linear = torch.zeros(2, 6, dtype=torch.float64)
-    weights, _ = active_set.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian), allowed)
+    weights, _ = solvers.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian), allowed)
     assert not weights[~allowed].any()
     part = gramian[:1, [0, 2, 3]][:, :, [0, 2, 3]]
-    expected, _ = active_set.simplex_quadratic(part, linear[:1, :3], active_set.unit_scale(part))
+    expected, _ = solvers.simplex_quadratic(part, linear[:1, :3], active_set.unit_scale(part))
     torch.testing.assert_close(weights[:1, [0, 2, 3]], expected)
     assert weights[1, 5] == 1.0
 
@@ -181,7 +181,7 @@ def test_a_system_that_is_not_finite_fails_alone(make: Callable[..., Tensor]) ->
     system[1, 0, 0] = torch.nan
     gramian = system @ system.mT
     linear = mean_product(gramian)
-    weights, failed = active_set.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
+    weights, failed = solvers.simplex_quadratic(gramian, linear, active_set.unit_scale(gramian))
     assert failed.tolist() == [False, True, False]
     assert weights[[0, 2]].isfinite().all()
 

@@ -161,10 +161,10 @@ class Balancer(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not reduce to task weights.")
 
-    def compile_weights(self) -> None:
+    def compile_weights(self, backend: str = "inductor") -> None:
         """Fuses what `weights` does around its solvers, each of which is one operation to the compiler of a GPU."""
         if self.reads_gramian:
-            compile_methods(self, "weights")
+            compile_methods(self, "weights", backend=backend)
 
     def settle(self, weights: Tensor, failed: Tensor) -> Tensor:
         """Counts the seeds that `failed`, bool [S], or whose weights float32 cannot hold, and gives those the

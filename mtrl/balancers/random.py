@@ -19,10 +19,10 @@ class Random:
     def allocate(self, zeros: Tensor, seeds: Sequence[int]) -> None:
         self.generators = Generators(seeds, f"{type(self).__name__} {self.stream}".strip(), zeros.device)
 
-    def compile_weights(self) -> None:
+    def compile_weights(self, backend: str = "inductor") -> None:
         # The draw's kernel counts in its state, which the compiler must neither move nor repeat.
         self.generators.rand = torch.compiler.disable(self.generators.rand)  # type: ignore[method-assign]
-        super().compile_weights()  # type: ignore[misc]
+        super().compile_weights(backend)  # type: ignore[misc]
 
     def get_extra_state(self) -> Tensor:
         """The states of the generators, [S, ...]: as long as the device's are; none before `setup`."""

@@ -17,7 +17,7 @@ _AUTOTUNED: dict[str, str | int | bool | Callable[..., Any]] = {
 }
 
 
-def compile_methods(owner: object, *names: str, autotune: bool = False) -> None:
+def compile_methods(owner: object, *names: str, autotune: bool = False, backend: str = "inductor") -> None:
     """Puts compiled functions, for static shapes, in the place of an object's methods.
 
     Args:
@@ -27,4 +27,6 @@ def compile_methods(owner: object, *names: str, autotune: bool = False) -> None:
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit
     options = _AUTOTUNED if autotune else None
     for name in names:
-        setattr(owner, name, torch.compile(getattr(owner, name), dynamic=False, options=options))
+        setattr(
+            owner, name, torch.compile(getattr(owner, name), backend=backend, dynamic=False, options=options)
+        )

@@ -95,6 +95,19 @@ def test_a_kernel_does_what_the_operations_do(
             torch.testing.assert_close(value, by_torch.state_dict()[name], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_to_a_compiler_a_solver_is_one_operation(case: str, make: Callable[..., Tensor]) -> None:
+    called, compiled = (CASES[case]().setup(3, seeds=(0, 1), device=DEVICE) for _ in range(2))
+    compiled.compile_weights(backend="aot_eager")
+    losses = torch.ones(2, 3, device=DEVICE)
+    for seed in range(2):
+        system = make("random", 2, 3, seed).to(DEVICE)
+        gramian = system @ system.mT
+        torch.testing.assert_close(compiled.weights(gramian, losses), called.weights(gramian, losses))
+    for name, value in compiled.state_dict().items():
+        torch.testing.assert_close(value, called.state_dict()[name])
+
+
 @pytest.mark.parametrize(("tasks", "size"), [(1, 5), (2, 1), (3, 700), (11, 300), (12, 300)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("programs", [launch._PROGRAMS, 1])  # with one it goes over its columns step by step

@@ -20,8 +20,8 @@ BLOCKS = re.findall(r"```(bash|python|yaml)\n(.*?)```", (ROOT / "docs" / "librar
 
 
 def shortened(text: str) -> str:
-    """With 40 steps where there are 30,000, and 60 where there are 60,000."""
-    return re.sub(r"(step|steps[ =])(30|60)_?000", lambda m: m[1] + {"30": "40", "60": "60"}[m[2]], text)
+    """With 40 steps where there are 30,000, and 60 where there are more."""
+    return re.sub(r"(step|steps[ =])(30|60|180)_?000", lambda m: m[1] + {"30": "40"}.get(m[2], "60"), text)
 
 
 def test_everything_in_it_runs(

@@ -1,13 +1,19 @@
 """The README's commands and examples do what it says."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from mtrl.cli import main
+from mtrl.config.experiment import experiment
+from mtrl.config.loading import dump, read_config, train_config, train_parser
+from mtrl.config.parsing import parse
+from mtrl.config.train import with_defaults
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import read_run
 from mtrl.reporting.statistics import mean_and_sem
@@ -92,3 +98,38 @@ def test_the_modern_agents_success_is_that_of_its_results() -> None:
     mt50 = read_run(ROOT / "results" / "mt50_fast" / "seed0", "evaluation")
     assert f"| MT50 | modern, no balancer | 1 | 1M | {mt50.final.mean():.3f} |" in text
     assert "{:.3f}, {:.3f}, {:.3f}, {:.3f} and {:.3f}".format(*seeds) in text
+
+
+QUICKSTART = ROOT / "results" / "quickstart"
+
+
+def test_the_quickstarts_success_is_that_of_its_results() -> None:
+    """Of Meta-World itself, with the last checkpoints."""
+    run = read_run(QUICKSTART, "evaluation")
+    (path,) = (QUICKSTART / "evaluation").iterdir()
+    evaluated = json.loads(path.read_text())
+    assert (evaluated["engine"], evaluated["step"]) == ("reference", run.config["total_steps"])
+    assert np.shape(evaluated["episodes"]["success"]) == (3, 3, 50)
+    seeds = run.final.mean(-1)
+    text = " ".join(README.split())
+    assert f"mean success {mean_and_sem(seeds)} (SEM over three seeds: " in text
+    assert "{:.3f}, {:.3f} and {:.3f}".format(*seeds) in text
+
+
+def test_the_quickstarts_results_are_of_its_configuration(tmp_path: Path) -> None:
+    parser = train_parser()
+    arguments = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--seeds", "0,1,2"]
+    namespace = parse(parser, arguments)
+    given = tmp_path / "config.yaml"
+    given.write_text(dump(parser, namespace, train_config(parser, namespace)))
+    assert experiment(read_config(given)) == experiment(
+        with_defaults(read_config(QUICKSTART / "config.yaml"))
+    )
+
+
+def test_the_quickstarts_updates_are_as_many_as_it_says() -> None:
+    config = read_config(QUICKSTART / "config.yaml")
+    learning_steps = (config["total_steps"] - config["random_steps"]) // config["worlds_per_task"]
+    updates = learning_steps * config["updates_per_step"]
+    assert updates <= 15_000
+    assert f"{updates:,} updates" in README

@@ -1,20 +1,27 @@
-"""Gymnasium environments in processes, for the engines that run them."""
+"""Processes beside this one: they leave signals to it, and end with it. Gymnasium environments in processes."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
 import gymnasium
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What is sent to all processes of a job."""
 
 
 class Processes:
@@ -26,6 +33,10 @@ class Processes:
 
     def __init__(self, makers: Sequence[Callable[[], gymnasium.Env[Any, Any]]], num_workers: int) -> None:
         makers = [partial(_make, os.getpid(), maker) for maker in makers]
+        if num_workers:
+            # It hands the mask on to all that it forks; without SIGTERM nobody could end a process of another program.
+            with deaf_processes(signal.SIGINT):
+                forkserver.ensure_running()
         with without_main_module():
             self.env: AsyncVectorEnv | SyncVectorEnv = (
                 # A fork would take the locks of other threads with it.
@@ -72,12 +83,43 @@ def without_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+@contextlib.contextmanager
+def deaf_processes(*signals: int) -> Iterator[None]:
+    """A process that is started meanwhile does not import the script, and gets none of these signals.
+
+    Before it calls `leave_signals_to_parent`, that is.
+    """
+    resource_tracker.ensure_running()  # its start lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        with without_main_module():
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_signals_to_parent() -> None:
+    """The parent decides what they mean."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def begin_beside(parent: Connection) -> None:
+    """What a process does first that ends at once, with the processes that it started, when `parent` is closed."""
+    leave_signals_to_parent()
+    Thread(target=_end_with, args=[parent], daemon=True).start()
+
+
+def _end_with(parent: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv()
+    for process in multiprocessing.active_children():  # they would print that they have lost this one
+        process.kill()
+    os._exit(1)
+
+
 def _make(parent: int, maker: Callable[[], gymnasium.Env[Any, Any]]) -> gymnasium.Env[Any, Any]:
     if os.getpid() != parent:
-        for number in (
-            signal.SIGINT,
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # sent to all of a job; the parent decides
-            signal.signal(number, signal.SIG_IGN)
+        leave_signals_to_parent()
     return maker()

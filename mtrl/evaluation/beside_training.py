@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
+import threading
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from torch import Tensor
 
 from envs import VectorEnv
 from envs.cores import yield_to_others
-from envs.processes import without_main_module
+from envs.processes import SIGNALS, begin_beside, deaf_processes
 from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
 from mtrl.evaluation.during_training import Evaluated, PolicyState, evaluate_policy
@@ -33,7 +31,8 @@ _Arrays = Mapping[str, Mapping[str, NDArray[np.float32]]]
 class BackgroundEvaluator:
     """Evaluates in a process with worlds of its own, which leaves the processor to training where both want it.
 
-    If the process dies, another one evaluates the same policy, once.
+    If the process dies, another one evaluates the same policy, once. It ends with this object, closed or not, whatever
+    it is at.
     """
 
     background = True
@@ -42,23 +41,25 @@ class BackgroundEvaluator:
         self._config = config
         self._arguments = evaluation_env_arguments(config, config.seeds, config.evaluation, config.engine)
         self._thread = ThreadPoolExecutor(1, "evaluation")  # waits for the policy's copy, and for the process
-        self._evaluated: Future[Evaluated] | None = None
-        self._closing = False
         self._start_process()
 
     def _start_process(self) -> None:
         # A fork would take CUDA and the locks of other threads with it.
-        self._process = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
-        with without_main_module():
+        context = get_context("spawn")
+        theirs, self._alive = context.Pipe(duplex=False)
+        self._process = ProcessPoolExecutor(1, context, initializer=begin_beside, initargs=(theirs,))
+        with deaf_processes(*SIGNALS):
             self._prepared = self._process.submit(_prepare, self._config, self._arguments)
+        theirs.close()
+        # As those of concurrent.futures that wait at exit for what is running, and before them.
+        threading._register_atexit(weakref.finalize(self, self._alive.close))  # type: ignore[attr-defined]
 
     def start(self, policy: PolicyState) -> Future[Evaluated]:
         """
         Raises, by what it returns:
             RuntimeError: the process died, and so did another one, or what it ran raised.
         """
-        self._evaluated = self._thread.submit(self._evaluate, policy, HostCopier())
-        return self._evaluated
+        return self._thread.submit(self._evaluate, policy, HostCopier())
 
     def _evaluate(self, policy: PolicyState, copier: HostCopier) -> Evaluated:
         arrays: _Arrays = {  # they are pickled ten times as fast as tensors
@@ -69,7 +70,7 @@ class BackgroundEvaluator:
             try:
                 return self._in_process(arrays)
             except BrokenProcessPool:
-                if self._closing:
+                if self._alive.closed:
                     raise
                 print("evaluation: its process died; another one begins again.", file=sys.stderr)
                 self._start_process()
@@ -86,34 +87,12 @@ class BackgroundEvaluator:
         return self._process.submit(_evaluate_arrays, arrays).result()
 
     def close(self) -> None:
-        if self._prepared.done() and (self._evaluated is None or self._evaluated.done()):
-            # A kill would leave the processes of its environments behind.
-            with contextlib.suppress(BrokenProcessPool):
-                self._process.submit(_close).result()
-        else:
-            self._closing = True
-            for process in list((self._process._processes or {}).values()):  # in Python 3.14 `kill_workers`
-                process.kill()
+        self._alive.close()
         self._process.shutdown()
         self._thread.shutdown()
 
 
 # ---------------------------------------------------------------- in the process
-
-
-def _begin() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all of a job; the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    yield_to_others()
-    torch.set_num_threads(1)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 class _Evaluation:
@@ -140,21 +119,15 @@ class _Evaluation:
         self._policy.start(observation)
         return self._policy.finish()
 
-    def close(self) -> None:
-        self._env.close()
-
 
 _evaluation: _Evaluation | None = None
 
 
 def _prepare(config: TrainConfig, env_arguments: dict[str, Any]) -> None:
     global _evaluation
+    yield_to_others()
+    torch.set_num_threads(1)
     _evaluation = _Evaluation(config, env_arguments)
-
-
-def _close() -> None:
-    if _evaluation is not None:
-        _evaluation.close()
 
 
 def _evaluate_arrays(arrays: _Arrays) -> Evaluated:

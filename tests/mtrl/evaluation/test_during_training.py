@@ -20,6 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import tests.envs.own_environments  # noqa: F401  (what is imported needs no allowance)
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
@@ -166,15 +167,78 @@ def test_what_the_process_raises_is_told_in_a_sentence(
         background.start({}).result()
 
 
-def test_nothing_is_waited_for_when_it_is_closed(fake: Callable, agent: SAC, tmp_path: Path) -> None:
+def test_signals_do_not_reach_a_process_that_begins(
+    config: TrainConfig, agent: SAC, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They are sent to all of a job, and it still imports."""
+    evaluator = BackgroundEvaluator(config)
+    (process,) = multiprocessing.active_children()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(process.pid, number)
+    evaluator.start(agent.policy_state()).result()
+    assert multiprocessing.active_children() == [process]
+    evaluator.close()
+    assert capfd.readouterr().err == ""
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+@pytest.mark.parametrize("when", ["beginning", "evaluating"])
+def test_nothing_is_waited_for_when_it_is_closed(
+    fake: Callable, agent: SAC, tmp_path: Path, when: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake(StuckEngine)
     evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
     evaluated = evaluator.start(agent.policy_state())
     (process,) = multiprocessing.active_children()
+    if when == "evaluating":
+        evaluator._prepared.result()
     assert not wait([evaluated], 0.2).done
     evaluator.close()
     assert not process.is_alive()
     assert not multiprocessing.active_children()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("when", ["waiting", "evaluating"])
+def test_it_leaves_no_processes_of_its_environments(
+    tmp_path: Path, when: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Which have nothing to say, either."""
+    episodes = 1 if when == "waiting" else 10_000
+    tasks = [{"name": "line", "env": "tests.envs.own_environments:Line"}]
+    benchmark = json.dumps({"name": "lines", "horizon": 1_000, "tasks": tasks})
+    options = {"benchmark": benchmark, "engine": "gymnasium", "protocol": None, "num_workers": 2}
+    config = make_config(tmp_path / "run", evaluation__interval=1, evaluation__episodes=episodes, **options)
+    with contextlib.closing(make_evaluation_env(config, [0], config.evaluation, config.engine)) as env:
+        policy = make_agent(config, env).policy_state()
+    evaluator = BackgroundEvaluator(config)
+    evaluated = evaluator.start(policy)
+    evaluator._prepared.result()
+    (process,) = multiprocessing.active_children()
+    helpers = descendants(process.pid)
+    assert len(helpers) >= 2
+    wait([evaluated], None if when == "waiting" else 0.5)
+    evaluator.close()
+    wait_until_gone([process.pid, *helpers])
+    assert capfd.readouterr().err == ""
+
+
+def descendants(process: int) -> list[int]:
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [process]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def wait_until_gone(processes: list[int]) -> None:
+    deadline = time.monotonic() + 300
+    while any(os.path.exists(f"/proc/{process}") for process in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 PARENT = """  # nothing guards it: to import it anew would begin a second parent
@@ -184,46 +248,74 @@ from pathlib import Path
 from mtrl.evaluation.beside_training import BackgroundEvaluator
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from tests.mtrl.conftest import FakeEngine, put_fakes
-from tests.mtrl.evaluation.test_during_training import SlowEngine
+from tests.mtrl.evaluation.test_during_training import StuckEngine
 from tests.mtrl.training.test_trainer import make_config
 
 what, directory = sys.argv[1:]
 use = put_fakes(pytest.MonkeyPatch())
 config = make_config(Path(directory))
 agent = make_agent(config, make_evaluation_env(config, config.seeds, config.evaluation, config.engine))
-use(SlowEngine if what == "evaluating" else FakeEngine)
+use(FakeEngine if what == "waiting" else StuckEngine)
 evaluator = BackgroundEvaluator(config)
 evaluated = evaluator.start(agent.policy_state())
 if what == "waiting":
     evaluated.result()
-else:
+elif what == "evaluating":
     evaluator._prepared.result()
 (process,) = multiprocessing.active_children()
 print(process.pid, flush=True)
-time.sleep(600)
+if what != "done":
+    time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-@pytest.mark.parametrize("what", ["waiting", "evaluating"])
-def test_the_process_ends_with_its_parent(what: str, number: signal.Signals, tmp_path: Path) -> None:
-    """SIGINT goes to both, as by Ctrl-C."""
-    script = tmp_path / "script.py"
+@pytest.fixture
+def start_parent(tmp_path: Path) -> Iterator[Callable[[str], tuple[subprocess.Popen[bytes], int]]]:
+    """Starts a script that closes nothing; what it evaluates has no end."""
+    script, parents = tmp_path / "script.py", []
     script.write_text(PARENT, encoding="utf-8")
-    parent = subprocess.Popen(
-        [sys.executable, script, what, tmp_path / "run"],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,
-    )
-    assert parent.stdout is not None
-    process = int(parent.stdout.readline())
+
+    def begin(what: str) -> tuple[subprocess.Popen[bytes], int]:
+        parent = subprocess.Popen(
+            [sys.executable, script, what, tmp_path / "run"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            start_new_session=True,
+        )
+        parents.append(parent)
+        assert parent.stdout is not None
+        return parent, int(parent.stdout.readline())
+
+    yield begin
+    for parent in parents:
+        parent.kill()
+        parent.communicate()
+
+
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [
+        ("beginning", signal.SIGINT),
+        *itertools.product(["waiting", "evaluating"], [signal.SIGKILL, signal.SIGINT]),
+    ],
+)
+def test_the_process_ends_with_its_parent(start_parent: Callable, what: str, number: signal.Signals) -> None:
+    """SIGINT goes to both, as by Ctrl-C."""
+    parent, process = start_parent(what)
     os.killpg(parent.pid, number) if number == signal.SIGINT else parent.kill()
     parent.wait(timeout=300)
-    deadline = time.monotonic() + 300
-    while os.path.exists(f"/proc/{process}"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_gone([process])
+    errors = parent.stderr.read().decode()
+    assert errors.count("Traceback") == (1 if number == signal.SIGINT else 0), errors
+    assert errors.rstrip().endswith("KeyboardInterrupt") or number == signal.SIGKILL, errors
+
+
+def test_a_script_ends_that_does_not_close_it(start_parent: Callable) -> None:
+    parent, process = start_parent("done")
+    assert parent.wait(timeout=300) == 0
+    wait_until_gone([process])
+    assert parent.stderr.read() == b""
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -232,6 +324,64 @@ def test_the_process_ends_with_its_parent(what: str, number: signal.Signals, tmp
 @pytest.fixture
 def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+
+
+COMMAND = """  # nothing guards it
+import os, sys
+from mtrl.cli import main
+from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.training import trainer
+from tests.mtrl.conftest import FakeEngine, pytest, put_fakes
+from tests.mtrl.evaluation.test_during_training import StuckEngine
+
+def background(config, *_):
+    use(StuckEngine)
+    evaluator = BackgroundEvaluator(config)
+    use(FakeEngine)
+    start = evaluator.start
+    def begin(policy):
+        evaluated = start(policy)
+        if sys.argv[1] == "evaluating":
+            evaluator._prepared.result()
+        print("evaluating", flush=True)
+        return evaluated
+    evaluator.start = begin
+    return evaluator
+
+use = put_fakes(pytest.MonkeyPatch())
+trainer.ForegroundEvaluator = background
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("when", "number"), [("evaluating", signal.SIGINT), ("beginning", signal.SIGTERM)])
+def test_training_is_stopped_in_the_middle_of_an_evaluation(
+    tmp_path: Path, when: str, number: signal.Signals
+) -> None:
+    """That has no end. The signal goes to all processes, as by Ctrl-C or of a job."""
+    run, script = tmp_path / "run", tmp_path / "script.py"
+    script.write_text(COMMAND, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, script, when, *train_arguments(run, total_steps=100_000, **OPTIONS)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "evaluating\n"
+        helpers = descendants(process.pid)
+        os.killpg(process.pid, number)
+        assert process.wait(timeout=300) == 128 + number
+        wait_until_gone(helpers)
+        notice, said = process.stderr.read().strip().split("\n")
+    finally:
+        process.kill()
+        process.communicate()
+    assert notice.startswith("mtrl: stopping after this step")
+    assert said.startswith(f"mtrl: Stopped by {number.name} at step ")
+    assert checkpoints.steps(run / "checkpoints")[-1] == int(said.split()[6].rstrip(","))
 
 
 def sorted_lines(run: Path) -> list[dict[str, Any]]:

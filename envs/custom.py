@@ -16,6 +16,7 @@ from gymnasium.spaces import Box
 from envs.suggestion import suggestion
 
 _NAME = re.compile(r"[\w.-]+")
+_LONGEST_NAME = 100  # bytes; file systems take names of 255, and more than a task's name is in one
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:.+")
 
 
@@ -267,6 +268,11 @@ def _name(kind: str, name: Any) -> str:
         raise ValueError(
             f"The name of a {kind} has letters, digits, `_`, `-` and `.` only, as files are named after it, but it is "
             f"{name!r}."
+        )
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(
+            f"The name of a {kind} has at most {_LONGEST_NAME} bytes, as files are named after it, but it has "
+            f"{len(name.encode())}: {name[:20]}..."
         )
     return name
 

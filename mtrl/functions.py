@@ -36,7 +36,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
         config = None
     given = {} if config is None else {"config": str(config)}
     parser = train_parser()
-    namespace = parse(parser, [f"--{name}={_text(value)}" for name, value in (given | options).items()])
+    namespace = parse(parser, [f"--{name}={_text(name, value)}" for name, value in (given | options).items()])
     resolved = train_config(parser, namespace)
     return runs.train(resolved, dump(parser, namespace, resolved))
 
@@ -89,6 +89,15 @@ def _with_paths(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {k: Path(v) if k in names and v is not None else v for k, v in options.items()}
 
 
-def _text(value: Any) -> str:
-    """A value as the command line takes it."""
-    return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
+def _text(name: str, value: Any) -> str:
+    """A value as the command line takes it.
+
+    Raises:
+        ValueError: it is none that a file can hold.
+    """
+    try:
+        return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must be text, a number, a list or a mapping of these, got a {type(value).__name__}."
+        ) from None

@@ -47,9 +47,12 @@ def _explain_value(message: str) -> ValueError:
         return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
     if "Exceeds the limit" in message:
         return ValueError(f"{name} must be a number of fewer digits.")
-    group = re.search(r"Unable to load config '(.*?)'|Importing '(.*?)' is not allowed", message)
+    group = re.search(
+        r"Unable to load config '(.*?)'|Importing '(.*?)' is not allowed|thus '(.*?)' is not accepted as class_path",
+        message,
+    )
     if group:
-        found = group[1] or group[2]
+        found = group[1] or group[2] or group[3]
         return ValueError(f"{name.rpartition('.')[2]} must be a mapping of options to values, got {found}.")
     if "has no attribute 'keys'" in message:
         return ValueError(f"The init_args of {name} must be a mapping of options to values.")

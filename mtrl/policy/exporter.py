@@ -22,6 +22,7 @@ from torch import Tensor
 from agents.task_policy import MeanAction
 from mtrl.config.parsing import make_parser, parse
 from mtrl.policy.policy import Policy, load_policy
+from mtrl.system import terminal
 
 Format = Literal["onnx", "torch"]
 Program = Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +39,7 @@ def command(arguments: list[str]) -> int:
     )
     parser.add_argument("run", type=Path, help="the directory of a run")
     parser.add_function_arguments(export, skip={"run"})
-    print(export(**parse(parser, arguments).as_dict()))
+    print(terminal.printable(str(export(**parse(parser, arguments).as_dict()))))
     return 0
 
 

@@ -22,7 +22,7 @@ from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.imports import import_class
 from mtrl.storage.check_run import check_run
-from mtrl.storage.checkpoint import load, read_manifest
+from mtrl.storage.checkpoint import check_fits, load, read_manifest
 from mtrl.storage.checkpoints import find
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
@@ -166,21 +166,19 @@ def load_policy(
             f"The run {run} was trained with the seeds {', '.join(map(str, seeds))}, not {seed}."
         )
     path = find(run / "checkpoints", str(checkpoint))
-    critic = config.get("critic_network")
-    agent = SAC(
-        _make_architecture(config["network"]),
-        SACConfig(**config["agent"]),
-        critic_architecture=None if critic is None else _make_architecture(critic),
-        observation_size=sizes["observation_size"],
-        action_size=sizes["action_size"],
-        num_tasks=len(tasks),
-        task_names=tasks,
-        seeds=[seed],
-    )
+    try:
+        agent = _make_agent(config, tasks, sizes, seed)
+    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"The run {run} cannot be read: its config.yaml or stamp.json does not fit this version ({error})."
+        ) from error
     check_run(run, path)
     state = load(path, ["agent"])["agent"]
     s = seeds.index(seed)
-    agent.load_policy({n: {k: x[s : s + 1] for k, x in state[n].items()} for n in agent.acting_networks})
+    ours = agent.policy_state()
+    theirs = {n: {k: x[s : s + 1] for k, x in state[n].items()} for n in ours if n in state}
+    check_fits(path, theirs, ours, "agent")
+    agent.load_policy(theirs)
     step: int = read_manifest(path)["step"]
     return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(device)
 
@@ -197,6 +195,11 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
         tasks = stamp["benchmark"]["tasks"]
         sizes = {name: int(stamp.get(name, size)) for name, size in _META_WORLD_SIZES.items()}
         missing = {"network", "agent", "seeds"} - config.keys()
+        for name, values, kind in (("seeds", config.get("seeds", [0]), int), ("tasks", tasks, str)):
+            if not (isinstance(values, list) and values and all(isinstance(value, kind) for value in values)):
+                raise ValueError(f"{name} is {values!r}")
+        if not all(0 < size < 2**31 for size in sizes.values()):
+            raise ValueError(f"the sizes are {sizes}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
             f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({error})."
@@ -206,6 +209,20 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
             f"The run {run} cannot be read: its config.yaml has no {', '.join(sorted(missing))}."
         )
     return config, tasks, sizes
+
+
+def _make_agent(config: Mapping[str, Any], tasks: list[str], sizes: Mapping[str, int], seed: int) -> SAC:
+    critic = config.get("critic_network")
+    return SAC(
+        _make_architecture(config["network"]),
+        SACConfig(**config["agent"]),
+        critic_architecture=None if critic is None else _make_architecture(critic),
+        num_tasks=len(tasks),
+        task_names=tasks,
+        seeds=[seed],
+        observation_size=sizes["observation_size"],
+        action_size=sizes["action_size"],
+    )
 
 
 def _make_architecture(described: Mapping[str, Any]) -> Architecture:

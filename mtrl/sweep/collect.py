@@ -12,26 +12,36 @@ from pathlib import Path
 
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
+from mtrl.system.paths import check_writable
 from mtrl.training.diverged import FILE as DIVERGED
 
 _FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", DIVERGED)
 
 
 def fetch(source: Path, root: Path) -> None:
-    """Brings runs that were finished elsewhere into a sweep's directory; what is there stays as it is."""
-    for directory in sorted((source / "runs").glob("*")):
-        if not directory.name.startswith(".") and not (root / "runs" / directory.name).exists():
-            _copy(directory, root / "runs" / directory.name)
-            manifest.copy(source, root, directory.name)
+    """Brings runs that were finished elsewhere into a sweep's directory; what is there stays as it is.
+
+    Raises:
+        ValueError: nothing can be written there later, or a run is not in its manifest; none was copied.
+    """
+    check_writable(source)
+    found = [
+        run
+        for run in sorted((source / "runs").glob("*"))
+        if (run / "config.yaml").is_file() and not run.name.startswith(".")
+    ]
+    new = [run for run in found if not (root / "runs" / run.name).exists()]
+    manifest.copy(source, root, [run.name for run in new])
+    for run in new:
+        _copy(run, root / "runs" / run.name)
 
 
 def collect(runs: Sequence[Run], root: Path, target: Path) -> None:
     """Adds finished runs of a sweep's directory to the results; those that are there stay as they are."""
-    for run in runs:
-        directory = target / "runs" / run.name
-        if not directory.exists():
-            _copy(run.directory(root), directory)
-            manifest.copy(root, target, run.name)
+    new = [run for run in runs if not (target / "runs" / run.name).exists()]
+    manifest.copy(root, target, [run.name for run in new])  # a run that is there and not recorded is refused
+    for run in new:
+        _copy(run.directory(root), target / "runs" / run.name)
 
 
 def files(run_dir: Path) -> list[Path]:

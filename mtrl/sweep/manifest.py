@@ -83,19 +83,20 @@ def write(root: Path, runs: Sequence[Run]) -> None:
     )
 
 
-def copy(source: Path, target: Path, name: str) -> None:
-    """Records a run in another directory as it is recorded in this one.
+def copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Records runs in another directory as they are recorded in this one.
 
     Raises:
-        ValueError: it is not, or a manifest cannot be read.
+        ValueError: one is not, or a manifest cannot be read.
     """
     recorded = _read(source)
-    if name not in recorded:
-        raise ValueError(
-            f"The run {source / 'runs' / name} is not in {source / 'manifest.json'}, so it may be another "
-            "configuration's: delete it, or choose another directory."
-        )
-    _add(target, {name: recorded[name]})
+    for name in names:
+        if name not in recorded:
+            raise ValueError(
+                f"The run {source / 'runs' / name} is not in {source / 'manifest.json'}, so it may be another "
+                "configuration's: delete it, or choose another directory."
+            )
+    _add(target, {name: recorded[name] for name in names})
 
 
 def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
@@ -119,8 +120,19 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
         runs: dict[str, dict[str, Any]] = content["runs"]
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']} instead of {_FORMAT}")
-    except (ValueError, KeyError, TypeError) as error:
+        for name, entry in runs.items():
+            if not (
+                isinstance(entry["method"], str)
+                and isinstance(entry["digest"], str)
+                and _are_seeds(entry["seeds"])
+            ):
+                raise ValueError(f"its entry of {name} is {entry}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"The manifest {path} cannot be read ({error}): choose another sweep_dir."
         ) from error
     return runs
+
+
+def _are_seeds(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(seed, int) for seed in value)

@@ -63,6 +63,8 @@ def test_the_horizon_is_the_longest_time_limit() -> None:
         ({"tasks": [{"env": LINE}]}, "name of a task has letters"),
         ({"tasks": [{"name": "a/b", "env": LINE}]}, "it is 'a/b'"),
         ({"tasks": [{"name": "..", "env": LINE}]}, "it is '..'"),
+        ({"tasks": [{"name": "x" * 101, "env": LINE}]}, "at most 100 bytes"),
+        ({"name": "\N{GREEK SMALL LETTER MU}" * 51, "tasks": [{"name": "a", "env": LINE}]}, "it has 102: "),
         ({"name": "a b", "tasks": [{"name": "a", "env": LINE}]}, "name of a benchmark has letters"),
         ({"tasks": [{"name": "a", "env": LINE}, {"name": "a", "env": LINE}]}, "'a' is there twice"),
         ({"tasks": [{"name": "a", "env": LINE, "kwargs": [1]}]}, "is a mapping of names to values"),

@@ -194,6 +194,10 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "a group in itself": (["--agent", "{gamma: &a [*a]}"], ["agent must be valid YAML", "refers to itself"]),
     "deep seeds": (["--seeds", "[" * 3000], ["seeds must be valid YAML", "nested too deeply"]),
     "a group as a number": (["--agent", "3"], ["agent must be a mapping of options to values, got 3."]),
+    "a group as a class": (
+        ["--evaluation", "{class_path: subprocess.Popen}"],
+        ["evaluation must be a mapping of options to values, got subprocess.Popen."],
+    ),
     "a group as a file": (["--evaluation", "no.yaml"], ["evaluation must be a mapping of options to values"]),
     "a number of 5000 digits": (["--total_steps", "9" * 5000], ["total_steps must be a number of fewer digits"]),
     "no preference": (["--balancer.preference", ""], ["balancer.preference must be"]),

@@ -66,6 +66,12 @@ def test_a_program_that_differs_is_not_written(
     assert not list((finished / "export").iterdir())
 
 
+def test_a_name_that_would_steer_the_terminal(finished: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli("export", finished, "--format", "torch", "--output", tmp_path / "\x1b[31m.pt2")
+    assert result.code == 0, result.err
+    assert result.out == f"{tmp_path}/\\x1b[31m.pt2\n"
+
+
 def test_what_it_refuses(finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     exists = finished / "config.yaml"
     before = exists.read_bytes()

@@ -1,5 +1,8 @@
 """`mtrl.load_policy` as users call it."""
 
+import functools
+import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import mtrl
 from mtrl.config.loading import load_config
 from mtrl.config.train import EvaluationConfig
 from mtrl.evaluation.checkpoint import CheckpointRef
 from mtrl.evaluation.episodes import make_evaluation_env
+from mtrl.policy import policy as policy_module
 from mtrl.storage.checkpoint import CheckpointError
 
 Train = Callable[..., Path]
@@ -153,6 +158,49 @@ def test_what_loading_refuses(finished: Path, tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         mtrl.load_policy(finished)
+
+
+def edited(run: Path, file: str, name: str, value: Any) -> None:
+    content = yaml.safe_load((run / file).read_text())
+    *parts, last = name.split(".")
+    functools.reduce(dict.__getitem__, parts, content)[last] = value
+    (run / file).write_text(yaml.safe_dump(content) if file == "config.yaml" else json.dumps(content))
+
+
+#: Values that are not what the toolkit writes, of options that a policy is made with.
+DAMAGED: dict[str, list[tuple[str, Any]]] = {
+    "config.yaml": [
+        *itertools.product(["seeds"], [0, [], None, ["a"]]),
+        *itertools.product(["agent", "network", "network.init_args"], [5, "x", [1]]),
+        *itertools.product(["critic_network"], [5, {}, "x"]),
+        *itertools.product(["network.class_path"], [5, None, ["a"], "", "os.system"]),
+        *itertools.product(["network.init_args.width"], [9, "a"]),
+        ("agent", None),
+        ("agent.nosuch", 1),
+        ("network.init_args.nosuch", 1),
+    ],
+    "stamp.json": [
+        *itertools.product(["benchmark.tasks"], [5, [], ["a"], [1, 2, 3]]),
+        *itertools.product(["observation_size", "action_size"], [5, -1, "a", 10**12, None]),
+        ("benchmark", []),
+    ],
+}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(
+    ("file", "name", "value"), [(file, *change) for file, changes in DAMAGED.items() for change in changes]
+)
+def test_a_run_that_was_edited_is_refused_in_a_sentence(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool, file: str, name: str, value: Any
+) -> None:
+    """Also one whose checkpoints do not say what they were made with, as those of older versions."""
+    edited(finished, file, name, value)
+    if not recorded:
+        monkeypatch.setattr(policy_module, "check_run", lambda *_: None)
+    with pytest.raises(ValueError, match=r"\.$") as error:
+        mtrl.load_policy(finished)
+    assert "\n" not in str(error.value)
 
 
 def test_loading_imports_no_environment_and_starts_no_process(trained_once: Path) -> None:

@@ -6,24 +6,29 @@ out], which each task owns or which is a shared one given with a task axis, expa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtrl.gradients import FactoredWeight, differentiated
+
 TASK_AXIS = 2
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, *, activate: bool = False) -> Tensor:
+def linear(x: Tensor, weight: Tensor | FactoredWeight, bias: Tensor, *, activate: bool = False) -> Tensor:
     """Affine map of x [S, E or 1, T, B, in] to [S, E, T, B, out], and a ReLU if `activate`.
 
     weight is [S, E, in, out] (shared), [S, E, T, in, out] (owned by each task, or shared and expanded over T).
     """
+    factors: tuple[Tensor, ...] = ()
+    if isinstance(weight, FactoredWeight):
+        weight, factors = weight.weight, differentiated(weight)
     if x.shape[1] != weight.shape[1]:
         x = x.expand(-1, weight.shape[1], -1, -1, -1)
     if weight.dim() > 4 and weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:
-        y: Tensor = _SharedLinear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        y: Tensor = _SharedLinear.apply(x, weight, bias, *factors)  # type: ignore[no-untyped-call]
     else:
         weight, bias = _matrices(weight, bias)
         y = _affine(_batched(x, len(weight)), weight, bias)
@@ -42,17 +47,18 @@ def mlp(x: Tensor, layers: Sequence[tuple[Tensor, Tensor]], *, activate_last: bo
 class _SharedLinear(torch.autograd.Function):
     """y = x W + b with one W for all tasks: one large product forward, one product per task for W's gradient.
 
-    x [S, E, T, B, in], weight [S, E, T, in, out] and bias [S, E, T, out], both expanded over T; y [S·E, T·B, out].
+    x [S, E, T, B, in], weight [S, E, T, in, out] and bias [S, E, T, out], both expanded over T; y [S·E, T·B, out]. With
+    the leaves of a `FactoredWeight`, no product for W's gradient is made: x and y's gradient become the leaves'.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, *factors: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         weight, bias = _matrices(weight.select(TASK_AXIS, 0), bias.select(TASK_AXIS, 0))
         return _affine(_batched(x, len(weight)), weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad_y = grad_outputs[0].view(*x.shape[:-1], -1)
         x = x.to(grad_y.dtype)  # where autocast is on
@@ -65,7 +71,27 @@ class _SharedLinear(torch.autograd.Function):
             grad_weight = product(x.flatten(0, 2).mT, grad_y.flatten(0, 2)).view(weight.shape)
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(-2)
-        return grad_x, grad_weight, grad_bias
+        factors = (x.detach(), grad_y) if len(ctx.needs_input_grad) > 3 else ()
+        return grad_x, grad_weight, grad_bias, *factors
+
+
+def samples_by_weight(outputs: Iterable[Tensor]) -> dict[Tensor, int]:
+    """How many samples of each task a weight that the tasks share sees: of those that one `linear` uses, and nothing
+    else, in the graph of some outputs."""
+    uses: dict[Tensor, list[int]] = {}
+    pending: list[Any] = [output.grad_fn for output in outputs]
+    seen = set(pending)
+    while pending:
+        node = pending.pop()
+        for place, (before, _) in enumerate(node.next_functions):
+            leaf = getattr(before, "variable", None)
+            if leaf is not None:
+                is_weight = node.name() == f"{_SharedLinear.__name__}Backward" and place == 1
+                uses.setdefault(leaf, []).append(node.saved_tensors[0].shape[-2] if is_weight else 0)
+            elif before is not None and before not in seen:
+                seen.add(before)
+                pending.append(before)
+    return {leaf: samples[0] for leaf, samples in uses.items() if len(samples) == 1 and samples[0]}
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

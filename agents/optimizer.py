@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from agents.affine import TASK_AXIS
+from agents.affine import TASK_AXIS, samples_by_weight
 from agents.parameters import ParameterVector
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
 from mtrl.device.compile import compile_methods
 from mtrl.device.streams import SideStream
-from mtrl.gradients import TaskGradients, summed_gradients, task_gradients
+from mtrl.gradients import (
+    FactoredWeight,
+    TaskGradients,
+    factored,
+    factors_pay,
+    summed_gradients,
+    task_gradients,
+)
 
 
 class TaskOptimizer:
@@ -51,7 +58,8 @@ class TaskOptimizer:
         self.parameters = parameters
         self.balancer = balancer
         self.num_tasks = num_tasks
-        self.shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
+        shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
+        self.shared_leaves: dict[str, Tensor | FactoredWeight] = {**shared_leaves}
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
         self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay, factor=factor)
@@ -70,8 +78,23 @@ class TaskOptimizer:
         if self.adam_shared is not None:
             self.adam_shared.compile()
 
+    def factor_gradients(self, outputs: Iterable[Tensor]) -> None:
+        """Gives the balancer the gradients of some weights as factors from now on, where that costs less.
+
+        Args:
+            outputs: of the network with `leaves`, for a batch of the size to come: their graph tells who uses what.
+        """
+        if self.balancer is None or self.balancer.reads_rows:
+            return
+        samples = samples_by_weight(outputs)
+        for name, leaf in self.shared_leaves.items():
+            if isinstance(leaf, FactoredWeight) or leaf not in samples:
+                continue
+            if factors_pay(leaf.shape, samples[leaf], leaf.device):
+                self.shared_leaves[name] = factored(leaf, samples[leaf])
+
     @property
-    def leaves(self) -> dict[str, Tensor]:
+    def leaves(self) -> dict[str, Tensor | FactoredWeight]:
         """The parameters that the losses are to be computed with."""
         return {**self.shared_leaves, **self.owned_leaves}
 
@@ -105,7 +128,7 @@ class TaskOptimizer:
         owned_factor = 1.0
         if self.balancer is None:
             weights = losses.new_full(losses.shape, 1.0 / self.num_tasks)
-            gradients_of = summed_gradients(losses, weights, self.leaves)
+            gradients_of = summed_gradients(losses, weights, cast("dict[str, Tensor]", self.leaves))
             shared_gradient = self.parameters.flat_shared(gradients_of)
             owned_gradient = self.parameters.flat_owned(gradients_of)
             owned_squares = self._sum_squares(owned_gradient)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from agents.affine import TASK_AXIS
 from agents.layers import OwnedParameter, SharedParameter
-from mtrl.gradients import expand_over_tasks
+from mtrl.gradients import FactoredWeight, expand_over_tasks
 
 _ALIGNMENT = 4  # numbers: matrix products read 16 bytes at a time
 
@@ -72,7 +72,7 @@ class ParameterVector:
         return self._owned.flat(tensors)
 
 
-def with_parameters(module: nn.Module, parameters: Mapping[str, Tensor]) -> nn.Module:
+def with_parameters(module: nn.Module, parameters: Mapping[str, Tensor | FactoredWeight]) -> nn.Module:
     """A copy of a module that has the named tensors, themselves and not copied, as its parameters."""
     copied = copy.deepcopy(module)
     for name, tensor in parameters.items():

@@ -3,6 +3,9 @@
 Every sample belongs to one task, so a network that sees its shared parameters expanded over a task axis (stride 0: no
 copy) gives, as the gradient with respect to the expanded tensor, the gradient of each task's loss: the same FLOPs as
 the ordinary summed gradient, with T times the output.
+
+Of a wide affine layer that output is most of the update's memory traffic. Where it is cheaper, such a layer keeps the
+factors of its weight's gradients instead, its inputs and the gradients of its outputs (`FactoredWeight`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,13 @@ import torch
 from torch import Tensor
 
 from mtrl.balancers import kernels
-from mtrl.balancers.blocks import Blocks
+from mtrl.balancers.blocks import Blocks, Factors
+
+#: What a GPU's matrix units compute while its memory moves a byte: half of what an H200 does in large products, 414
+#: TFLOP/s (TF32) at 4.1 TB/s.
+_FLOPS_PER_BYTE = 50
+#: Bytes that its memory moves while the kernels that factors take more than gradients are started: 10 µs.
+_BYTES_OF_LAUNCHES = 4e7
 
 
 class TaskGradients(NamedTuple):
@@ -36,9 +45,46 @@ def expand_over_tasks(shared: Tensor, num_tasks: int, task_axis: int) -> Tensor:
     return shared.detach().unsqueeze(task_axis).expand(shape).requires_grad_()
 
 
+class FactoredWeight(NamedTuple):
+    """A shared weight of an affine layer that gives the factors of its task gradients.
+
+    weight: expanded over the tasks, [S, E, T, in, out], a constant.
+    inputs: a leaf [S, E, T, B, in] without values of its own, whose gradient is to be the layer's input.
+    gradients: a leaf [S, E, T, B, out] without values, whose gradient is to be that of the layer's output.
+    """
+
+    weight: Tensor
+    inputs: Tensor
+    gradients: Tensor
+
+
+def factored(expanded: Tensor, num_samples: int) -> FactoredWeight:
+    """For an expanded weight [S, E, T, in, out] of a layer that sees B samples of every task."""
+
+    def leaf(size: int) -> Tensor:
+        return expanded.new_zeros(()).expand(*expanded.shape[:3], num_samples, size).requires_grad_()
+
+    return FactoredWeight(expanded.detach(), leaf(expanded.shape[-2]), leaf(expanded.shape[-1]))
+
+
+def factors_pay(shape: torch.Size, num_samples: int, device: torch.device) -> bool:
+    """Whether factors of the task gradients [S, E, T, in, out] of B samples cost less than the gradients.
+
+    By the bytes that a GPU moves, or could move in the same time. Gradients are written once and read twice. With
+    factors, X Xᵀ and D Dᵀ of all T·B samples are computed, and these and their product are written and read. A CPU
+    computes less while it moves a byte: there factors do not pay.
+    """
+    num_seeds, num_networks, num_tasks, in_features, out_features = shape
+    gradients = 3 * 4 * num_tasks * in_features * out_features
+    flops = 2 * (in_features + out_features)
+    factors = (num_tasks * num_samples) ** 2 * (6 * 4 + flops / _FLOPS_PER_BYTE)
+    saved = num_seeds * num_networks * (gradients - factors)
+    return device.type == "cuda" and saved > _BYTES_OF_LAUNCHES
+
+
 def task_gradients(
     losses: Tensor,
-    expanded: Sequence[Tensor],
+    shared: Sequence[Tensor | FactoredWeight],
     owned: Sequence[Tensor],
     representation: Tensor | None = None,
     *,
@@ -47,24 +93,38 @@ def task_gradients(
     """Differentiates the losses [S, T] once.
 
     Args:
-        expanded: leaves from `expand_over_tasks`, [S, ..., T, ...], T at `task_axis`.
+        shared: leaves from `expand_over_tasks`, [S, ..., T, ...], T at `task_axis`, or from `factored`.
         owned: leaves of which each task owns a part, [S, ...]; a zero gradient where the losses do not use one.
         representation: [S, E, T, B, R] within the losses' graph, or None.
     """
-    wanted = [*expanded, *owned] + ([] if representation is None else [representation])
+    leaves = [leaf for weight in shared for leaf in differentiated(weight)]
+    wanted = [*leaves, *owned] + ([] if representation is None else [representation])
     gradients = torch.autograd.grad(
         losses, wanted, torch.ones_like(losses), allow_unused=True, materialize_grads=True
     )
 
     jacobian: Tensor | Blocks = losses.new_empty(*losses.shape, 0)
-    if expanded:
-        blocks = Blocks(tuple(_block(gradient, task_axis) for gradient in gradients[: len(expanded)]))
-        jacobian = blocks if kernels.usable(losses) else blocks.packed()
+    if shared:
+        found = iter(gradients)
+        blocks = Blocks(
+            tuple(
+                Factors(next(found), next(found))
+                if isinstance(leaf, FactoredWeight)
+                else _block(next(found), task_axis)
+                for leaf in shared
+            )
+        )
+        jacobian = blocks if blocks.factors or kernels.usable(losses) else blocks.packed()
     return TaskGradients(
         jacobian=jacobian,
-        owned=gradients[len(expanded) : len(expanded) + len(owned)],
+        owned=gradients[len(leaves) : len(leaves) + len(owned)],
         representation=None if representation is None else _disjoint_rows(gradients[-1].to(losses.dtype)),
     )
+
+
+def differentiated(leaf: Tensor | FactoredWeight) -> tuple[Tensor, ...]:
+    """What has a gradient."""
+    return (leaf.inputs, leaf.gradients) if isinstance(leaf, FactoredWeight) else (leaf,)
 
 
 def _block(gradient: Tensor, task_axis: int) -> Tensor:

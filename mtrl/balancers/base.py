@@ -154,6 +154,11 @@ class Balancer(nn.Module):
         weights = self.weights(gramian, losses).to(jacobian.dtype)
         return Balanced(solvers.combine(weights, jacobian), weights, gramian)
 
+    @property
+    def reads_rows(self) -> bool:
+        """Whether the method needs the task gradients themselves, and not only weights for them."""
+        return type(self).balance is not Balancer.balance
+
     def weights(self, gramian: Tensor, losses: Tensor) -> Tensor:
         """Task weights [S, T] from the Gramian [S, T, T] and the losses [S, T].
 

@@ -1,4 +1,4 @@
-"""Task gradients as a backward pass leaves them: one tensor per parameter, never copied together."""
+"""Task gradients as a backward pass leaves them: one block per parameter, never copied together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,73 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Factors:
+    """A block [S, E, T, in·out] of a Jacobian as factors: task t's gradient of an affine layer's weight is X_tᵀ D_t.
+
+    Where the weight is large and the samples are few, Gramian and combination cost less without the product. An entry
+    of the Gramian is exact to the dtype of the factors, relative to the gradients of its two tasks, however long the
+    others are. In float32 that resolves neither angles below a thousandth nor lengths below 1e-19.
+
+    inputs: X, of the layer, [S, E, T, B, in].
+    gradients: D, of the tasks' losses with respect to the layer's outputs, [S, E, T, B, out].
+    """
+
+    inputs: Tensor
+    gradients: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """(S, E, T, in·out)"""
+        return torch.Size((*self.inputs.shape[:3], self.inputs.shape[-1] * self.gradients.shape[-1]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.inputs.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.inputs.device
+
+    def product(self) -> Tensor:
+        """The block itself."""
+        return (self.inputs.mT @ self.gradients).flatten(-2)
+
+    def gramian(self) -> Tensor:
+        """The block's part of the Gramian, [S, T, T], in float64: sums of (x·x') (d·d') over the pairs of samples."""
+        x, d = self.inputs.flatten(2, 3), self.gradients.flatten(2, 3)
+        pairs = (x @ x.mT).mul_(d @ d.mT)
+        num_seeds, num_networks, num_tasks, num_samples, _ = self.inputs.shape
+        by_task = pairs.view(num_seeds, num_networks, num_tasks, num_samples, num_tasks, num_samples)
+        gramian = by_task.sum(5).sum((1, 3), dtype=torch.float64)
+        return (gramian + gramian.mT) / 2  # symmetric to the last bit, as solvers expect
+
+    def combined(self, weights: Tensor) -> Tensor:
+        """The sum of the tasks' gradients by their weights [S, T], as one product: [S, E·in·out]."""
+        weighted = weights[:, None, :, None, None] * self.gradients
+        return (self.inputs.flatten(2, 3).mT @ weighted.flatten(2, 3)).flatten(1)
+
+
+@dataclass(frozen=True)
 class Blocks:
     """A Jacobian [S, T, P] in blocks.
 
     To copy ten tasks' gradients of a network's parameters side by side takes as long as to compute them, so the kernels
     read them where they are.
 
-    blocks: [S, E, T, n] each, contiguous, with E·n of the P columns, the columns of E = 0 first.
+    blocks: [S, E, T, n] each, contiguous or as factors, with E·n of the P columns, the columns of E = 0 first.
     """
 
-    blocks: tuple[Tensor, ...]
+    blocks: tuple[Tensor | Factors, ...]
+
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """The blocks that are there."""
+        return tuple(b for b in self.blocks if isinstance(b, Tensor))
+
+    @property
+    def factors(self) -> tuple[Factors, ...]:
+        """The blocks that are not."""
+        return tuple(b for b in self.blocks if isinstance(b, Factors))
 
     @property
     def shape(self) -> torch.Size:
@@ -36,4 +93,5 @@ class Blocks:
 
     def packed(self) -> Tensor:
         """The same as one tensor [S, T, P], copied once."""
-        return torch.cat([part for block in self.blocks for part in block.unbind(1)], dim=-1)
+        blocks = (b.product() if isinstance(b, Factors) else b for b in self.blocks)
+        return torch.cat([part for block in blocks for part in block.unbind(1)], dim=-1)

@@ -7,6 +7,9 @@ in `surgery.py`, and the kernels for GPUs.
 
 from __future__ import annotations
 
+from functools import reduce
+from itertools import groupby
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +19,7 @@ from torch import Tensor
 from mtrl.balancers import active_set, kernels
 from mtrl.balancers import surgery as operations
 from mtrl.balancers.active_set import Solution, unit_scale
-from mtrl.balancers.blocks import Blocks
+from mtrl.balancers.blocks import Blocks, Factors
 from mtrl.balancers.surgery import Surgery, Vaccination
 
 __all__ = [
@@ -69,6 +72,9 @@ def gramian(jacobian: Tensor | Blocks) -> Tensor:
     A Gramian squares the condition number: in float32, task gradients a thousand times smaller than the
     largest would drown in its rounding error. In chunks, it takes no longer than the float32 product.
     """
+    if isinstance(jacobian, Blocks) and jacobian.factors:
+        rows = [gramian(Blocks(jacobian.rows))] if jacobian.rows else []
+        return reduce(add, [*rows, *(factors.gramian() for factors in jacobian.factors)])
     if kernels.usable(jacobian):
         return kernels.gramian(jacobian)
     jacobian = packed(jacobian)
@@ -82,6 +88,15 @@ def gramian(jacobian: Tensor | Blocks) -> Tensor:
 
 def combine(weights: Tensor, jacobian: Tensor | Blocks) -> Tensor:
     """wᵀJ, [S, P], in the dtype of the Jacobian."""
+    if isinstance(jacobian, Blocks) and jacobian.factors:
+        parts = []
+        for _, group in groupby(jacobian.blocks, lambda block: isinstance(block, Factors)):
+            neighbours = Blocks(tuple(group))
+            if neighbours.factors:
+                parts += [factors.combined(weights.to(factors.dtype)) for factors in neighbours.factors]
+            else:
+                parts.append(combine(weights, neighbours))
+        return torch.cat(parts, dim=-1)
     if kernels.usable(jacobian):
         return kernels.combine(weights, jacobian)
     jacobian = packed(jacobian)

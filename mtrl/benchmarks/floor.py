@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.sac import SAC, Batch
+from mtrl.gradients import FactoredWeight
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Work:
 
     flops: of the matrix products, two for a multiplication and an addition.
     state: bytes of parameters, targets, moments and the balancer's state.
-    gradients: bytes of the gradients of critics and actor, one for each task where they are balanced.
+    gradients: bytes of the gradients of critics and actor, one for each task where they are balanced. Of a weight whose
+        task gradients are had as factors: of its combined gradient and its layer's outputs', as inputs are activations.
     activations: bytes kept for the backward passes.
     batch: bytes of the transitions.
     """
@@ -77,8 +79,12 @@ def count_work(agent: SAC, batch: Batch) -> Work:
         agent.update(batch)
     gradients = 0
     for optimizer in (agent.critic_optimizer, agent.actor_optimizer):
-        shared, owned = optimizer.parameters.shared.nbytes, optimizer.parameters.owned.nbytes
-        gradients += shared * (1 if optimizer.balancer is None else optimizer.num_tasks) + owned
+        gradients += optimizer.parameters.owned.nbytes
+        for leaf in optimizer.shared_leaves.values():
+            if isinstance(leaf, FactoredWeight):
+                gradients += leaf.weight.nbytes // optimizer.num_tasks + leaf.gradients.nbytes
+            else:
+                gradients += leaf.nbytes
     return Work(
         flops=counter.get_total_flops(),
         state=sum(tensor.nbytes for tensor in state),

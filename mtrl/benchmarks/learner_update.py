@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class LoopOptimizer(TaskOptimizer):
     """The baseline: per-task gradients by T calls of `autograd.grad` on parameters that are not expanded."""
 
     def _task_gradients(self, losses: Tensor, representation: Tensor) -> TaskGradients:
-        leaves, num_shared = list(self.leaves.values()), len(self.shared_leaves)
+        leaves, num_shared = cast("list[Tensor]", [*self.leaves.values()]), len(self.shared_leaves)
         rows, owned_sums = [], [torch.zeros_like(leaf) for leaf in leaves[num_shared:]]
         for t in range(self.num_tasks):
             gradients = torch.autograd.grad(losses[:, t].sum(), leaves, retain_graph=t + 1 < self.num_tasks)
@@ -141,6 +141,7 @@ def make_agent(
         actor_balancer=None if balancer is not None and balancer.requires_positive_losses else balancer,
         device=device,
         task_names=get_benchmark("MT50").tasks[: config.num_tasks],
+        batch_size=config.batch_size,
         precision=config.precision,
     )
     if method == "loop":

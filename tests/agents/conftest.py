@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import agents.optimizer
 import agents.sac
 from agents.config import SACConfig
 from agents.layers import Axes
@@ -75,6 +76,7 @@ def make_agent(
     device: str = "cpu",
     balance_actor: bool = True,
     critic_architecture: Architecture | None = None,
+    batch_size: int | None = None,
     **config: Any,
 ) -> SAC:
     return SAC(
@@ -89,6 +91,7 @@ def make_agent(
         actor_balancer=balancer if balance_actor else None,
         device=device,
         task_names=tasks,
+        batch_size=batch_size,
     )
 
 
@@ -131,6 +134,12 @@ def batch() -> Callable[..., Batch]:
 def double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents made in this test have float64 networks."""
     monkeypatch.setattr(agents.sac, "Axes", partial(Axes, dtype=torch.float64))
+
+
+@pytest.fixture
+def factors_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents made in this test for a batch size have factors of task gradients wherever they can."""
+    monkeypatch.setattr(agents.optimizer, "factors_pay", lambda shape, num_samples, device: True)
 
 
 @pytest.fixture

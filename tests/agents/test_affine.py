@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from agents import affine
-from agents.affine import TASK_AXIS, linear, mlp
-from mtrl.gradients import expand_over_tasks
+from agents.affine import TASK_AXIS, linear, mlp, samples_by_weight
+from mtrl.gradients import differentiated, expand_over_tasks, factored
 
 S, E, T, B, IN, OUT = 2, 2, 3, 5, 4, 6
 Normal = Callable[..., Tensor]
@@ -115,3 +115,45 @@ def test_one_task_needs_no_special_case(normal: Normal) -> None:
     torch.testing.assert_close(linear(x, *expanded), linear(x, weight, bias))
     (gradient,) = torch.autograd.grad(linear(x, *expanded).sum(), expanded[:1])
     assert gradient.shape == (S, E, 1, IN, OUT)
+
+
+@pytest.mark.usefixtures("either_device")
+@pytest.mark.parametrize("critics_of_input", [1, E])
+@pytest.mark.parametrize("activate", [False, True])
+def test_a_factored_weight_has_the_factors_of_an_expanded_ones_gradient(
+    normal: Normal, critics_of_input: int, activate: bool
+) -> None:
+    x = normal(S, critics_of_input, T, B, IN).requires_grad_()
+    weight, bias = (expand_over_tasks(p, T, TASK_AXIS) for p in (normal(S, E, IN, OUT), normal(S, E, OUT)))
+    factored_weight = factored(weight, B)
+    cotangents = normal(S, E, T, B, OUT)
+    y, expected_y = (linear(x, w, bias, activate=activate) for w in (factored_weight, weight))
+    assert torch.equal(y, expected_y)
+    inputs, gradients, *others = torch.autograd.grad(
+        (y.tanh() * cotangents).sum(), [*differentiated(factored_weight), bias, x]
+    )
+    product, *expected = torch.autograd.grad((expected_y.tanh() * cotangents).sum(), [weight, bias, x])
+    torch.testing.assert_close(inputs.mT @ gradients, product, rtol=1e-12, atol=1e-12)
+    assert not inputs.requires_grad
+    for found, wanted in zip(others, expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_a_factored_weight_is_for_one_number_of_samples(normal: Normal) -> None:
+    weight = factored(expand_over_tasks(normal(S, E, IN, OUT), T, TASK_AXIS), B)
+    y = linear(normal(S, E, T, B + 1, IN), weight, normal(S, E, T, OUT))
+    with pytest.raises(RuntimeError, match="invalid gradient"):
+        torch.autograd.grad(y.sum(), differentiated(weight))
+
+
+def test_samples_by_weight(normal: Normal) -> None:
+    def leaf(*shape: int) -> Tensor:
+        return expand_over_tasks(normal(S, E, *shape), T, TASK_AXIS)
+
+    once, of_one_sample, twice, elsewhere = (leaf(IN, IN) for _ in range(4))
+    bias, constant = leaf(IN), normal(S, E, IN, IN)
+    x = linear(normal(S, E, T, B, IN), once, bias, activate=True)
+    x = linear(linear(x, twice, bias), twice, bias) + linear(x[..., :1, :], of_one_sample, bias)
+    x = linear(x, elsewhere, bias) + elsewhere.sum((-1, -2), keepdim=True)
+    x = linear(x, constant, normal(S, E, IN))
+    assert samples_by_weight([x.exp(), x.sum()]) == {once: B, of_one_sample: 1}

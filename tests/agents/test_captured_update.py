@@ -100,6 +100,13 @@ def test_every_sharing_network_balanced(
     assert_parity(agent, batch, sharing_architecture, FIXED[1])
 
 
+@pytest.mark.usefixtures("factors_pay")
+@pytest.mark.parametrize("method", ["AlignedMTL", "LS", "PCGrad"])
+def test_with_factors(agent: Callable[..., SAC], batch: Callable[..., Batch], method: str) -> None:
+    architecture = Residual(width=12, depth=1, embedding_width=5)
+    assert_parity(agent, batch, architecture, available()[method](), batch_size=8, **MODERN)
+
+
 @pytest.mark.parametrize("critic", ["squared", "categorical", "hl_gauss"])
 @pytest.mark.parametrize("balancer", [None, FIXED[1]], ids=["none", "AlignedMTL"])
 def test_the_modern_agent(

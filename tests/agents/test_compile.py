@@ -13,6 +13,7 @@ from agents.sac import SAC, Batch
 from agents.values import CategoricalValue
 from mtrl.adam import Adam
 from mtrl.balancers import available
+from mtrl.gradients import FactoredWeight
 from tests.agents.conftest import MODERN
 
 CUDA = pytest.param(
@@ -81,6 +82,27 @@ def test_a_compiled_update_is_the_same(
 def test_a_compiled_update_of_the_modern_agent_is_the_same(
     path: str, critic: str, balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert_modern_agent_is_the_same(path, critic, balancer, batches, monkeypatch)
+
+
+@pytest.mark.usefixtures("factors_pay")
+@pytest.mark.parametrize("path", ["a GPU's on the CPU", CUDA])
+def test_a_compiled_update_with_factors_is_the_same(
+    path: str, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = assert_modern_agent_is_the_same(path, "categorical", "AlignedMTL", batches, monkeypatch, 8)
+    for optimizer in (compiled.critic_optimizer, compiled.actor_optimizer):
+        assert any(isinstance(leaf, FactoredWeight) for leaf in optimizer.shared_leaves.values())
+
+
+def assert_modern_agent_is_the_same(
+    path: str,
+    critic: str,
+    balancer: str | None,
+    batches: list[Batch],
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int | None = None,
+) -> SAC:
     if path == "a GPU's on the CPU":
         monkeypatch.setattr(affine, "_on_cpu", lambda tensor: False)
         monkeypatch.setattr(Adam, "_step_by_seed", Adam._step_on_device)
@@ -98,6 +120,7 @@ def test_a_compiled_update_of_the_modern_agent_is_the_same(
             critic_balancer=method,
             actor_balancer=method,
             device="cuda" if path == "cuda" else "cpu",
+            batch_size=batch_size,
             **SIZES,
         )
         made.return_scale.set(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
@@ -109,6 +132,7 @@ def test_a_compiled_update_of_the_modern_agent_is_the_same(
             patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
         compiled.compile()
     assert_same_updates(make(), compiled, batches)
+    return compiled
 
 
 @pytest.mark.parametrize("device", [pytest.param("cpu", marks=pytest.mark.slow), CUDA])

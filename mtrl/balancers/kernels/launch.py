@@ -207,7 +207,7 @@ vaccinate.register_fake(_like(3, 3))
 
 def _blocks(jacobian: Tensor | Blocks) -> tuple[Tensor, ...]:
     if isinstance(jacobian, Blocks):
-        return jacobian.blocks
+        return jacobian.rows
     return (jacobian.contiguous().unsqueeze(1),)
 
 

@@ -3,19 +3,23 @@ from dataclasses import replace
 import pytest
 import torch
 
+import agents.optimizer
 from agents.config import SACConfig
-from agents.networks import Shared
+from agents.networks import Architecture, Shared
 from agents.sac import SAC, Batch
 from mtrl.balancers import LS, Balancer
 from mtrl.benchmarks.floor import Rates, Work, count_work, measure_rates
 
 T, OBSERVATION, ACTION, WIDTH = 2, 12, 4, 8
+SMALL = Shared(width=WIDTH, depth=1)
 WORK = Work(flops=1000, state=1, gradients=2, activations=3, batch=4)
 
 
-def work(batch_size: int = 6, seeds: int = 1, balancer: Balancer | None = None) -> Work:
+def work(
+    batch_size: int = 6, seeds: int = 1, balancer: Balancer | None = None, architecture: Architecture = SMALL
+) -> Work:
     agent = SAC(
-        Shared(width=WIDTH, depth=1),
+        architecture,
         SACConfig(),
         observation_size=OBSERVATION,
         action_size=ACTION,
@@ -23,6 +27,7 @@ def work(batch_size: int = 6, seeds: int = 1, balancer: Balancer | None = None) 
         seeds=range(seeds),
         critic_balancer=balancer,
         actor_balancer=balancer,
+        batch_size=batch_size,
     )
 
     def draw(*shape: int) -> torch.Tensor:
@@ -67,6 +72,32 @@ def test_activations_are_those_kept_for_the_backward_pass() -> None:
 
 def test_balanced_gradients_are_one_for_each_task() -> None:
     assert work(balancer=LS()).gradients == T * work().gradients
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_factors_by_hand(monkeypatch: pytest.MonkeyPatch, seeds: int) -> None:
+    """Of the layers' weights; biases stay gradients for each task."""
+    expected = work(seeds=seeds, balancer=LS())
+    monkeypatch.setattr(agents.optimizer, "factors_pay", lambda *_: True)
+    found = work(seeds=seeds, balancer=LS())
+    samples = T * 6
+    layers = [
+        (OBSERVATION, WIDTH, 1),
+        (WIDTH, 2 * ACTION, 1),
+        (OBSERVATION + ACTION, WIDTH, 2),
+        (WIDTH, 1, 2),
+    ]
+    pairs = sum(copies * 2 * samples**2 * (before + after) for before, after, copies in layers)
+    pairs += 2 * 2 * samples * WIDTH  # the gradient of the critics' last layer is a matrix product now
+    weights = sum(copies * before * after for before, after, copies in layers)
+    products = (
+        2 * T * T * weights + 2 * T * weights
+    )  # of gradients with one another and with the tasks' weights
+    assert found.flops - expected.flops == seeds * (pairs - products)
+    kept = weights + sum(copies * samples * after for _, after, copies in layers)
+    biases = sum(copies * after for _, after, copies in layers)
+    assert found.gradients == seeds * 4 * (kept + T * biases)
+    assert (found.state, found.batch) == (expected.state, expected.batch)
 
 
 def test_the_floor_is_what_takes_longest() -> None:

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,8 +78,9 @@ def export(
     policy = load_policy(run, checkpoint, seed)
     name = f"policy-step{policy.step}-seed{policy.seed}{SUFFIXES[format]}"
     path = Path(run) / "export" / name if output is None else Path(output)
+    exists = ValueError(f"The file {path} exists already and is never overwritten: choose another --output.")
     if path.exists():
-        raise ValueError(f"The file {path} exists already and is never overwritten: choose another --output.")
+        raise exists
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as directory:
         new = Path(directory) / path.name
@@ -86,7 +88,12 @@ def export(
         with _quiet():
             write(policy, new)
         check(policy, read(new))
-        new.rename(path)
+        try:
+            os.link(new, path)  # unlike a rename it fails where another process was first
+        except FileExistsError:
+            raise exists from None
+        except OSError:  # a file system without links
+            new.rename(path)
     return path
 
 

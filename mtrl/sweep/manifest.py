@@ -7,13 +7,14 @@ experiment.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl.sweep.plan import Method, Run, digest_of, make_run
 from mtrl.sweep.state import is_finished
+from mtrl.system.files import write_text
+from mtrl.system.lock import locked
 
 _FORMAT = 2  # of 1, the digest was of other options
 
@@ -104,11 +105,9 @@ def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
     if recorded | entries == recorded:
         return
     root.mkdir(parents=True, exist_ok=True)
-    temporary = root / f".manifest_{os.getpid()}.json"
-    temporary.write_text(
-        json.dumps({"format": _FORMAT, "runs": recorded | entries}, indent=1) + "\n", encoding="utf-8"
-    )
-    temporary.replace(root / "manifest.json")
+    with locked(root, wait=True):  # another sweep may collect there, too
+        content = {"format": _FORMAT, "runs": _read(root) | entries}
+        write_text(root / "manifest.json", json.dumps(content, indent=1) + "\n")
 
 
 def _read(root: Path) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""One training at a time in a run directory."""
+"""One process at a time in a directory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Holds the run directory; the system lets go of it when the process ends, however it ends.
+def locked(directory: Path, *, wait: bool = False) -> Iterator[None]:
+    """Holds a directory, of a run for instance; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        wait: for another process that holds it.
 
     Raises:
         ValueError: another process holds it.
     """
-    descriptor = os.open(run_dir, os.O_RDONLY)
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise ValueError(
-                f"Another process is training in {run_dir}: wait until it has ended, or stop it first."
+                f"Another process is training in {directory}: wait until it has ended, or stop it first."
             ) from error
         yield
     finally:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,6 +65,30 @@ def test_a_program_that_differs_is_not_written(
     assert result.code == 1
     assert "differ from the policy's by 1.0e-03" in result.err
     assert not list((finished / "export").iterdir())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_exports_to_one_file_the_second_is_refused(
+    finished: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """The other one was written meanwhile; file systems without links cannot tell."""
+    output, check = tmp_path / "policy.pt2", exporter.check
+
+    def check_and_wait(*arguments: Any) -> None:
+        check(*arguments)
+        if links:
+            output.write_text("another")
+
+    def link(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(exporter, "check", check_and_wait)
+    if not links:
+        monkeypatch.setattr(exporter.os, "link", link)
+    result = cli("export", finished, "--format", "torch", "--output", output)
+    assert (result.code, [*tmp_path.glob(".export*")]) == (2 if links else 0, [])
+    assert ("exists already" in result.err) == links
+    assert (output.read_bytes() == b"another") == links
 
 
 def test_a_name_that_would_steer_the_terminal(finished: Path, cli: Cli, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Runs that are there are kept, and never taken for another configuration's."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +70,12 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
         plan(tmp_path, [0, 1])
+
+
+def test_sweeps_that_collect_at_once_lose_no_entry(tmp_path: Path) -> None:
+    names = [f"run{i}" for i in range(60)]
+    entry = {"method": "LS", "seeds": [0], "digest": "0"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 2, "runs": dict.fromkeys(names, entry)}))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: manifest.copy(tmp_path, tmp_path / "results", [name]), names))
+    assert set(json.loads((tmp_path / "results" / "manifest.json").read_text())["runs"]) == {*names}

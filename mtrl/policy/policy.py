@@ -161,7 +161,13 @@ def load_policy(
     config, tasks, sizes = _read_run(run)
     seeds: list[int] = config["seeds"]
     seed = seeds[0] if seed is None else seed
-    if seed not in seeds:
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"The device {device!r} cannot be used: {reason}.") from error
+    if seed not in seeds or type(seed) is not int:
         raise ValueError(
             f"The run {run} was trained with the seeds {', '.join(map(str, seeds))}, not {seed}."
         )

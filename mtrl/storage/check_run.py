@@ -55,6 +55,12 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
     if not isinstance(loop, dict):
         raise CheckpointError(f"The checkpoint {checkpoint} is of no training: its manifest has no `loop`.")
     _check_loop(checkpoint, loop, manifest["step"])
+    tasks, trained = theirs.get("benchmark.tasks"), loop.get("tasks")  # those of before have none
+    if trained is not None and tasks != trained:
+        raise ValueError(
+            f"The files of the run {run_dir} disagree: benchmark.tasks is {tasks!r} in stamp.json, and {trained!r} in "
+            f"its checkpoint {checkpoint.name}. Restore stamp.json; another experiment is a new run."
+        )
     now, then = record(options), loop.get("experiment")  # checkpoints of before have none
     if then is None:
         return

@@ -119,6 +119,7 @@ class TrainingLoop:
             "agent": self.agent.state_dict(),
             "loop": {
                 "experiment": self.experiment,
+                "tasks": list(self.tasks),
                 "device": self.config.device,
                 "learns_from": self.learns_from,
                 "frozen": self.diverged.state_dict(),

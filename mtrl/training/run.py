@@ -93,6 +93,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                     f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
                     f"{total_steps}."
                 )
+            _say_what_differs(config, manifest["step"], total_steps)
             config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
         scores = Scores.read(run_dir / "metrics.jsonl", len(config.seeds), config.get_benchmark().tasks)
@@ -139,6 +140,16 @@ def _run(trainer: Trainer) -> None:
         f"evaluation was {scores[scores.best()]:.3f}. Evaluate it with "
         f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )
+
+
+def _say_what_differs(config: TrainConfig, step: int, total_steps: int) -> None:
+    """Says it where a run that goes on is not the one that had another number of steps to make from the start."""
+    factors = [config.agent.learning_rate_factor(step / steps) for steps in (config.total_steps, total_steps)]
+    if factors[0] != factors[1]:
+        terminal.message(
+            f"The learning rate had begun to fall towards step {config.total_steps}, or would have towards step "
+            f"{total_steps}: this differs from the run that had {total_steps} steps to make from the start."
+        )
 
 
 def _check_outputs(run_dir: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:

@@ -148,6 +148,12 @@ def test_what_loading_refuses(finished: Path, tmp_path: Path) -> None:
         mtrl.load_policy(tmp_path)
     with pytest.raises(ValueError, match="was trained with the seeds 0, not 4"):
         mtrl.load_policy(finished, seed=4)
+    for seed in (True, 1.0, "0", 0.5):
+        with pytest.raises(ValueError, match="was trained with the seeds 0, not"):
+            mtrl.load_policy(finished, seed=seed)
+    for device in ("nosuch", "cuda:99", 3.5, None):
+        with pytest.raises(ValueError, match=r"^The device .* cannot be used: .*\.$"):
+            mtrl.load_policy(finished, device=device)
     with pytest.raises(CheckpointError, match="no checkpoint '7'"):
         mtrl.load_policy(finished, 7)
     path = finished / "config.yaml"
@@ -185,6 +191,18 @@ DAMAGED: dict[str, list[tuple[str, Any]]] = {
         ("benchmark", []),
     ],
 }
+
+
+def test_tasks_in_another_order_are_refused(finished: Path, tmp_path: Path) -> None:
+    """Each would get the actions of another."""
+    edited(finished, "stamp.json", "benchmark.tasks", [*reversed(TASKS)])
+    with pytest.raises(
+        ValueError, match=r"^The files of the run .* disagree: benchmark\.tasks is .* in stamp\.json"
+    ):
+        mtrl.load_policy(finished)
+    with pytest.raises(ValueError, match=r"benchmark\.tasks"):
+        mtrl.export(finished, "torch", output=tmp_path / "policy.pt2")
+    assert not (tmp_path / "policy.pt2").exists()
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -71,13 +71,13 @@ def factors_pay(shape: torch.Size, num_samples: int, device: torch.device) -> bo
     """Whether factors of the task gradients [S, E, T, in, out] of B samples cost less than the gradients.
 
     By the bytes that a GPU moves, or could move in the same time. Gradients are written once and read twice. With
-    factors, X Xᵀ and D Dᵀ of all T·B samples are computed, and these and their product are written and read. A CPU
-    computes less while it moves a byte: there factors do not pay.
+    factors, X Xᵀ and D Dᵀ of all T·B samples are computed, in two products each (`Factors.gramian`), which are written
+    and read. A CPU computes less while it moves a byte: there factors do not pay.
     """
     num_seeds, num_networks, num_tasks, in_features, out_features = shape
     gradients = 3 * 4 * num_tasks * in_features * out_features
-    flops = 2 * (in_features + out_features)
-    factors = (num_tasks * num_samples) ** 2 * (6 * 4 + flops / _FLOPS_PER_BYTE)
+    flops = 2 * 2 * (in_features + out_features)
+    factors = (num_tasks * num_samples) ** 2 * (18 * 4 + flops / _FLOPS_PER_BYTE)
     saved = num_seeds * num_networks * (gradients - factors)
     return device.type == "cuda" and saved > _BYTES_OF_LAUNCHES
 

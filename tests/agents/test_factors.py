@@ -147,7 +147,8 @@ def test_on_a_cpu_nothing_changes(agent: MakeAgent) -> None:
         (10, 128, 400, 2, False),  # configs/mt10.yaml
         (10, 128, 400, 10, False),  # with five seeds
         (10, 128, 1024, 2, False),  # configs/mt10_fast.yaml
-        (10, 128, 2048, 2, True),
+        (10, 128, 2048, 2, False),
+        (10, 64, 2048, 2, True),
         (50, 32, 2048, 2, True),  # configs/mt50_fast.yaml, the critics
         (50, 32, 512, 1, False),  # the actor
         (50, 128, 2048, 2, False),  # sixteen times as many pairs of samples

@@ -83,6 +83,21 @@ def test_float32_is_exact_to_its_rounding_for_every_pair_of_tasks(factors: Facto
     assert (found - expected).norm() < 1e-6 * expected.norm()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gramian_is_as_exact_where_matrix_units_round() -> None:
+    precision = torch.get_float32_matmul_precision()
+    generator = torch.Generator().manual_seed(0)
+    single = Factors(*(torch.randn(1, 2, T, 64, 512, generator=generator).cuda() for _ in range(2)))
+    reference = Factors(single.inputs.double(), single.gradients.double()).gramian()
+    lengths = reference.diagonal(dim1=-2, dim2=-1).sqrt()
+    try:
+        torch.set_float32_matmul_precision("high")  # TF32
+        error = (single.gramian() - reference) / lengths.unsqueeze(-1) / lengths.unsqueeze(-2)
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert error.abs().max() < 1e-6
+
+
 def test_what_is_not_finite_stays_with_its_seed(factors: Factors) -> None:
     gradients = factors.gradients.clone()
     gradients[1, 0, 2, 1, 3] = torch.nan

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.processes import SIGNALS, deaf_processes, leave_signals_to_parent
 
 Camera = Literal["corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV"]
 
@@ -60,12 +61,13 @@ class Renderer:
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
         environment = {**os.environ, "MUJOCO_GL": library, "PYTHONPATH": path}
         environment.pop("PYOPENGL_PLATFORM", None)  # MuJoCo sets it by the library
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from mtrl.evaluation.render import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
+        with deaf_processes(*SIGNALS):
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", "from mtrl.evaluation.render import serve; serve()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+            )
         try:
             self.why_not: str | None = self._receive()
         except RuntimeError as error:
@@ -141,8 +143,7 @@ def _libraries() -> list[str]:
 
 def serve() -> None:
     """The process's side: says why it cannot render, then writes the clips that it is sent until its parent is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a job; the parent decides
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)  # whatever else is printed is no reply
         reply: str | int | Exception | None = why_not()

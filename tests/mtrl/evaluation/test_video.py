@@ -1,11 +1,13 @@
 """Clips: Meta-World plays the policy's episode again, and its success is to be seen."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
@@ -15,6 +17,7 @@ from metaworld.policies import SawyerDrawerCloseV3Policy
 from envs.benchmarks import get_benchmark
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceEnv
+from mtrl.evaluation import render
 from mtrl.evaluation.render import BORDER, CAPTION, GREEN, HEIGHT, WIDTH, Clip, decorate, renderer
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
@@ -161,3 +164,19 @@ def test_the_clip_runs_on_after_success_and_shows_it_upright(tmp_path: Path) -> 
     assert [has_border(frame) for frame in frames] == (steps >= solved_at).tolist()
     # The wall behind the table is above the bright floor.
     assert frames[0, 20:60].mean() < frames[0, HEIGHT - 60 : HEIGHT - 20].mean()
+
+
+def test_ctrl_c_does_not_reach_a_renderer_that_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports what it needs meanwhile, and would print where that was."""
+    start = subprocess.Popen
+
+    def start_and_interrupt(*arguments: Any, **options: Any) -> Any:
+        process = start(*arguments, **options)
+        os.kill(process.pid, signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(render.subprocess, "Popen", start_and_interrupt)
+    renderer = render.Renderer("nosuch")
+    renderer.close()
+    assert renderer.why_not is not None
+    assert "invalid value" in renderer.why_not

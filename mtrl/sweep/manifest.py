@@ -97,7 +97,11 @@ def copy(source: Path, target: Path, names: Sequence[str]) -> None:
                 f"The run {source / 'runs' / name} is not in {source / 'manifest.json'}, so it may be another "
                 "configuration's: delete it, or choose another directory."
             )
-    _add(target, {name: recorded[name] for name in names})
+    if not names:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    with locked(target, wait=True):  # another sweep may collect there, too
+        _add(target, {name: recorded[name] for name in names})
 
 
 def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
@@ -105,9 +109,8 @@ def _add(root: Path, entries: dict[str, dict[str, Any]]) -> None:
     if recorded | entries == recorded:
         return
     root.mkdir(parents=True, exist_ok=True)
-    with locked(root, wait=True):  # another sweep may collect there, too
-        content = {"format": _FORMAT, "runs": _read(root) | entries}
-        write_text(root / "manifest.json", json.dumps(content, indent=1) + "\n")
+    content = {"format": _FORMAT, "runs": recorded | entries}
+    write_text(root / "manifest.json", json.dumps(content, indent=1) + "\n")
 
 
 def _read(root: Path) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from tests.envs.own_environments import Line
 
 def test_ctrl_c_does_not_reach_a_process_that_begins(capfd: pytest.CaptureFixture[str]) -> None:
     """It imports what it needs meanwhile."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # another test's would hand on its own mask
     begun: list[int] = []
 
     def interrupt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -67,9 +68,8 @@ def _make_beside(run_dir: Path, stack: contextlib.ExitStack) -> Path:
 
 def _remove_leftovers(run_dir: Path) -> None:
     """Removes what killed processes left: nobody holds it."""
-    prefix = f".{run_dir.name}."
+    leftover = re.compile(re.escape(f".{run_dir.name}.") + r"[0-9a-f]{8}\.new")
     for path in run_dir.parent.iterdir():
-        name = path.name.removeprefix(prefix)
-        if path.name.startswith(prefix) and len(name) == len("01234567.new") and name.endswith(".new"):
+        if leftover.fullmatch(path.name):
             with contextlib.suppress(OSError, ValueError), locked(path):
                 shutil.rmtree(path)

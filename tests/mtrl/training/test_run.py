@@ -89,16 +89,19 @@ def test_a_run_belongs_to_its_process_as_soon_as_it_is_there(
 def test_what_killed_processes_left_goes_and_what_others_make_stays(
     fake: object, cli: Cli, tmp_path: Path
 ) -> None:
-    left, held, other = (
-        tmp_path / name for name in (".run.12345678.new", ".run.abcdef01.new", ".run2.12345678.new")
+    left, held, other, own = (
+        tmp_path / name
+        for name in (".run.12345678.new", ".run.abcdef01.new", ".run2.12345678.new", ".run.mydata12.new")
     )
-    for directory in (left, held, other):
+    for directory in (left, held, other, own):
         directory.mkdir()
         (directory / "config.yaml").write_text("seeds: [1]")
     (tmp_path / ".run.00000000.new").mkdir()  # killed before there was anything in it
     with locked(held):
         assert cli(*train_arguments(tmp_path / "run")).code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([held.name, other.name, "run"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [held.name, other.name, own.name, "run"]
+    )
     assert (held / "config.yaml").exists()
 
 

@@ -53,17 +53,30 @@ class StoppingEngine(FakeEngine):
 
 
 @pytest.fixture
-def stopped(fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Trains a run of that name until Ctrl-C at a step, and goes on with it."""
+def interrupted(
+    fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Trains a run of that name until Ctrl-C at a step."""
 
     def run(name: str, stop_at: int, **options: object) -> Path:
         monkeypatch.setattr(StoppingEngine, "stop_at", stop_at)
         fake(StoppingEngine)
         assert cli(*train_arguments(tmp_path / name, **options)).code == 1
         fake(FakeEngine)
-        result = cli("train", "--resume", tmp_path / name)
-        assert result.code == 0, result.err
         return tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def stopped(interrupted: Callable[..., Path], cli: Cli) -> Callable[..., Path]:
+    """Trains a run of that name until Ctrl-C at a step, and goes on with it."""
+
+    def run(name: str, stop_at: int, **options: object) -> Path:
+        path = interrupted(name, stop_at, **options)
+        result = cli("train", "--resume", path)
+        assert result.code == 0, result.err
+        return path
 
     return run
 
@@ -279,15 +292,11 @@ def test_a_falling_learning_rate_follows_the_longer_training(train: Train, cli: 
 
 
 def test_a_learning_rate_that_had_not_begun_to_fall(
-    train: Train, cli: Cli, fake: Callable, tmp_path: Path
+    train: Train, interrupted: Callable[..., Path], cli: Cli
 ) -> None:
     options = OPTIONS | {"agent.learning_rate_decay": "linear"}
     whole = train("whole", **(options | {"total_steps": 60}))
-    StoppingEngine.stop_at = 19
-    fake(StoppingEngine)
-    run = tmp_path / "run"
-    assert cli(*train_arguments(run, **options)).code == 1
-    fake(FakeEngine)
+    run = interrupted("run", 19, **options)
     result = cli("train", "--resume", run, "--total_steps", 60)
     assert result.code == 0
     assert "differs" not in result.err
@@ -317,14 +326,10 @@ def test_the_best_of_a_run_is_its_end_until_it_goes_on(
 
 
 def test_shorter_than_configured_but_not_than_made(
-    train: Train, stopped: Callable, cli: Cli, fake: Callable, tmp_path: Path
+    train: Train, interrupted: Callable[..., Path], cli: Cli
 ) -> None:
     whole = train("whole", **(OPTIONS | {"total_steps": 32}))
-    StoppingEngine.stop_at = 30
-    fake(StoppingEngine)
-    run = tmp_path / "stopped"
-    assert cli(*train_arguments(run, **OPTIONS)).code == 1
-    fake(FakeEngine)
+    run = interrupted("stopped", 30, **OPTIONS)
     assert cli("train", "--resume", run, "--total_steps", 32).code == 0
     assert_same_run(whole, run)
 

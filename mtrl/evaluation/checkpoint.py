@@ -106,11 +106,8 @@ class CheckpointRef:
         Raises:
             CheckpointError: the checkpoint is damaged.
         """
-        state = checkpoint.load(self.path, ["agent"])
         agent = make_agent(self.config, env)
-        expected = {name: agent.state_dict()[name] for name in agent.acting_networks}
-        checkpoint.check_fits(self.path, state["agent"], expected, "agent")
-        agent.load_policy(state["agent"])
+        agent.load_policy(checkpoint.load_part(self.path, "agent", agent.policy_state()))
         agent.exploration = Generators([evaluation.seed] * len(self.config.seeds), "evaluation", agent.device)
         return agent
 

@@ -22,7 +22,7 @@ from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.imports import import_class
 from mtrl.storage.check_run import check_run
-from mtrl.storage.checkpoint import check_fits, load, read_manifest
+from mtrl.storage.checkpoint import load_part, read_manifest
 from mtrl.storage.checkpoints import find
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
@@ -179,12 +179,11 @@ def load_policy(
             f"The run {run} cannot be read: its config.yaml or stamp.json does not fit this version ({error})."
         ) from error
     check_run(run, path)
-    state = load(path, ["agent"])["agent"]
     s = seeds.index(seed)
     ours = agent.policy_state()
-    theirs = {n: {k: x[s : s + 1] for k, x in state[n].items()} for n in ours if n in state}
-    check_fits(path, theirs, ours, "agent")
-    agent.load_policy(theirs)
+    of_all_seeds = {n: {k: x.expand(len(seeds), *x.shape[1:]) for k, x in v.items()} for n, v in ours.items()}
+    state = load_part(path, "agent", of_all_seeds)
+    agent.load_policy({n: {k: state[n][k][s : s + 1] for k in v} for n, v in ours.items()})
     step: int = read_manifest(path)["step"]
     return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(device)
 

@@ -31,6 +31,10 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or of another kind than expected."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint is not as it was written: a file of it is missing or was changed since."""
+
+
 class Snapshot(NamedTuple):
     """A state apart from what it was taken of: each part's tensors by name, where they were, and its JSON values."""
 
@@ -81,11 +85,22 @@ def write(directory: Path, step: int, snapshot: Snapshot) -> Path:
     return final
 
 
+def load_part(checkpoint: Path, part: str, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """One part of the state that `save` wrote, which has to fit what is to take it, see `check_fits`.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or of something else.
+    """
+    found: dict[str, Any] = load(checkpoint, [part])[part]
+    check_fits(checkpoint, found, expected, part)
+    return found
+
+
 def load(checkpoint: Path, parts: list[str] | None = None) -> dict[str, Any]:
     """The state that `save` wrote, all parts or the named ones; every file read is checked against its checksum.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it is truncated or changed.
+        CheckpointError: there is no checkpoint, it is damaged, or not what `save` writes.
     """
     manifest = read_manifest(checkpoint)
     state = {}
@@ -111,61 +126,52 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     """The manifest of a checkpoint.
 
     Raises:
-        CheckpointError: it is missing, unreadable or of another format.
+        DamagedError: it is missing, or was changed since it was written.
+        CheckpointError: it is of another format, or not what `write` writes.
     """
     path = checkpoint / "manifest.json"
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {checkpoint}: it has no manifest.json.")
+        raise DamagedError(f"There is no checkpoint at {checkpoint}: it has no manifest.json.")
     try:
         text = path.read_text(encoding="utf-8")
         manifest: dict[str, Any] = json.loads(text)
-        found = manifest["format"]
         del manifest["checksum"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"The manifest {path} is damaged ({error}); use another checkpoint.") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"The manifest {path} is damaged ({error}); use another checkpoint.") from error
     if text != seal(manifest):
-        raise CheckpointError(
-            f"The manifest {path} is damaged: its checksum differs; use another checkpoint."
-        )
-    if found != FORMAT:
+        raise DamagedError(f"The manifest {path} is damaged: its checksum differs; use another checkpoint.")
+    found, step = manifest.get("format"), manifest.get("step")
+    if type(found) is int and found != FORMAT:
         raise CheckpointError(
             f"The checkpoint {checkpoint} has format {found}, and this version of the toolkit reads format {FORMAT}: "
-            "use the version that the run's stamp.json names."
+            "use the version that wrote it (the run's stamp.json names the one that began the run), or move it "
+            "elsewhere and take another checkpoint."
         )
-    _check_content(checkpoint, manifest)
-    return manifest
-
-
-def _check_content(checkpoint: Path, manifest: Mapping[str, Any]) -> None:
-    """
-    Raises:
-        CheckpointError: what is sealed is not what `write` writes.
-    """
-    step = manifest.get("step")
-    is_ours = {
-        "step": isinstance(step, int)
-        and (match := NAME.fullmatch(checkpoint.name))
-        and int(match[1]) == step,
-        "files": isinstance(manifest.get("files"), dict),
-        "values": isinstance(manifest.get("values"), dict),
+    parts, files = manifest.get("values"), manifest.get("files")
+    fits = {
+        "format": type(found) is int,
+        "step": type(step) is int and checkpoint.name == f"step_{step:010d}",
+        "files": isinstance(files, dict) and all(isinstance(checksum, str) for checksum in files.values()),
+        "values": isinstance(parts, dict) and all(isinstance(part, dict) for part in parts.values()),
     }
-    for name, fits in is_ours.items():
-        if not fits:
+    for name, fit in fits.items():
+        if not fit:
             raise CheckpointError(
-                f"The manifest of {checkpoint} was not written for it by this toolkit: its {name!r} does not fit; use "
-                "another checkpoint."
+                f"The manifest of {checkpoint} was not written for it by this toolkit: its {name!r} does not fit; move "
+                "it elsewhere and take another checkpoint."
             )
+    return manifest
 
 
 def check_file(path: Path, manifest: Mapping[str, Any]) -> None:
     """
     Raises:
-        CheckpointError: a file of the checkpoint is missing or has not the checksum of the manifest.
+        DamagedError: a file of the checkpoint is missing or has not the checksum of the manifest.
     """
     if not path.is_file():
-        raise CheckpointError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
+        raise DamagedError(f"The checkpoint {path.parent} has no {path.name}; use another one.")
     if _checksum(path) != manifest["files"].get(path.name):
-        raise CheckpointError(
+        raise DamagedError(
             f"The checkpoint file {path} is damaged: its checksum differs from the manifest's; use another one."
         )
 

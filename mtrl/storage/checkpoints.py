@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mtrl.config.keep import KEPT, kept_by
 from mtrl.config.spelling import whole_number
-from mtrl.storage.checkpoint import NAME, CheckpointError, check_file, read_manifest
+from mtrl.storage.checkpoint import NAME, CheckpointError, DamagedError, check_file, read_manifest
 from mtrl.storage.scores import Scores
 from mtrl.system.terminal import message
 
@@ -52,17 +52,18 @@ def find_intact(directory: Path) -> tuple[Path, list[Path]]:
     """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
 
     Raises:
-        CheckpointError: there is none; the error is that of the newest.
+        CheckpointError: there is none, and the error is that of the newest; or the newest that is as it was written
+            is of another format or program.
     """
     newest = find(directory, "last")
-    damaged: dict[Path, CheckpointError] = {}
+    damaged: dict[Path, DamagedError] = {}
     for step in reversed(steps(directory)):
         path = directory / f"step_{step:010d}"
         try:
             manifest = read_manifest(path)
             for name in manifest["files"]:
                 check_file(path / name, manifest)
-        except CheckpointError as error:
+        except DamagedError as error:
             damaged[path] = error
         else:
             for damage in damaged.values():

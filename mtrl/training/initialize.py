@@ -81,8 +81,16 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     source = load_config(run, device="cpu", with_balancer=False)
     path = checkpoints.find(run / "checkpoints", config.init_checkpoint)
     check_run(run, path, source)
-    state = checkpoint.load(path, ["agent"])["agent"]
     twin = make_agent(source, env)
+    expected = {**twin.network_state(), "log_alpha": twin.log_alpha}
+    state = checkpoint.load(path, ["agent"])["agent"]
+    try:
+        checkpoint.check_fits(path, state, expected, "agent")
+    except checkpoint.CheckpointError as error:
+        raise ValueError(
+            f"Nothing can be taken from {run}, whose observations or actions have other sizes, or whose checkpoint is "
+            f"of something else: {str(error).rstrip('.')}; choose another --init_from."
+        ) from error
     seeds = {
         seed: seed if seed in source.seeds else source.seeds[i % len(source.seeds)]
         for i, seed in enumerate(config.seeds)
@@ -91,7 +99,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     tasks = _Tasks(config.get_benchmark().tasks, source.get_benchmark().tasks)
     one_hot = all(isinstance(c.network, Shared) and c.network.task_id for c in (config, source))
     outcome: dict[str, list[str]] = {"taken": [], "new": [], "unfit": []}
-    for network, own, new, old in _networks(agent, twin, state, path):
+    for network, own, new, old in _networks(agent, twin, state):
         for name, parameter in new.items():
             if name not in old:
                 kind = "new"
@@ -123,7 +131,7 @@ _Parameters = Mapping[str, Tensor]
 
 
 def _networks(
-    agent: SAC, twin: SAC, state: Mapping[str, Any], path: Path
+    agent: SAC, twin: SAC, state: Mapping[str, Any]
 ) -> Iterator[tuple[str, ParameterVector, _Parameters, _Parameters]]:
     """Actor, critics and target critics: name, layout, parameters by name (to be changed) and those of the state.
 
@@ -132,11 +140,6 @@ def _networks(
     for network, own in agent.vectors.items():
         theirs = twin.vectors[network]
         saved = state[network]
-        if saved["shared"].shape != theirs.shared.shape or saved["owned"].shape != theirs.owned.shape:
-            raise ValueError(
-                f"The checkpoint {path} does not have the networks that its run is configured to have, or its "
-                "observations and actions have other sizes: choose another --init_from."
-            )
         yield network, own, own.views(own.shared, own.owned), theirs.views(saved["shared"], saved["owned"])
 
 

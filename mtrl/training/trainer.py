@@ -144,12 +144,13 @@ class Trainer:
         for step in self.scores.pending(self.should_evaluate, self.step, self.config.total_steps):
             if step not in checkpoints.steps(directory):
                 continue
+            policy = self.loop.agent.policy_state()
             try:
-                agent = checkpoint.load(checkpoints.find(directory, str(step)), ["agent"])["agent"]
+                agent = checkpoint.load_part(checkpoints.find(directory, str(step)), "agent", policy)
             except checkpoint.CheckpointError as error:
                 print(f"The evaluation of step {step} is left out: {error}", file=sys.stderr)
             else:
-                self.evaluate(step, {network: agent[network] for network in self.loop.agent.acting_networks})
+                self.evaluate(step, {network: agent[network] for network in policy})
 
     def _finish_evaluation(self) -> None:
         """Waits for the evaluation that is being made, if there is one, and logs what it says."""

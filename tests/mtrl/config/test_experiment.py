@@ -21,11 +21,11 @@ from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import read_run
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
-from mtrl.storage.checkpoint import seal
+from mtrl.storage.checkpoint import CheckpointError, seal
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from tests.mtrl.cli.test_cli import assert_refused
-from tests.mtrl.conftest import Result
+from tests.mtrl.conftest import Result, train_arguments
 
 Cli = Callable[..., Result]
 Train = Callable[..., Path]
@@ -181,6 +181,23 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "agent as a number": lambda m: m["values"].update(agent=3),
     "missing tensor": lambda m: m["values"]["agent"]["actor"].update(extra={"__tensor__": "not.there"}),
     "no actor": lambda m: m["values"]["agent"].pop("actor"),
+    "an actor as a number": lambda m: m["values"]["agent"].update(actor=3),
+    "an actor as a list": lambda m: m["values"]["agent"].update(actor=[{"shared": 1}]),
+    "an actor's weights as a number": lambda m: m["values"]["agent"]["actor"].update(shared=0.5),
+    "an actor as an array": lambda m: m["values"]["agent"].update(
+        actor={"__array__": m["values"]["agent"]["actor"]["shared"]["__tensor__"]}
+    ),
+    "a tensor named by a mapping": lambda m: m["values"]["agent"]["actor"].update(shared={"__tensor__": {}}),
+    "an agent as a list": lambda m: m["values"].update(agent=[1, 2]),
+    "a part that is a path": lambda m: m["values"].update({"../../x": {}}),
+    "a checksum as a list": lambda m: m["files"].update({"agent.safetensors": ["a"]}),
+    "a step that is true": lambda m: m.update(step=True),
+    "an older format": lambda m: m.update(format=1),
+    "a newer format": lambda m: m.update(format=3),
+    "no format": lambda m: m.pop("format"),
+    "a format as text": lambda m: m.update(format="2"),
+    "a format with a point": lambda m: m.update(format=2.0),
+    "a format that is true": lambda m: m.update(format=True),
     "a score as text": lambda m: m["values"]["loop"].update(best_score="high"),
     "a best step as text": lambda m: m["values"]["loop"].update(best_step="20"),
     "a negative pending evaluation": lambda m: m["values"]["loop"].update(pending_evaluation=-3),
@@ -200,14 +217,29 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("case", MANIFESTS)
-def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, case: str) -> None:
+def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, tmp_path: Path, case: str) -> None:
+    """It is not damaged: nothing goes on from an older one, and nothing is renamed."""
     rewrite(finished, MANIFESTS[case])
-    assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), "step_0000000040")
+    before = sorted(path.name for path in (finished / "checkpoints").iterdir())
+    name = "step_0000000040"
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), name)
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == before
+    if case == "a part that is a path":  # that nobody reads
+        return
+    assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), name)
+    assert_refused(cli(*train_arguments(tmp_path / "new", init_from=finished)), name)
+    assert_refused(cli("export", finished, "--format", "torch"), name)
+    with pytest.raises(CheckpointError, match=rf"{name}.*\.$"):
+        load_policy(finished)
+
+
+@pytest.mark.parametrize("found", [1, 3])
+def test_a_checkpoint_of_another_format(finished: Path, cli: Cli, found: int) -> None:
+    rewrite(finished, lambda m: m.update(format=found))
     result = cli("train", "--resume", finished, "--total_steps", 60)
-    assert result.code in (0, 2), result.err  # 0: the checkpoint before is taken, as where one is damaged
-    assert "Traceback" not in result.err
-    if result.code == 0:
-        assert "Going on from step_0000000020" in result.err
+    assert_refused(result, f"has format {found}", "reads format 2", "use the version that wrote it")
+    shutil.move(checkpoints.find(finished / "checkpoints", "last"), finished / "elsewhere")
+    assert cli("train", "--resume", finished, "--total_steps", 60).code == 0  # as the sentence says
 
 
 STATES: dict[str, Callable[[dict[str, Any]], Any]] = {

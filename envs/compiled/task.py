@@ -85,8 +85,8 @@ class Task:
         min_distance: goals are drawn again whose two places, entries 0-1 and 3-4, are closer than this.
         kept_from: what stands for the second of these places.
         moved_bodies, moved_sites: all that `reset` moves by `Scene.move_body` and `move_site`.
-        remembered: entries of the state that change during an episode; `reset` gives their first values.
-        remember: computes their next values, before the reward of the same step.
+        remember: computes the next values of those entries of the state that change during an episode, before the
+            reward of the same step; `reset` gives their first ones.
         hand_low, hand_high: the box that the hand's target is kept in.
         goal_low, goal_high: the box that the observed goal is clipped to, except in the first observation.
     """
@@ -104,7 +104,6 @@ class Task:
     kept_from: tuple[float, float] | None = None
     moved_bodies: tuple[str, ...] = ()
     moved_sites: tuple[str, ...] = ()
-    remembered: tuple[str, ...] = ()
     remember: Callable[[Arrays, Array, Arrays], dict[str, Array]] | None = None
     hand_low: Vector3 = (-0.5, 0.40, 0.05)
     hand_high: Vector3 = (0.5, 1.0, 0.5)

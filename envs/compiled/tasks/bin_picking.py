@@ -88,7 +88,6 @@ TASK = Task(
     observe=observe,
     reward_v1=reward_v1,
     reward_v2=reward_v2,
-    remembered=("first_distance",),
     remember=remember,
     hand_low=(-0.5, 0.40, 0.07),
     goal_low=(0.1199, 0.699, -0.001),

@@ -12,7 +12,6 @@ from envs.goals import GOALS_PER_TASK
 def test_declarations_are_complete(name: str) -> None:
     task = load_task(name)
     assert name in TASK_NAMES
-    assert (task.remember is not None) == bool(task.remembered)
     assert len(task.hand_start) == 3
     assert GOALS_PER_TASK == 50
     assert len(task.reset_low) == len(task.reset_high) in (3, 6)

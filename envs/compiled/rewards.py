@@ -1,7 +1,7 @@
 """What Meta-World's reward functions are made of, for all worlds of a task at once.
 
-Every function takes and gives arrays [n] unless it says otherwise, of NumPy or of PyTorch. Where
-Meta-World would raise (a negative margin), there is no special case: its own goals never lead there.
+Every function takes and gives arrays [n] unless it says otherwise. Where Meta-World would raise (a negative margin),
+there is no special case: its own goals never lead there.
 """
 
 from __future__ import annotations

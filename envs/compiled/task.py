@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.benchmarks import TASK_NAMES
 from envs.compiled.arrays import Array, Arrays
 from envs.suggestion import unknown
 
@@ -115,21 +115,14 @@ class Task:
         object.__setattr__(self, "all_readings", {**ROBOT, **self.readings})
 
 
-def available_tasks() -> list[str]:
-    """The names of the tasks that are declared; modules that they share begin with an underscore."""
-    package = importlib.import_module("envs.compiled.tasks")
-    modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return [f"{module.replace('_', '-')}-v3" for module in modules if not module.startswith("_")]
-
-
 def load_task(name: str) -> Task:
     """The declaration of the task called "<name>-v3".
 
     Raises:
         ValueError: there is none.
     """
-    if name not in available_tasks():
-        raise unknown("task", name, available_tasks())
+    if name not in TASK_NAMES:
+        raise unknown("task", name, TASK_NAMES)
     module = importlib.import_module(f"envs.compiled.tasks.{name.removesuffix('-v3').replace('-', '_')}")
     task: Task = module.TASK
     return task

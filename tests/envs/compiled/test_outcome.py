@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from envs.benchmarks import TASK_NAMES
 from envs.compiled.outcome import outcome_of
-from envs.compiled.task import available_tasks, load_task
+from envs.compiled.task import load_task
 from tests.envs.compiled.parity import SomeWorlds, goals_of
 from tests.envs.compiled.test_native import code_of, run
 from tests.envs.compiled.test_reward_branches import make_scene
@@ -45,7 +46,7 @@ def make_inputs(name: str) -> dict[str, NDArray[np.float64]]:
     }
 
 
-@pytest.mark.parametrize("name", available_tasks())
+@pytest.mark.parametrize("name", TASK_NAMES)
 def test_compiled_steps_are_numpys(name: str) -> None:
     task, inputs = load_task(name), make_inputs(name)
     before = {key: value.copy() for key, value in inputs.items()}

@@ -5,7 +5,7 @@ All of it, on 16 cores: `pytest -n 14 --dist worksteal -m slow tests/envs/compil
 
 import pytest
 
-from envs.compiled.task import available_tasks
+from envs.benchmarks import TASK_NAMES
 from tests.envs.compiled.parity import Differences, compare, goals_of
 
 QUICK = ("reach-v3", "push-v3", "pick-place-v3", "peg-insert-side-v3", "drawer-close-v3", "window-close-v3")
@@ -37,7 +37,7 @@ def test_quick_sample(task: str, version: str, driver: str) -> None:
 @pytest.mark.parametrize("synchronise", [True, False], ids=["synchronised", "free"])
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("version", ["v1", "v2"])
-@pytest.mark.parametrize("task", available_tasks())
+@pytest.mark.parametrize("task", TASK_NAMES)
 def test_whole_episodes(task: str, version: str, driver: str, synchronise: bool) -> None:
     assert_equal(task, version, driver, num_goals=6, num_steps=500, synchronise=synchronise)
 
@@ -45,7 +45,7 @@ def test_whole_episodes(task: str, version: str, driver: str, synchronise: bool)
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("version", ["v1", "v2"])
-@pytest.mark.parametrize("task", available_tasks())
+@pytest.mark.parametrize("task", TASK_NAMES)
 def test_scripted_policies_succeed_at_the_same_goals(task: str, version: str, shard: int) -> None:
     """Running freely from all fifty goals for a whole episode: not a percentage point apart, but equal."""
     check(compare(task, version, "scripted", goals_of(task, 50)[shard::SHARDS], num_steps=500, num_worlds=2))

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.storage.json_lines import read_lines
-from mtrl.system.files import parse_yaml
+from mtrl.system.files import parse_yaml, read_file
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The lines of a log, each with a step; that a last one was cut off is added to the notes."""
     if not path.is_file():
         raise ValueError(f"it has no {path.name}.")
-    if not path.read_bytes().endswith(b"\n") and path.stat().st_size:
+    if not read_file("log", path).endswith(b"\n") and path.stat().st_size:
         notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
     return read_lines(path)
 
@@ -27,10 +27,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """A YAML or JSON file that holds a mapping."""
     if not path.is_file():
         raise ValueError(f"it has no {path.name}.")
+    text = read_file("file", path)
     try:
-        content = (_parse_json if path.suffix == ".json" else parse_yaml)(
-            path.read_text(encoding="utf-8-sig")
-        )
+        content = (_parse_json if path.suffix == ".json" else parse_yaml)(text.decode("utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be read: {error}.") from error
     if not isinstance(content, dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mtrl.config.clock import Clock
-from mtrl.system.files import write_text
+from mtrl.system.files import read_file, write_text
 
 #: A line that has this is of an evaluation; others are of training.
 SUCCESS = "evaluation/success"
@@ -33,7 +33,7 @@ def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     # Two counts: an evaluation may come to its end later than lines of training.
     newest = {"training": -1, "evaluation": -1}
-    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    for number, text in enumerate(read_file("log", path).split(b"\n")[:-1], start=1):
         if having.encode() not in text:
             continue
         try:

@@ -92,11 +92,24 @@ def scores_of_line(
 
 
 def to_array(values: list[Any]) -> NDArray[np.float64]:
-    """Nested lists as an array, NaN for null."""
+    """Nested lists of finite numbers as an array, NaN for null.
+
+    Raises:
+        ValueError: they are something else, or their lengths differ.
+    """
     try:
-        return np.array(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError("its numbers do not form an array of one shape.") from error
+        if _are_numbers(values):
+            return np.array(values, dtype=np.float64)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("its numbers do not form an array of one shape.")
+
+
+def _are_numbers(values: Any) -> bool:
+    """Whether nested lists hold finite numbers, NaN or null, and not what NumPy would make a number of."""
+    if isinstance(values, list):
+        return all(map(_are_numbers, values))
+    return values is None or (type(values) in (int, float) and not math.isinf(values))
 
 
 def check_scores(scores: Floats, shape: tuple[int, int] | None, name: str) -> Floats:

@@ -29,6 +29,20 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_file(kind: str, path: Path) -> bytes:
+    """
+    Args:
+        kind: what the file is, for the error.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
+
+
 def read_mapping(kind: str, path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping of names to values.
 
@@ -38,10 +52,9 @@ def read_mapping(kind: str, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read, or holds something else.
     """
+    text = read_file(kind, path)
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
+        content = parse_yaml(text.decode())
     except ValueError as error:
         raise ValueError(f"The {kind} {path} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):

@@ -34,6 +34,18 @@ def test_lines_of_a_whole_run(finished: Path, cli: Cli) -> None:
     assert "missing" not in result.out + result.err
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "config.yaml", "stamp.json"])
+def test_a_file_that_the_system_cannot_read_is_named(stopped: Path, cli: Cli, name: str) -> None:
+    (stopped / name).unlink()
+    (stopped / name).symlink_to("/proc/self/mem")  # reading its beginning is an error, for root too
+    refused = cli("train", "--resume", stopped)
+    assert_refused(refused, f"{stopped / name} cannot be read: Input/output error")
+    result = cli("report", stopped)
+    assert f"{stopped / name} cannot be read: Input/output error" in result.err
+    assert "Errno" not in result.err
+    assert result.code == (0 if name == "timing.jsonl" else 2)
+
+
 @pytest.mark.parametrize(
     ("kept", "training", "evaluation"),
     [

@@ -89,6 +89,12 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, line: str) -> None:
     [
         (None, "for 2 seeds and 2 tasks"),
         ("a", "do not form an array"),
+        ([[0.5, True], [0.5, 0.5]], "do not form an array"),
+        ([[0.5, "0.9"], [0.5, 0.5]], "do not form an array"),
+        ({"a": [True, False], "b": [0.5, 0.5]}, "do not form an array"),
+        ([[0.5, math.inf], [0.5, 0.5]], "do not form an array"),
+        ([[0.5, 10**400], [0.5, 0.5]], "do not form an array"),
+        ([[0.5, {}], [0.5, 0.5]], "do not form an array"),
         ([[0.5], [0.5]], "for 2 seeds and 2 tasks"),
         ([[0.5, 2.0], [0.5, 0.5]], "not between 0 and 1"),
         ({"a": [0.5, 0.5], "c": [0.5, 0.5]}, "of the tasks a, c, and the run has a, b"),

@@ -189,6 +189,10 @@ class Balancer(nn.Module):
                 device=preference.device,
                 dtype=preference.dtype,
             )
+        for name, own in self.named_buffers():
+            theirs = state_dict.get(prefix + name, own)
+            if theirs.dtype != own.dtype:  # PyTorch would round it
+                raise ValueError(f"{type(self).__name__} keeps {name} as {own.dtype}, got {theirs.dtype}.")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def observe(self, losses: Tensor) -> None:

@@ -13,6 +13,12 @@ from torch import Tensor
 from mtrl.device import philox
 from mtrl.device.triton import runs_on
 
+#: Types and shapes of states: of a CPU's generators, and of a GPU's.
+_KINDS = [
+    (state.dtype, state.shape)
+    for state in (torch.Generator().get_state(), philox.seeded([0], torch.device("cpu"))[0])
+]
+
 
 class Generators:
     """One source of random numbers per seed; every draw is stacked on a leading axis S.
@@ -58,8 +64,17 @@ class Generators:
         return {str(i): g.get_state() for i, g in enumerate(self.generators)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on where `state_dict` was called; on another kind of device with other numbers, which it decides."""
+        """Goes on where `state_dict` was called; on another kind of device with other numbers, which it decides.
+
+        Raises:
+            ValueError: it is no state of generators.
+        """
         states = [state[str(i)].cpu() for i in range(len(self.state_dict()))]
+        for theirs in states:
+            if (theirs.dtype, theirs.shape) not in _KINDS:
+                raise ValueError(
+                    f"a state of a generator is expected, and it is {list(theirs.shape)} of {theirs.dtype}"
+                )
         if any(
             theirs.shape != own.shape for theirs, own in zip(states, self.state_dict().values(), strict=True)
         ):

@@ -78,15 +78,16 @@ class UpdateMetrics:
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """
         Raises:
-            ValueError: the sums have not the shapes that the state says.
+            ValueError: the sums have not the shapes that the state says, or are no floating-point numbers.
         """
         if state["total"] is not None:
             self._shapes = {name: torch.Size(shape) for name, shape in state["shapes"].items()}
             self._total = state["total"].to(device)
             expected = 1 + sum(shape.numel() for shape in self._shapes.values())
-            if self._total.shape != (expected,):
+            if self._total.shape != (expected,) or self._total.dtype != torch.float32:
                 raise ValueError(
-                    f"the sums of metrics have shape {list(self._total.shape)} and not [{expected}]"
+                    f"the sums of metrics must be [{expected}] of float32, and they are {list(self._total.shape)} of "
+                    f"{self._total.dtype}"
                 )
             self._one = torch.ones_like(self._total[-1:])
             self._gramians = {name: gramian.to(device) for name, gramian in state["gramians"].items()}

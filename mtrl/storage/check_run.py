@@ -54,7 +54,7 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
     loop = manifest["values"].get("loop")
     if not isinstance(loop, dict):
         raise CheckpointError(f"The checkpoint {checkpoint} is of no training: its manifest has no `loop`.")
-    _check_loop(checkpoint, loop, manifest["step"])
+    _check_loop(checkpoint, loop, manifest["step"], options)
     tasks, trained = theirs.get("benchmark.tasks"), loop.get("tasks")  # those of before have none
     if trained is not None and tasks != trained:
         raise ValueError(
@@ -79,22 +79,29 @@ def check_run(run_dir: Path, checkpoint: Path, config: TrainConfig | None = None
         )
 
 
-def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int) -> None:
+def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: Mapping[str, Any]) -> None:
     """
+    Args:
+        options: what `config.yaml` holds.
+
     Raises:
-        CheckpointError: a value of what says how far training was is of another kind than training keeps.
+        CheckpointError: a value of what says how far training was is none that training keeps.
     """
+    sizes = (options.get(name) for name in ("random_steps", "batch_size"))
+    to_collect = max((size for size in sizes if is_step(size)), default=0)
+    seeds = options.get("seeds")
+    names = [str(seed) for seed in seeds] if isinstance(seeds, list) else []
     fits: dict[str, Callable[[Any], bool]] = {
         "step": lambda value: bool(value == step),
         "best_step": lambda value: value is None or is_step(value),
         "best_score": lambda value: value is None or isinstance(value, (int, float)),
         "pending_evaluation": lambda value: value is None or is_step(value),
-        "learns_from": is_step,
+        "learns_from": lambda value: is_step(value) and value <= step + to_collect,
         "measure": lambda value: value in ("success", "return"),
         "device": lambda value: value in ("cpu", "cuda"),
         "frozen": lambda value: (
             isinstance(value, dict)
-            and all(seed.isdecimal() and isinstance(why, dict) for seed, why in value.items())
+            and all(seed in names and isinstance(why, dict) for seed, why in value.items())
         ),
     }
     for name, fit in fits.items():  # an older version did not keep all of them

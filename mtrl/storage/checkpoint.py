@@ -176,31 +176,44 @@ def check_file(path: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def check_fits(checkpoint: Path, found: Any, expected: Any, name: str) -> None:
-    """Compares a state that was read with one of what is to take it: names, and the shapes of tensors.
+def check_fits(checkpoint: Path, found: Any, expected: Any, name: str, *, finite: bool = True) -> None:
+    """Compares a state that was read with one of what is to take it: names, and the types and shapes of tensors.
+
+    Args:
+        finite: whether all numbers must be.
 
     Raises:
-        CheckpointError: they differ; the sentence names the first difference.
+        CheckpointError: they differ, or a number is not finite; the sentence names where first.
     """
     if isinstance(expected, Mapping):
         if not isinstance(found, Mapping):
             raise CheckpointError(f"The checkpoint {checkpoint} does not fit the run: it has no {name}.")
         for key, value in expected.items():
             if key in found:
-                check_fits(checkpoint, found[key], value, f"{name}.{key}")
+                check_fits(checkpoint, found[key], value, f"{name}.{key}", finite=finite)
             elif isinstance(value, (Mapping, Tensor, np.ndarray)):
                 raise CheckpointError(
                     f"The checkpoint {checkpoint} has no {key!r} in {name}: it was written by another version of the "
                     "toolkit, or is of another agent."
                 )
-    elif isinstance(expected, (Tensor, np.ndarray)) and not (
-        isinstance(found, type(expected)) and tuple(found.shape) == tuple(expected.shape)
-    ):
-        shape = list(found.shape) if isinstance(found, type(expected)) else f"a {type(found).__name__}"
-        raise CheckpointError(
-            f"The checkpoint {checkpoint} does not fit the run: {name} is {shape} there, and {list(expected.shape)} by "
-            "config.yaml."
-        )
+    elif isinstance(expected, (Tensor, np.ndarray)):
+        if _kind(found) != _kind(expected):
+            raise CheckpointError(
+                f"The checkpoint {checkpoint} does not fit the run: {name} is {_kind(found)} there, and "
+                f"{_kind(expected)} by config.yaml."
+            )
+        if finite and not torch.isfinite(torch.as_tensor(found)).all():
+            raise CheckpointError(
+                f"The checkpoint {checkpoint} has numbers in {name} that are not finite, which training never writes: "
+                "use another checkpoint."
+            )
+
+
+def _kind(value: Any) -> str:
+    """The shape and type of a tensor or array."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    return f"a {type(value).__name__}"
 
 
 def seal(manifest: Mapping[str, Any]) -> str:

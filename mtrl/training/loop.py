@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint
+from mtrl.system import terminal
 from mtrl.training.collector import Collector
 from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.learner import Learner
@@ -58,7 +58,6 @@ class TrainingLoop:
             num_workers=config.num_workers,
         )
         self.agent = make_agent(config, self.env)
-        self.agent.factor_gradients(config.batch_size)
         self.replay = Replay(
             config.buffer_size,
             seeds=config.seeds,
@@ -136,26 +135,9 @@ class TrainingLoop:
     def _restore(self, path: Path) -> None:
         state = checkpoint.load(path)
         loop = state["loop"]
-        ours = self.agent.state_dict()
-        networks = {n: ours[n] for n in ("actor", "critic", "target", "log_alpha")}
-        checkpoint.check_fits(path, state["agent"], networks, "agent")
+        self._check(path, state)
         self.agent.load_state_dict(state["agent"])
-        if loop.get("device", self.config.device) != self.config.device:
-            print(
-                f"The run was trained on {loop['device']} and goes on on {self.config.device}, with other random "
-                "numbers and roundings: this differs from the run that was not moved.",
-                file=sys.stderr,
-            )
         self.env.load_state_dict(state["env"])
-        if not self.env.keeps_state:
-            print(
-                "The state of environments of your own cannot be saved: their episodes begin anew. This differs from "
-                "the run that was not stopped.",
-                file=sys.stderr,
-            )
-        ours = self.collector.state_dict()
-        arrays = {n: ours[n] for n in ("observation", "tracker", "normalizer", "returns") if n in loop}
-        checkpoint.check_fits(path, loop, arrays, "loop")
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])
         self.learns_from = loop.get("learns_from", self.learns_from)
@@ -165,9 +147,48 @@ class TrainingLoop:
         elif self.step > 0:
             assert self.config.random_steps is not None
             self.learns_from = self.step + max(self.config.random_steps, self.config.batch_size)
-            print(
+        self._say_what_differs(path, state)
+
+    def _check(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Compares a state with this loop's, apart from what generators, balancers and the replay look at themselves.
+
+        Raises:
+            CheckpointError: it does not fit, or cannot be gone on from.
+        """
+        agent, collector = self.agent.state_dict(), self.collector.state_dict()
+        del agent["noise"], agent["exploration"]
+        for optimizer in ("critic_optimizer", "actor_optimizer"):
+            del agent[optimizer]["balancer"]
+        checkpoint.check_fits(path, state["agent"], agent, "agent")
+        kept = [n for n in ("observation", "tracker", "normalizer", "returns") if n in state["loop"]]
+        for name in kept:
+            # Of an episode without a success there is no step of its success.
+            checkpoint.check_fits(
+                path, state["loop"][name], collector[name], f"loop.{name}", finite=name != "tracker"
+            )
+        gramian = torch.empty(len(self.config.seeds), len(self.tasks), len(self.tasks), dtype=torch.float64)
+        gramians = state["loop"]["update_metrics"]["gramians"]
+        expected = dict.fromkeys(gramians, gramian)
+        checkpoint.check_fits(path, gramians, expected, "loop.update_metrics.gramians", finite=False)
+        # A world that a fault stopped may be anywhere until its next episode begins.
+        checkpoint.check_fits(path, state["env"], self.env.state_dict(), "env", finite=False)
+
+    def _say_what_differs(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Says it where the run that goes on is not the one that was not stopped."""
+        theirs = state["loop"].get("device", self.config.device)
+        if theirs != self.config.device:
+            terminal.message(
+                f"The run was trained on {theirs} and goes on on {self.config.device}, with other random numbers and "
+                "roundings: this differs from the run that was not moved."
+            )
+        if not self.env.keeps_state:
+            terminal.message(
+                "The state of environments of your own cannot be saved: their episodes begin anew. This differs from "
+                "the run that was not stopped."
+            )
+        if "replay" not in state and self.step > 0:
+            terminal.message(
                 f"The checkpoint {path} was written without its replay: the policy first collects up to step "
                 f"{self.learns_from} of each task, then the updates go on. This differs from the run that was not "
-                "stopped.",
-                file=sys.stderr,
+                "stopped."
             )

@@ -117,6 +117,21 @@ class Replay:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.storage[:, :, : state["storage"].shape[2]] = state["storage"].to(self.storage.device)
-        self.added.copy_(state["added"])
+        """
+        Raises:
+            ValueError: it is no state of this replay.
+        """
+        storage, added = state["storage"], state["added"]
+        if (added.shape, added.dtype) != (self.added.shape, self.added.dtype) or (added < 0).any():
+            raise ValueError(f"the replay counts transitions as {list(added.shape)} of {added.dtype}")
+        rows = self.storage[:, :, : int(added.max())]
+        if (storage.shape, storage.dtype) != (rows.shape, rows.dtype):
+            raise ValueError(
+                f"the replay must hold {list(rows.shape)} of {rows.dtype}, and it holds {list(storage.shape)} of "
+                f"{storage.dtype}"
+            )
+        if not storage.sum(dtype=torch.float64).isfinite():
+            raise ValueError("the replay holds numbers that are not finite")
+        rows.copy_(storage)
+        self.added.copy_(added)
         self.generators.load_state_dict(state["generators"])

@@ -1,18 +1,21 @@
 """What an option means is said once, and the files of a run must agree on it."""
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 from mtrl.config.experiment import ROLES, Role, experiment, record, role
+from mtrl.config.loading import load_config
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation.command import _by_method
 from mtrl.logging.tensorboard import hyperparameters
@@ -24,6 +27,7 @@ from mtrl.storage.check_run import check_run
 from mtrl.storage.checkpoint import CheckpointError, seal
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
+from mtrl.training.loop import TrainingLoop
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, train_arguments
 
@@ -203,11 +207,14 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a negative pending evaluation": lambda m: m["values"]["loop"].update(pending_evaluation=-3),
     "a pending evaluation as text": lambda m: m["values"]["loop"].update(pending_evaluation="last"),
     "learning from a list": lambda m: m["values"]["loop"].update(learns_from=[10]),
+    "learning never": lambda m: m["values"]["loop"].update(learns_from=2**62),
     "another step of the loop": lambda m: m["values"]["loop"].update(step=-7),
     "an unknown measure": lambda m: m["values"]["loop"].update(measure="fun"),
     "an unknown device": lambda m: m["values"]["loop"].update(device=["cpu"]),
     "diverged seeds as text": lambda m: m["values"]["loop"].update(frozen={"0": "x"}),
     "diverged seeds without a number": lambda m: m["values"]["loop"].update(frozen={"x": {}}),
+    "a diverged seed that the run does not have": lambda m: m["values"]["loop"].update(frozen={"9": {}}),
+    "a diverged seed in other digits": lambda m: m["values"]["loop"].update(frozen={"٠": {}}),
     "experiment as text": lambda m: m["values"]["loop"].update(experiment="MT10"),
     "model of another program": lambda m: (
         m.clear(),
@@ -286,6 +293,83 @@ def test_tensors_whose_shapes_do_not_fit(finished: Path, cli: Cli, change: str) 
     words = ("does not fit", "agent.actor", str(list(old.shape)))
     assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), *words)
     assert_refused(cli("train", "--resume", finished, "--total_steps", 60), *words)
+
+
+def another_type(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.int16 if tensor.is_floating_point() else torch.float32)
+
+
+def spoiled(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed.view(-1)[-1] = value
+        return changed
+
+    return change
+
+
+TENSORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "another type": another_type,
+    "half as exact": lambda x: x.to(torch.float16 if x.is_floating_point() else torch.int8),
+    "one number along the last axis": lambda x: x[..., :1] if x.shape[-1] > 1 else x[..., :0],
+    "one axis more": lambda x: x[None],
+    "nan": spoiled(float("nan")),
+}
+
+
+@pytest.mark.parametrize("balancer", ["AdaTask", pytest.param("GradVac", marks=pytest.mark.slow)])
+def test_no_tensor_of_a_checkpoint_is_taken_as_another_one(
+    train: Train, monkeypatch: pytest.MonkeyPatch, balancer: str
+) -> None:
+    """All that training goes on from: parameters, moments, what balancers keep, generators, worlds, transitions."""
+    run = train("run", balancer=balancer, agent__normalize_returns="true", log_interval=9)
+    config, path = load_config(run), checkpoints.find(run / "checkpoints", "last")
+    state = checkpoint.load(path)
+    taken: list[tuple[str, str]] = []
+    refused: list[tuple[bool, bool, bool]] = []  # named, is not finite, says so
+
+    def visit(value: Any, put: Callable[[Any], Any], name: str) -> None:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                visit(part, functools.partial(value.__setitem__, key), f"{name}.{key}")
+        elif isinstance(value, (torch.Tensor, np.ndarray)):
+            is_array, tensor = isinstance(value, np.ndarray), torch.as_tensor(value)
+            for case, change in TENSORS.items():
+                may_be = any(part in name for part in (".env.", "balancer", "update_metrics", "tracker"))
+                if case == "nan" and (may_be or not tensor.is_floating_point()):
+                    continue
+                put(change(tensor).numpy() if is_array else change(tensor))
+                try:
+                    TrainingLoop(config, run, path).close()
+                    taken.append((name, case))
+                except checkpoint.CheckpointError as error:
+                    refused.append((path.name in str(error), case == "nan", "finite" in str(error)))
+            put(value)
+
+    monkeypatch.setattr(checkpoint, "load", lambda path: state)
+    visit(state, lambda _: None, "")
+    assert taken == []
+    assert len(refused) > 150
+    assert all(named and says >= is_not for named, is_not, says in refused)
+    TrainingLoop(config, run, path).close()
+
+
+@pytest.mark.parametrize("change", ["another type", "nan"])
+def test_no_policy_acts_with_parameters_that_cannot_be_meant(
+    finished: Path, cli: Cli, tmp_path: Path, change: str
+) -> None:
+    file = checkpoints.find(finished / "checkpoints", "last") / "agent.safetensors"
+    tensors = load_file(file)
+    name = "state.actor.shared"
+    save_file({**tensors, name: TENSORS[change](tensors[name])}, file)
+    rewrite(finished, lambda m: m["files"].update({file.name: checkpoint._checksum(file)}))
+    assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), "agent.actor.shared")
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 60), "agent.actor.shared")
+    assert_refused(cli(*train_arguments(tmp_path / "new", init_from=finished)), "agent.actor.shared")
+    assert not (tmp_path / "new").exists()
+    assert_refused(cli("export", finished, "--format", "torch"), "agent.actor.shared")
+    with pytest.raises(ValueError, match=r"agent\.actor\.shared"):
+        load_policy(finished)
 
 
 STAMPS: dict[str, Callable[[dict[str, Any]], Any]] = {

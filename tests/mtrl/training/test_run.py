@@ -1,8 +1,6 @@
 """A new run directory: whole or absent, and of one process."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,9 +152,3 @@ def test_two_trainings_on_devices_that_begin_at_once(
     assert_refused(cli("train", *arguments), "exists already", f"mtrl train --resume {run}")
     assert (run / "devices.yaml").read_text() == "another's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "run"]
-
-
-def test_a_training_that_does_not_compile_does_not_import_the_compiler() -> None:
-    """Which takes almost as long as all else that it imports."""
-    code = "import sys, mtrl.training.run; sys.exit('torch._dynamo' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,31 +16,45 @@ from envs.compiled import loop
 
 _code = loop.write().compile()
 _ADDRESS = ctypes.c_void_p
-_run, _serve = (ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS)(_code(name)) for name in ("run", "serve"))
+_run = ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS)(_code("run"))
+_serve = ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS, ctypes.c_int64)(_code("serve"))
 _stop = ctypes.CFUNCTYPE(None, _ADDRESS)(_code("stop"))
 
 
 class Threads:
-    """Threads, the caller's among them, which end when this is closed, or when nobody has it any more.
+    """Threads, which end when this is closed, or when nobody has it any more.
 
     Args:
         records: of the worlds [N] (`envs.compiled.compiled_task.RECORD`).
         steps: the addresses of the tasks' steps.
         seats: the addresses of each thread's seat of each task [threads, tasks, SEAT_SIZE].
+        caller_helps: whether the caller is the first of the threads; otherwise it waits for them.
     """
 
-    def __init__(self, records: NDArray[np.void], steps: Sequence[int], seats: NDArray[np.int64]) -> None:
-        self._records, self._seats = records, seats
+    def __init__(
+        self,
+        records: NDArray[np.void],
+        steps: Sequence[int],
+        seats: NDArray[np.int64],
+        caller_helps: bool = True,
+    ) -> None:
+        self._records, self._seats, self._caller_helps = records, seats, caller_helps
         self._steps = np.array(steps, np.int64)
         self._order = np.arange(len(records))
+        self._bounds = np.arange(len(seats) + 1) * len(records) // len(seats)
+        # Each thread owns as many worlds, of as few tasks as possible.
+        by_task = np.argsort(records["task"], kind="stable")
+        self._owners = np.empty_like(self._order)
+        self._owners[by_task] = np.repeat(np.arange(len(seats)), np.diff(self._bounds))
         self._start()
 
     def _start(self) -> None:
-        memory = np.zeros(loop.NUM_WORDS + loop.LINE, np.int64)
+        memory = np.zeros(loop.num_words(len(self._seats)) + loop.LINE, np.int64)
         shared = memory[-(memory.ctypes.data // 8) % loop.LINE :]
         self._shared = shared.ctypes.data
-        shared[loop.COUNT] = len(self._records)
+        shared[loop.COUNT], shared[loop.THREADS] = len(self._records), len(self._seats)
         for index, array in (
+            (loop.BOUNDS, self._bounds),
             (loop.ORDER, self._order),
             (loop.RECORDS, self._records),
             (loop.STEPS, self._steps),
@@ -50,13 +64,14 @@ class Threads:
         library.pthread_mutex_init(_ADDRESS(shared[loop.MUTEX :].ctypes.data), None)
         library.pthread_cond_init(_ADDRESS(shared[loop.CHANGED :].ctypes.data), None)
         threads = [
-            threading.Thread(target=_serve, args=(self._shared, seats.ctypes.data), daemon=True)
-            for seats in self._seats[1:]
+            threading.Thread(target=_serve, args=(self._shared, seats.ctypes.data, number), daemon=True)
+            for number, seats in enumerate(self._seats)
+            if number or not self._caller_helps
         ]
         for thread in threads:
             thread.start()
         self._process = os.getpid()
-        used = (memory, self._order, self._records, self._steps, self._seats)
+        used = (memory, self._bounds, self._order, self._records, self._steps, self._seats)
         self._finalizer = weakref.finalize(self, _end, self._process, self._shared, threads, used)
 
     def step(self) -> None:
@@ -64,8 +79,8 @@ class Threads:
         if os.getpid() != self._process:  # a fork has none of the threads
             self._finalizer.detach()
             self._start()
-        self._order[:] = np.argsort(self._records["cost"])  # they are taken from its end
-        _run(self._shared, self._seats[0].ctypes.data)
+        self._order[:] = np.lexsort((self._records["cost"], self._owners))  # a share is taken from its end
+        _run(self._shared, self._seats[0].ctypes.data if self._caller_helps else None)
 
     def close(self) -> None:
         self._finalizer()

@@ -84,8 +84,9 @@ def main(config: EnvBenchmark) -> None:
 def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: int) -> dict[str, Any]:
     """All three contenders at one number of worlds, timed in turn."""
     processes = _async_processes(config, benchmark, worlds)
-    workers = min(available_cores() if config.workers is None else config.workers, worlds)
-    engine = InProcesses(Engine, [(benchmark, horizon, worlds, workers)])
+    cores = available_cores() if config.workers is None else config.workers
+    workers = min(cores, worlds)
+    engine = InProcesses(Engine, [(benchmark, horizon, worlds, cores)])
     asynchronous = Async(benchmark, horizon, processes)
     bare = InProcesses(BarePhysics, bare_arguments(benchmark, horizon, worlds, workers))
     contenders: dict[str, Measure] = {

@@ -208,7 +208,9 @@ def test_reset_mask_resets_some_worlds(make) -> None:
     assert not np.array_equal(before[1], after[1])
 
 
-@pytest.mark.parametrize(("engine", "num_workers"), [("batched", 1), ("batched", 3), ("reference", 2)])
+@pytest.mark.parametrize(
+    ("engine", "num_workers"), [("batched", 1), ("batched", 3), ("batched", 9), ("reference", 2)]
+)
 def test_the_number_of_workers_changes_nothing(make, engine, num_workers) -> None:
     options = {"seeds": (1, 2), "horizon": 10, "engine": engine}
     one, other = make(THREE, **options), make(THREE, num_workers=num_workers, **options)

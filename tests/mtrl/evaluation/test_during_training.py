@@ -24,6 +24,7 @@ import tests.envs.own_environments  # noqa: F401  (what is imported needs no all
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
+from mtrl.evaluation import beside_training
 from mtrl.evaluation.beside_training import BackgroundEvaluator
 from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
@@ -85,6 +86,45 @@ def background(config: TrainConfig) -> Iterator[BackgroundEvaluator]:
     evaluator.close()
 
 
+def _yield_to_nobody() -> None:
+    """All cores have tests to run: what runs only where one is idle would be waited for."""
+    beside_training.yield_to_others = lambda: None
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[BackgroundEvaluator]]:
+    """Evaluates in a process that does so for one test after the other: to start one takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        put_fakes(patch)
+        starter = BackgroundEvaluator(make_config(tmp_path_factory.mktemp("warm") / "run"))
+    starter._process.submit(_yield_to_nobody)
+
+    class WarmEvaluator(BackgroundEvaluator):
+        def _start_process(self) -> None:
+            self._process, self._alive = starter._process, starter._alive
+            self._prepared = self._process.submit(beside_training._prepare, self._config, self._arguments)
+
+        def close(self) -> None:
+            self._thread.shutdown()
+
+    yield WarmEvaluator
+    starter.close()
+
+
+@pytest.fixture
+def warm_background(config: TrainConfig, warm: type[BackgroundEvaluator]) -> Iterator[BackgroundEvaluator]:
+    with contextlib.closing(warm(config)) as evaluator:
+        yield evaluator
+
+
+def process_of(evaluator: BackgroundEvaluator) -> multiprocessing.process.BaseProcess:
+    """The one that is there now."""
+    (process,) = evaluator._process._processes.values()
+    return process
+
+
 def assert_equal(first: Evaluated, second: Evaluated) -> None:
     for name, values in vars(first.episodes).items():
         np.testing.assert_array_equal(values, getattr(second.episodes, name), err_msg=name)
@@ -92,13 +132,13 @@ def assert_equal(first: Evaluated, second: Evaluated) -> None:
 
 
 @pytest.mark.parametrize("config", [[4], [0, 1], [5, 2, 7]], indirect=True)
-def test_both_evaluate_alike(config: TrainConfig, agent: SAC, background: BackgroundEvaluator) -> None:
+def test_both_evaluate_alike(config: TrainConfig, agent: SAC, warm_background: BackgroundEvaluator) -> None:
     foreground = ForegroundEvaluator(config, agent, lambda: None)
     returns = []
     for factor in (1.0, 3.0):
         policy = agent.policy_state()
         policy["actor"]["shared"] *= factor
-        evaluated, beside = (evaluator.start(policy).result() for evaluator in (foreground, background))
+        evaluated, beside = (evaluator.start(policy).result() for evaluator in (foreground, warm_background))
         assert_equal(evaluated, beside)
         assert evaluated.finite.all()
         assert evaluated.episodes.returns.shape == (len(config.seeds), 3, 4)
@@ -127,11 +167,11 @@ def test_the_agent_in_training_stays_as_it_is(config: TrainConfig, agent: SAC) -
 
 
 def test_seeds_whose_actions_are_not_finite_are_named(
-    config: TrainConfig, agent: SAC, background: BackgroundEvaluator
+    config: TrainConfig, agent: SAC, warm_background: BackgroundEvaluator
 ) -> None:
     policy = agent.policy_state()
     policy["actor"]["shared"][1] = torch.nan
-    evaluated = background.start(policy).result()
+    evaluated = warm_background.start(policy).result()
     assert evaluated.finite.tolist() == [True, False]
     assert np.isfinite(evaluated.episodes.returns).all()
 
@@ -140,7 +180,7 @@ def test_a_process_that_dies_is_replaced_once(
     config: TrainConfig, agent: SAC, background: BackgroundEvaluator, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = background.start(agent.policy_state()).result()
-    (process,) = multiprocessing.active_children()
+    process = process_of(background)
     process.kill()
     process.join()
     assert_equal(background.start(agent.policy_state()).result(), expected)
@@ -161,10 +201,10 @@ def test_processes_that_keep_dying_stop_training(fake: Callable, cli: Cli, tmp_p
 
 
 def test_what_the_process_raises_is_told_in_a_sentence(
-    config: TrainConfig, background: BackgroundEvaluator
+    config: TrainConfig, warm_background: BackgroundEvaluator
 ) -> None:
     with pytest.raises(RuntimeError, match=r"^The evaluation failed \(KeyError: 'actor'\)\.$"):
-        background.start({}).result()
+        warm_background.start({}).result()
 
 
 def test_signals_do_not_reach_a_process_that_begins(
@@ -172,11 +212,12 @@ def test_signals_do_not_reach_a_process_that_begins(
 ) -> None:
     """They are sent to all of a job, and it still imports."""
     evaluator = BackgroundEvaluator(config)
-    (process,) = multiprocessing.active_children()
+    process = process_of(evaluator)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(process.pid, number)
     evaluator.start(agent.policy_state()).result()
-    assert multiprocessing.active_children() == [process]
+    assert process_of(evaluator) is process
+    assert process.is_alive()
     evaluator.close()
     assert capfd.readouterr().err == ""
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
@@ -189,17 +230,17 @@ def test_nothing_is_waited_for_when_it_is_closed(
     fake(StuckEngine)
     evaluator = BackgroundEvaluator(make_config(tmp_path / "run", seeds=[0, 1]))
     evaluated = evaluator.start(agent.policy_state())
-    (process,) = multiprocessing.active_children()
+    process = process_of(evaluator)
     if when == "evaluating":
         evaluator._prepared.result()
     assert not wait([evaluated], 0.2).done
     evaluator.close()
     assert not process.is_alive()
-    assert not multiprocessing.active_children()
+    assert process not in multiprocessing.active_children()
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("when", ["waiting", "evaluating"])
+@pytest.mark.parametrize("when", [pytest.param("waiting", marks=pytest.mark.slow), "evaluating"])
 def test_it_leaves_no_processes_of_its_environments(
     tmp_path: Path, when: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,7 +255,7 @@ def test_it_leaves_no_processes_of_its_environments(
     evaluator = BackgroundEvaluator(config)
     evaluated = evaluator.start(policy)
     evaluator._prepared.result()
-    (process,) = multiprocessing.active_children()
+    process = process_of(evaluator)
     helpers = descendants(process.pid)
     assert len(helpers) >= 2
     wait([evaluated], None if when == "waiting" else 0.5)
@@ -297,7 +338,10 @@ def start_parent(tmp_path: Path) -> Iterator[Callable[[str], tuple[subprocess.Po
     ("what", "number"),
     [
         ("beginning", signal.SIGINT),
-        *itertools.product(["waiting", "evaluating"], [signal.SIGKILL, signal.SIGINT]),
+        ("waiting", signal.SIGKILL),
+        ("evaluating", signal.SIGINT),
+        pytest.param("waiting", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("evaluating", signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
 def test_the_process_ends_with_its_parent(start_parent: Callable, what: str, number: signal.Signals) -> None:
@@ -322,8 +366,8 @@ def test_a_script_ends_that_does_not_close_it(start_parent: Callable) -> None:
 
 
 @pytest.fixture
-def in_background(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+def in_background(monkeypatch: pytest.MonkeyPatch, warm: type[BackgroundEvaluator]) -> None:
+    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: warm(config))
 
 
 COMMAND = """  # nothing guards it
@@ -354,7 +398,13 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize(("when", "number"), [("evaluating", signal.SIGINT), ("beginning", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("when", "number"),
+    [
+        ("evaluating", signal.SIGINT),
+        pytest.param("beginning", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_training_is_stopped_in_the_middle_of_an_evaluation(
     tmp_path: Path, when: str, number: signal.Signals
 ) -> None:
@@ -400,8 +450,9 @@ def assert_same_outcome(expected: Path, run: Path) -> None:
 
 
 def test_training_goes_on_meanwhile(
-    whole: Path, in_background: None, fake: Callable, cli: Cli, tmp_path: Path
+    whole: Path, fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
     assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 0
     assert_same_outcome(whole, tmp_path / "run")
 
@@ -442,6 +493,7 @@ def wait_to_the_end(futures: list[Future[Evaluated]], seconds: float) -> None:
 def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
     whole: Path,
     in_background: None,
+    warm: type[BackgroundEvaluator],
     fake: Callable,
     cli: Cli,
     tmp_path: Path,
@@ -461,7 +513,7 @@ def test_a_run_that_is_stopped_before_its_evaluation_is_done_makes_it_later(
     assert {16} if at < 39 else {32, 40} <= {*checkpoints.steps(tmp_path / "run" / "checkpoints")}
     monkeypatch.undo()
     if finished_in_background:
-        monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: BackgroundEvaluator(config))
+        monkeypatch.setattr(trainer, "ForegroundEvaluator", lambda config, *_: warm(config))
     put_fakes(monkeypatch)
     result = cli("train", "--resume", tmp_path / "run")
     assert result.code == 0, result.err

@@ -102,11 +102,16 @@ with renderer() as process:
     [
         ("", {}),
         ("os.environ['PYOPENGL_PLATFORM'] = 'osmesa'", {}),
-        ("os.environ['MUJOCO_GL'] = 'egl'", {}),
-        ("", {"MUJOCO_GL": ""}),
         ("", {"MUJOCO_GL": " egl "}),
-        ("os.environ['MUJOCO_GL'] = 'disable'; import mujoco; del os.environ['MUJOCO_GL']", {}),
-        ("import mtrl, envs", {}),
+        *(
+            pytest.param(before, environment, marks=pytest.mark.slow)
+            for before, environment in [
+                ("os.environ['MUJOCO_GL'] = 'egl'", {}),
+                ("", {"MUJOCO_GL": ""}),
+                ("os.environ['MUJOCO_GL'] = 'disable'; import mujoco; del os.environ['MUJOCO_GL']", {}),
+                ("import mtrl, envs", {}),
+            ]
+        ),
     ],
 )
 def test_a_script_that_has_imported_meta_world(

@@ -447,8 +447,22 @@ def run_process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[st
     )
 
 
-@pytest.mark.parametrize("engine", ["batched", "reference"])
-@pytest.mark.parametrize("library", ["osmesa", "egl", "crayons"])
+@pytest.mark.parametrize(
+    ("engine", "library"),
+    [
+        ("batched", "egl"),
+        ("reference", "crayons"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                ("batched", "osmesa"),
+                ("batched", "crayons"),
+                ("reference", "osmesa"),
+                ("reference", "egl"),
+            ]
+        ),
+    ],
+)
 def test_training_needs_no_opengl(
     engine: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

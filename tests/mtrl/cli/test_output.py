@@ -48,7 +48,14 @@ def test_files_are_utf_8(runs: Path) -> None:
     assert f"run_dir: {NAME}" in (runs / NAME / "config.yaml").read_bytes().decode()
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        ENVIRONMENTS[0],
+        *(pytest.param(e, marks=pytest.mark.slow) for e in ENVIRONMENTS[1:-1]),
+        ENVIRONMENTS[-1],
+    ],
+)
 def test_a_report(runs: Path, tmp_path: Path, environment: Mapping[str, str]) -> None:
     by_pattern = next(path.name for path in runs.iterdir() if path.is_dir())
     result = mtrl("report", by_pattern, "--output", str(tmp_path / "out"), cwd=runs, **environment)
@@ -70,8 +77,11 @@ def test_files_are_utf_8_in_any_locale(tmp_path: Path) -> None:
     assert result.stderr.decode().startswith("mtrl: nicht da ± 日本 is no run directory")
 
 
-@pytest.mark.parametrize("arguments", [["list", "balancers"], ["train", "--help"], ["--help"]])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["list", "balancers"], ["--help"], pytest.param(["train", "--help"], marks=pytest.mark.slow)],
+)
 def test_nobody_reads(arguments: list[str], unbuffered: str) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -151,7 +151,16 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize("words", list(itertools.product(*REPLACED.values())))
+EACH = list(zip(*REPLACED.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, marks=() if words in EACH else pytest.mark.slow)
+        for words in itertools.product(*REPLACED.values())
+    ],
+)
 def test_a_class_that_is_replaced_is_not_looked_at(directory: Path, words: tuple[list[str], ...]) -> None:
     for parts in itertools.permutations([["--config", "others"], *words]):
         config = from_arguments(*itertools.chain.from_iterable(parts))

@@ -19,6 +19,8 @@ from tests.agents.conftest import MODERN
 CUDA = pytest.param(
     "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 )
+#: Only benchmarks compile updates for it.
+CPU = pytest.param("cpu", marks=pytest.mark.slow)
 SIZES = {"observation_size": 9, "action_size": 2, "num_tasks": 3, "seeds": (0, 1)}
 
 
@@ -48,11 +50,17 @@ def batches() -> list[Batch]:
     return [batch() for _ in range(3)]
 
 
+def test_an_update_compiled_for_a_cpu_is_the_same(
+    batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_modern_agent_is_the_same("cpu", "categorical", "AlignedMTL", batches, monkeypatch)
+
+
 #: One of each kind: weights, representation, per coordinate, its own step, observing, from losses alone.
 @pytest.mark.parametrize(
     "balancer", [None, "AlignedMTL", "AlignedMTLUB", "MGDAUB", "GradDrop", "AdaTask", "FAMO", "Uncertainty"]
 )
-@pytest.mark.parametrize("path", ["cpu", "a GPU's on the CPU", CUDA])
+@pytest.mark.parametrize("path", [CPU, "a GPU's on the CPU", CUDA])
 def test_a_compiled_update_is_the_same(
     path: str, balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +86,7 @@ def test_a_compiled_update_is_the_same(
         pytest.param("hl_gauss", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("path", ["cpu", "a GPU's on the CPU", CUDA])
+@pytest.mark.parametrize("path", [CPU, "a GPU's on the CPU", CUDA])
 def test_a_compiled_update_of_the_modern_agent_is_the_same(
     path: str, critic: str, balancer: str | None, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,7 @@ def observe(num_steps: int) -> list[float]:
     return sums
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_children_step_environments_of_their_own(method: str) -> None:
     expected = observe(5)
     with ProcessPoolExecutor(1, get_context(method)) as executor:
@@ -133,7 +133,7 @@ class Steps(IterableDataset[float]):
         return iter(observe(5))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_of_a_data_loader_step_environments_of_their_own(make: Callable, method: str) -> None:
     env = make(worlds_per_task=3, num_workers=3)  # whose threads a fork does not have
     env.reset()

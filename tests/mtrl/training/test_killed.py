@@ -66,7 +66,8 @@ def count(frame, event, _):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 put_fakes(pytest.MonkeyPatch())(getattr(test_killed, engine))
-sys.setprofile(count)
+if kind:
+    sys.setprofile(count)
 code = main(arguments)
 sys.setprofile(None)
 with open(counts_path, "w") as file:
@@ -125,8 +126,9 @@ def run_child(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
     """The run that nothing stopped, and how many calls of each kind it made."""
     directory = tmp_path_factory.mktemp("whole")
-    assert run_child(train_arguments(directory / "run", **OPTIONS), directory / "counts.json") == 0
-    return directory / "run", json.loads((directory / "counts.json").read_text())
+    counts = directory / "counts.json"
+    assert run_child(train_arguments(directory / "run", **OPTIONS), counts, "counted") == 0
+    return directory / "run", json.loads(counts.read_text())
 
 
 def go_on(cli: Cli, run: Path) -> None:

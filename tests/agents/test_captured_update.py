@@ -14,7 +14,8 @@ from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
 from mtrl.training.replay import Replay
 from tests.agents.conftest import MODERN
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+if not torch.cuda.is_available():  # before hundreds of tests are collected
+    pytest.skip("needs a CUDA device", allow_module_level=True)
 UPDATES = 200
 SEEDS = (0, 1)
 FIXED = (MultiHead(width=12, head_width=8), available()["AlignedMTL"]())

@@ -59,14 +59,27 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[2, 3, 10, 50])
-def num_tasks(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
+SIZES = [(3, 2), (1, 3), (3, 10), (1, 50)]  # S and T
+FURTHER_SIZES = [(1, 2), (3, 3), (1, 10), (3, 50)]
 
 
-@pytest.fixture(params=[1, 3])
-def num_seeds(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
+@pytest.fixture(
+    params=[*SIZES, *(pytest.param(size, marks=pytest.mark.slow) for size in FURTHER_SIZES)],
+    ids=lambda size: f"{size[0]}x{size[1]}",
+)
+def sizes(request: pytest.FixtureRequest) -> tuple[int, int]:
+    found: tuple[int, int] = request.param
+    return found
+
+
+@pytest.fixture
+def num_seeds(sizes: tuple[int, int]) -> int:
+    return sizes[0]
+
+
+@pytest.fixture
+def num_tasks(sizes: tuple[int, int]) -> int:
+    return sizes[1]
 
 
 @pytest.fixture

@@ -389,7 +389,9 @@ def test_moments_of_other_parameters_are_refused() -> None:
         mtrl.balancers.backward([weight.sum() + more.sum()], [weight, more], balancer)
 
 
-@pytest.mark.parametrize("name", ["AlignedMTL", "RLW", "MGDAUB"])
+@pytest.mark.parametrize(
+    "name", ["AlignedMTL", *(pytest.param(name, marks=pytest.mark.slow) for name in ("RLW", "MGDAUB"))]
+)
 def test_two_ranks_do_what_one_process_does(name: str, tmp_path: Path) -> None:
     script = Path(__file__).parent / "two_ranks.py"
     outputs = [tmp_path / f"{rank}.pt" for rank in range(2)]

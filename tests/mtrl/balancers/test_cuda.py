@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mtrl.balancers import Balanced, Balancer, available, kernels, solvers
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+if not torch.cuda.is_available():  # before hundreds of tests are collected
+    pytest.skip("needs a CUDA device", allow_module_level=True)
 METHODS = list(available().values())
 every = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
 sizes = [(2, 1), (10, 1), (10, 3), (50, 1), (50, 3)]

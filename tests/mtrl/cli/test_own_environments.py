@@ -306,7 +306,7 @@ def pendulums(run_dir: Path, *options: object) -> list[object]:
 def test_a_sample_of_the_pendulums(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configuration, for a short time: it learns something already."""
     monkeypatch.syspath_prepend(ROOT)
-    short = ["--total_steps", 1800, "--evaluation.interval", 600, "--evaluation.episodes", 2]
+    short = ["--total_steps", 1200, "--evaluation.interval", 400, "--evaluation.episodes", 2]
     assert cli(*pendulums(tmp_path / "run", *short)).code == 0
     first, *_, last = [line for line in read_metrics(tmp_path / "run") if "evaluation/returns" in line]
     assert np.mean(last["evaluation/returns"]) > np.mean(first["evaluation/returns"]) + 200

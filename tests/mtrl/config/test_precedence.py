@@ -111,9 +111,11 @@ def read(config: TrainConfig, name: str) -> Any:
     return type(value).__name__ if name in CLASS_OPTIONS else value
 
 
+PARSER = train_parser()  # to make one takes as long as to parse
+
+
 def from_arguments(*arguments: str) -> TrainConfig:
-    parser = train_parser()
-    return train_config(parser, parse(parser, ["--device", "cpu", *arguments]))
+    return train_config(PARSER, parse(PARSER, ["--device", "cpu", *arguments]))
 
 
 @pytest.mark.parametrize("case", CASES)

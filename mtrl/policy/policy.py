@@ -21,14 +21,12 @@ from agents.networks.base import Architecture
 from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.imports import import_class
-from mtrl.storage.check_run import check_run
+from mtrl.storage.check_run import META_WORLD_SIZES, check_run
 from mtrl.storage.checkpoint import load_part, read_manifest
 from mtrl.storage.checkpoints import find
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]
-_META_WORLD_SIZES = {"observation_size": 39, "action_size": 4}
-"""Of runs whose stamp does not say: those before there were other environments."""
 
 
 class Policy(nn.Module):
@@ -198,7 +196,8 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
         config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         stamp = json.loads((run / "stamp.json").read_bytes())
         tasks = stamp["benchmark"]["tasks"]
-        sizes = {name: int(stamp.get(name, size)) for name, size in _META_WORLD_SIZES.items()}
+        # A stamp that does not say is of before there were other environments.
+        sizes = {name: int(stamp.get(name, size)) for name, size in META_WORLD_SIZES.items()}
         missing = {"network", "agent", "seeds"} - config.keys()
         for name, values, kind in (("seeds", config.get("seeds", [0]), int), ("tasks", tasks, str)):
             if not (isinstance(values, list) and values and all(isinstance(value, kind) for value in values)):

@@ -5,13 +5,12 @@ What is missing, damaged or of another version raises a ValueError that says so 
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mtrl.storage.json_lines import read_lines
-from mtrl.system.files import parse_yaml, read_file
+from mtrl.system.files import parse_json, parse_yaml, read_file
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -29,21 +28,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"it has no {path.name}.")
     text = read_file("file", path)
     try:
-        content = (_parse_json if path.suffix == ".json" else parse_yaml)(text.decode("utf-8-sig"))
+        content = (parse_json if path.suffix == ".json" else parse_yaml)(text.decode("utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path.name} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
     return content
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is no JSON from line {error.lineno}, column {error.colno} on") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

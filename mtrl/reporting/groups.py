@@ -98,9 +98,36 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
                     )
                 owner[seed] = run
         label = f"{name} ({group[0].path.name})" if name in repeated else name
-        missing, due = (sum(counts) for counts in zip(*(run.missing for run in group), strict=True))
-        groups.append(Group(f"{label} [{missing} of {due} evaluations missing]" if missing else label, group))
+        groups.append(Group(f"{label}{_missing(group)}", group))
     return groups
+
+
+def _missing(runs: Sequence[Run]) -> str:
+    """What is missing of the logs that a method's numbers are from, to stand beside them."""
+    parts = []
+    for kind in ("evaluations", "times"):
+        counts = [run.missing[kind] for run in runs if kind in run.missing]
+        missing, due = (sum(count) for count in zip((0, 0), *counts, strict=True))
+        parts += [f"{missing} of {due} {kind} missing"] if missing else []
+    return f" [{', '.join(parts)}]" if parts else ""
+
+
+def check_copies(groups: Sequence[Group]) -> None:
+    """
+    Raises:
+        ValueError: two seeds of a group are one training, that was copied and given another seed.
+    """
+    for group in groups:
+        owner: dict[int, Curve] = {}
+        for curve in group.curves:
+            for losses in curve.run.losses[curve.run.seeds.index(curve.seed)]:
+                other = owner.setdefault(losses, curve)
+                if other is not curve:
+                    raise ValueError(
+                        f"Seed {other.seed} of {other.run.path} and seed {curve.seed} of {curve.run.path} have the "
+                        "same losses to the last digit, so one is a copy of the other, and counted twice it would "
+                        "feign an independent run: leave one of them out."
+                    )
 
 
 def _options(run: Run) -> dict[str, Any]:

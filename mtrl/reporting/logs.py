@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.config.clock import Clock
 from mtrl.reporting.files import read_json_lines
 from mtrl.storage import checkpoints
-from mtrl.storage.json_lines import SUCCESS, describe_steps, missing_steps
-from mtrl.storage.scores import Floats, scores_of_line, to_array
+from mtrl.storage.json_lines import MISSING, SUCCESS, by_seed, describe_steps, missing_steps
+from mtrl.storage.scores import Floats, evaluation_clock, scores_of_line, to_array
 
 NETWORKS = ("critic", "actor")
 MEASURES = ("condition_number", "cosine")
 """Measures of the system of the tasks' gradients that are drawn."""
+
+
+class Missing(NamedTuple):
+    """How many lines of a log were lost, of how many that were due."""
+
+    lost: int
+    due: int
 
 
 def read_scores(
@@ -41,40 +47,58 @@ def read_scores(
 
 def missing_evaluations(
     path: Path, config: dict[str, Any], lines: list[dict[str, Any]], notes: list[str]
-) -> tuple[int, int]:
-    """How many evaluations the metrics lack, of how many that were due; which ones is added to the notes."""
-    log, worlds, total = (config.get(name) for name in ("log_interval", "worlds_per_task", "total_steps"))
-    interval = (config.get("evaluation") or {}).get("interval")
-    if not (isinstance(log, int) and isinstance(worlds, int) and isinstance(interval, int)):
-        return 0, 0
-    if not isinstance(total, int) or min(log, worlds, interval) < 1:
-        return 0, 0
-    should_evaluate = Clock(interval, worlds)
+) -> Missing:
+    """Which evaluations the metrics lack is added to the notes."""
+    clock = evaluation_clock(config)
+    if clock is None:
+        return Missing(0, 0)
+    should_evaluate, total = clock
     newest = max((line["step"] for line in lines), default=0)
     evaluated = max((line["step"] for line in lines if SUCCESS in line), default=0)
-    last = min(max([newest, *checkpoints.steps(path / "checkpoints")]), total + worlds)
-    evaluations = missing_steps(lines, Clock(log, worlds), should_evaluate, last)["evaluation"]
+    last = min(max([newest, *checkpoints.steps(path / "checkpoints")]), should_evaluate.end(total))
+    due = should_evaluate.steps(last)
     # Those of after the last one that is there may be going on.
-    evaluations = [step for step in evaluations if not evaluated < step <= newest]
-    if evaluations:
+    missing = [
+        step
+        for step in missing_steps(lines, {"evaluation": due})["evaluation"]
+        if not evaluated < step <= newest
+    ]
+    if missing:
         notes.append(
-            f"{path}: the evaluations of steps {describe_steps(evaluations)} are missing in metrics.jsonl."
+            f"{path}: the evaluations of steps {describe_steps(missing)} are missing in metrics.jsonl."
         )
-    return len(evaluations), len(should_evaluate.steps(last))
+    return Missing(len(missing), len(due))
 
 
-def read_timing(path: Path, notes: list[str]) -> tuple[Floats, Floats]:
-    """Steps and seconds since the start; a pause between two parts of a run does not count."""
+def read_timing(
+    path: Path, config: dict[str, Any], lines: list[dict[str, Any]], notes: list[str]
+) -> tuple[tuple[Floats, Floats], Missing]:
+    """Steps and seconds since the start; a pause between two parts of a run does not count.
+
+    Args:
+        lines: of the metrics: where one is of training, there was one of its time.
+    """
     try:
-        lines = read_json_lines(path, notes)
-        steps = to_array([line["step"] for line in lines])
-        rates = to_array([line.get("steps_per_second") for line in lines])
+        timed = read_json_lines(path / "timing.jsonl", notes)
+        steps = to_array([line["step"] for line in timed])
+        rates = to_array([line.get("steps_per_second") for line in timed])
         if not (np.diff(steps) > 0).all() or not (rates > 0).all():
             raise ValueError("it does not hold increasing steps and positive rates.")
     except ValueError as error:
-        notes.append(f"There are no times of {path.parent}: {error}")
-        return np.empty(0), np.empty(0)
-    return steps, np.cumsum(np.diff(steps, prepend=0.0) / rates)
+        notes.append(f"There are no times of {path}: {error}")
+        return (np.empty(0), np.empty(0)), Missing(0, 0)
+    clock = evaluation_clock(config)
+    trained = {line["step"] for line in lines if SUCCESS not in line and MISSING not in line}
+    trained.update(step for line in lines for step in line.get(MISSING, {}).get("training", []))
+    due = [step for step in sorted(trained) if clock is None or step <= clock[0].end(clock[1])]
+    timed_steps = {*steps.tolist()}
+    missing = [step for step in due if step not in timed_steps]
+    if missing:
+        notes.append(
+            f"{path}: the times of steps {describe_steps(missing)} are missing in timing.jsonl, so its minutes are not "
+            "the run's."
+        )
+    return (steps, np.cumsum(np.diff(steps, prepend=0.0) / rates)), Missing(len(missing), len(due))
 
 
 def gradient_measures(lines: list[dict[str, Any]], num_seeds: int) -> dict[str, tuple[Floats, Floats]]:
@@ -87,4 +111,19 @@ def gradient_measures(lines: list[dict[str, Any]], num_seeds: int) -> dict[str, 
             raise ValueError(f"{name} in metrics.jsonl: {error}") from error
         if logged and values.shape == (len(logged), num_seeds):
             found[name] = to_array([line["step"] for line in logged]), values
+    return found
+
+
+def hash_losses(lines: list[dict[str, Any]], num_seeds: int) -> list[set[int]]:
+    """For each seed the hashes of its losses, to the last digit, and their step in every line that has some."""
+    found: list[set[int]] = [set() for _ in range(num_seeds)]
+    for line in lines:
+        try:
+            losses = to_array([by_seed(line[f"{network}/loss"]) for network in NETWORKS])  # [2, S, T]
+        except (KeyError, ValueError):
+            continue
+        if losses.ndim == 3 and losses.shape[1] == num_seeds:
+            for hashes, of_seed in zip(found, losses.swapaxes(0, 1), strict=True):
+                if np.isfinite(of_seed).all() and of_seed.any():
+                    hashes.add(hash((line["step"], of_seed.tobytes())))
     return found

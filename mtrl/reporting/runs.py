@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from mtrl.config.train import GROUPS
 from mtrl.reporting.evaluations import read_best_way
 from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, version_notes
-from mtrl.reporting.logs import gradient_measures, missing_evaluations, read_scores, read_timing
+from mtrl.reporting.logs import (
+    Missing,
+    gradient_measures,
+    hash_losses,
+    missing_evaluations,
+    read_scores,
+    read_timing,
+)
+from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.storage.json_lines import RETURNS, SUCCESS
-from mtrl.storage.scores import Floats, Measure
+from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at
 from mtrl.system.terminal import one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
@@ -34,8 +42,9 @@ class Run:
     evaluated: scores of the last step [S, T] by `mtrl evaluate`, where they are taken.
     way: how `mtrl evaluate` did it, where its evaluations are taken; empty for those during training.
     gradients: for "critic/cosine" and its like steps [m] and values [m, S], NaN where there was none.
+    losses: of each seed the hashes of `hash_losses`, which no other seed's training has.
     notes: what a reader should know, in sentences.
-    missing: how many evaluations during training are missing, of how many.
+    missing: evaluations during training, and lines of timing, that were lost.
     """
 
     path: Path
@@ -50,8 +59,9 @@ class Run:
     way: dict[str, Any]
     timing: tuple[Floats, Floats]
     gradients: dict[str, tuple[Floats, Floats]]
+    losses: list[set[int]]
     notes: list[str] = field(default_factory=list)
-    missing: tuple[int, int] = (0, 0)
+    missing: dict[str, Missing] = field(default_factory=dict)
 
     @property
     def final(self) -> Floats:
@@ -93,12 +103,15 @@ def read_runs(paths: Sequence[Path], source: Source) -> tuple[list[Run], list[st
         the runs, and a sentence for each one that was skipped.
 
     Raises:
+        DisagreementError: the files of a run are not of one experiment, see `check_run`.
         ValueError: there is no run, or none of them can be read.
     """
     runs, skipped = [], []
     for path in find_runs(paths):
         try:
             runs.append(read_run(path, source))
+        except DisagreementError:
+            raise
         except (ValueError, OSError) as error:
             skipped.append(f"{path} was skipped: {one_line(str(error))}")
     if not runs:
@@ -110,6 +123,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     """Reads one run directory; checkpoints are not needed.
 
     Raises:
+        DisagreementError: its files are not of one experiment, see `check_run`.
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
     config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
@@ -124,7 +138,11 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     tasks = list_in(
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
+    check_run(path)
     lines = read_json_lines(path / "metrics.jsonl", notes)
+    for line in lines:
+        if SUCCESS in line:
+            check_due(path / "metrics.jsonl", line["step"], evaluated_at(config))
     shape = (len(seeds), len(tasks))
     measure: Measure = "success"
     steps, scores = read_scores(lines, SUCCESS, shape, tasks)
@@ -132,7 +150,8 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         measure = "return"  # as in training
         steps, scores = read_scores(lines, RETURNS, shape, tasks)
     steps, scores = _with_outcomes(path, steps, scores, notes)
-    missing = missing_evaluations(path, config, lines, notes)
+    missing = {"evaluations": missing_evaluations(path, config, lines, notes)}
+    timing, missing["times"] = read_timing(path, config, lines, notes)
     total, last = config.get("total_steps"), steps[-1]
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
@@ -146,7 +165,8 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         )
     return Run(
         path, config, stamp, seeds, tasks, measure, steps, scores, evaluated, way,
-        read_timing(path / "timing.jsonl", notes), gradient_measures(lines, len(seeds)), notes, missing,
+        timing, gradient_measures(lines, len(seeds)), hash_losses(lines, len(seeds)),
+        notes, missing,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from mtrl.config.keep import KEPT, kept_by
 from mtrl.config.spelling import whole_number
 from mtrl.storage.checkpoint import NAME, CheckpointError, DamagedError, check_file, read_manifest
-from mtrl.storage.scores import Scores
+from mtrl.storage.scores import Scores, evaluated_at
+from mtrl.system.files import read_mapping
 from mtrl.system.terminal import message
 
 
@@ -35,7 +37,10 @@ def find(directory: Path, which: str) -> Path:
     if which == "last":
         return directory / f"step_{available[-1]:010d}"
     if which == "best":
-        best = Scores.read(directory.parent / "metrics.jsonl").best(available.__contains__)
+        config = directory.parent / "config.yaml"
+        is_due = evaluated_at(read_mapping("configuration", config) if config.exists() else {})
+        scores = Scores.read(directory.parent / "metrics.jsonl", is_due=is_due)
+        best = scores.best(available.__contains__)
         if best is None:
             raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
         return directory / f"step_{best:010d}"
@@ -46,6 +51,16 @@ def find(directory: Path, which: str) -> Path:
             f"{', '.join(map(str, available))}."
         )
     return directory / f"step_{step:010d}"
+
+
+def newest_readable(directory: Path) -> Path | None:
+    """The newest checkpoint whose manifest this version can read, if there is one."""
+    for step in reversed(steps(directory)):
+        path = directory / f"step_{step:010d}"
+        with contextlib.suppress(CheckpointError):
+            read_manifest(path)
+            return path
+    return None
 
 
 def find_intact(directory: Path) -> tuple[Path, list[Path]]:

@@ -1,4 +1,4 @@
-"""Logs of a run: files of one JSON object a line, each with a step; and which lines a run of some length must have."""
+"""Logs of a run: files of one JSON object a line, each with a step; and which of the lines that are due are missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mtrl.config.clock import Clock
 from mtrl.system.files import read_file, write_text
 
 #: A line that has this is of an evaluation; others are of training.
@@ -97,17 +96,14 @@ def by_seed(values: Any, tasks: Sequence[str] = ()) -> Any:
 
 
 def missing_steps(
-    lines: Sequence[Mapping[str, Any]], should_log: Clock, should_evaluate: Clock, last: int
+    lines: Sequence[Mapping[str, Any]], due: Mapping[str, Sequence[int]]
 ) -> dict[str, list[int]]:
-    """The steps up to `last` of which there is no line of training, or of an evaluation, though one is due."""
+    """The steps of which there is no line, of those at which one of training, or of an evaluation, is due."""
     found: dict[str, set[int]] = {"training": set(), "evaluation": set()}
     for line in lines:
         if MISSING not in line:
             found["evaluation" if SUCCESS in line else "training"].add(line["step"])
-    due = {"training": should_log, "evaluation": should_evaluate}
-    return {
-        kind: [step for step in clock.steps(last) if step not in found[kind]] for kind, clock in due.items()
-    }
+    return {kind: [step for step in steps if step not in found[kind]] for kind, steps in due.items()}
 
 
 def mark_missing(

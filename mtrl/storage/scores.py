@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.config.clock import Clock
-from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, read_lines
+from mtrl.storage.json_lines import RETURNS, SUCCESS, by_seed, is_step, read_lines
 
 Measure = Literal["success", "return"]
 Floats = NDArray[np.float64]
@@ -28,18 +28,26 @@ class Scores:
         self._says_success: NDArray[np.bool_] = np.array(True)  # [T]
 
     @classmethod
-    def read(cls, path: Path, num_seeds: int | None = None, tasks: Sequence[str] = ()) -> Scores:
+    def read(
+        cls,
+        path: Path,
+        num_seeds: int | None = None,
+        tasks: Sequence[str] = (),
+        is_due: Callable[[int], bool] = lambda step: True,
+    ) -> Scores:
         """Those of a log, which may not be there yet.
 
         Args:
             num_seeds, tasks: the run's; by default what each line has.
+            is_due: whether the run is evaluated at a step.
 
         Raises:
-            ValueError: a line cannot be read.
+            ValueError: a line cannot be read, or is of a step at which the run is not evaluated.
         """
         scores = cls()
         shape = None if num_seeds is None else (num_seeds, len(tasks))
         for line in read_lines(path, SUCCESS):
+            check_due(path, line["step"], is_due)
             try:
                 success, returns = (scores_of_line(line, name, shape, tasks) for name in (SUCCESS, RETURNS))
             except ValueError as error:
@@ -75,6 +83,37 @@ class Scores:
         last = max((made for made in self._means if made <= step), default=0)
         steps = [*due.steps(step), *([step] if step >= total_steps else [])]
         return sorted({step for step in steps if step > last})
+
+
+def evaluation_clock(options: Mapping[str, Any]) -> tuple[Clock, int] | None:
+    """When a run of this configuration is evaluated, and its number of steps; None where it does not say that."""
+    evaluation = options.get("evaluation")
+    interval = evaluation.get("interval") if isinstance(evaluation, Mapping) else None
+    stride, total = options.get("worlds_per_task"), options.get("total_steps")
+    if not (is_step(interval) and is_step(stride) and is_step(total) and interval and stride and total):
+        return None
+    return Clock(interval, stride), total
+
+
+def evaluated_at(options: Mapping[str, Any]) -> Callable[[int], bool]:
+    """Whether a run of this configuration is evaluated at a step."""
+    found = evaluation_clock(options)
+    if found is None:
+        return lambda step: True
+    clock, total = found
+    return lambda step: clock.within(step, total)
+
+
+def check_due(path: Path, step: int, is_due: Callable[[int], bool]) -> None:
+    """
+    Raises:
+        ValueError: a log holds an evaluation of a step at which the run has none.
+    """
+    if not is_due(step):
+        raise ValueError(
+            f"{path} holds an evaluation of step {step}, and by its config.yaml the run is not evaluated then: restore "
+            "the file, or delete the line."
+        )
 
 
 def scores_of_line(

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from mtrl.storage.check_run import check_run
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
 from mtrl.system.paths import check_writable
@@ -22,7 +23,8 @@ def fetch(source: Path, root: Path) -> None:
     """Brings runs that were finished elsewhere into a sweep's directory; what is there stays as it is.
 
     Raises:
-        ValueError: nothing can be written there later, or a run is not in its manifest; none was copied.
+        ValueError: nothing can be written there later, a run is not in its manifest, or its files disagree; none was
+            copied.
     """
     check_writable(source)
     found = [
@@ -31,6 +33,8 @@ def fetch(source: Path, root: Path) -> None:
         if (run / "config.yaml").is_file() and not run.name.startswith(".")
     ]
     new = [run for run in found if not (root / "runs" / run.name).exists()]
+    for run in new:
+        check_run(run)
     manifest.copy(source, root, [run.name for run in new])
     for run in new:
         _copy(run, root / "runs" / run.name)

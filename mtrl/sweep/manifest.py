@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.sweep.plan import Method, Run, digest_of, make_run
 from mtrl.sweep.state import is_finished
 from mtrl.system.files import write_text
@@ -34,7 +35,7 @@ def plan(
         keep_packs: keep to the manifest also where a run was not started yet.
 
     Raises:
-        ValueError: a run was started with another configuration, or is not in the manifest.
+        ValueError: a run was started with another configuration, or is not in the manifest, or its files disagree.
     """
     recorded = _read(root)
     runs = []
@@ -45,7 +46,8 @@ def plan(
                 continue
             run = make_run(method, entry["seeds"])
             started = run.directory(root).exists()
-            same = run.digest == entry["digest"] or (started and _is_same(run, root))
+            has_config = (run.directory(root) / "config.yaml").is_file()
+            same = _is_same(run, root) if has_config else run.digest == entry["digest"]
             if started and not same:
                 state = "is finished" if is_finished(run, root) else "was started"
                 raise ValueError(
@@ -69,10 +71,17 @@ def plan(
 
 
 def _is_same(run: Run, root: Path) -> bool:
-    """Whether a run that another version began is the same experiment: what it could not say has its default."""
+    """Whether a run that was begun, perhaps by another version, is this experiment.
+
+    Raises:
+        DisagreementError: its files do not say the same of it.
+    """
     try:
+        check_run(run.directory(root))
         return digest_of(run.directory(root)) == run.digest
-    except ValueError:  # its configuration does not fit this version
+    except DisagreementError:
+        raise
+    except ValueError:  # its configuration cannot be read, or does not fit this version
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def read_file(kind: str, path: Path) -> bytes:
 
 
 def read_mapping(kind: str, path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping of names to values.
+    """A file of YAML, or of JSON if it is called so, that holds a mapping of names to values.
 
     Args:
         kind: what the file is, for the errors.
@@ -52,15 +53,30 @@ def read_mapping(kind: str, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read, or holds something else.
     """
+    language, parse_text = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
     text = read_file(kind, path)
     try:
-        content = parse_yaml(text.decode())
+        content = parse_text(text.decode())
     except ValueError as error:
-        raise ValueError(f"The {kind} {path} is not valid YAML: {error}.") from error
+        raise ValueError(f"The {kind} {path} is not valid {language}: {error}.") from error
     if not isinstance(content, dict):
         found = "empty" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"The {kind} {path} must be a mapping of names to values, and it is {found}.")
     return content
+
+
+def parse_json(text: str) -> Any:
+    """What a text in JSON holds.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON from line {error.lineno}, column {error.colno} on") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def parse_yaml(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import envs
+from mtrl.config.clock import steps_of_intervals
 from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.evaluation.episodes import make_agent
@@ -27,17 +28,12 @@ class TrainingLoop:
         config: a resolved configuration.
         run_dir: where it is said which seeds diverged.
         checkpoint_path: go on from this checkpoint.
-        experiment: what each checkpoint says that it is of, see `mtrl.config.experiment.record`.
+
+    Attributes:
+        identity: which run each checkpoint says that it is of, see `mtrl.storage.check_run`.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        run_dir: Path,
-        checkpoint_path: Path | None = None,
-        *,
-        experiment: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, config: TrainConfig, run_dir: Path, checkpoint_path: Path | None = None) -> None:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
             # Other threads would wait for their next piece of work by looking, on the cores that simulate.
@@ -46,7 +42,7 @@ class TrainingLoop:
             prepare_cpu(config.num_threads)
         self.config = config
         self.run_dir = run_dir
-        self.experiment = experiment
+        self.identity: Mapping[str, Any] = {}
         self.tasks = config.get_benchmark().tasks
         self.env = envs.make(
             config.get_benchmark(),
@@ -76,6 +72,8 @@ class TrainingLoop:
         self.overlap = self.agent.device.type == "cuda" and not config.sync
         self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
+        # From which step on metrics were logged in which interval; where and how a run is executed may change.
+        self.log_intervals = [[0, config.log_interval]]
         if checkpoint_path is not None:
             try:
                 self._restore(checkpoint_path)
@@ -111,6 +109,10 @@ class TrainingLoop:
         for _ in range(self.config.updates_per_step):
             self.learner.update()
 
+    def logged_steps(self) -> list[int]:
+        """The steps until now at which a line of training was due."""
+        return steps_of_intervals(self.log_intervals, self.config.worlds_per_task, self.step)
+
     def close(self) -> None:
         self.env.close()
 
@@ -118,10 +120,10 @@ class TrainingLoop:
         state: dict[str, Any] = {
             "agent": self.agent.state_dict(),
             "loop": {
-                "experiment": self.experiment,
-                "tasks": list(self.tasks),
+                **self.identity,
                 "device": self.config.device,
                 "learns_from": self.learns_from,
+                "log_intervals": self.log_intervals,
                 "frozen": self.diverged.state_dict(),
                 "update_metrics": self.learner.state_dict(),
                 **self.collector.state_dict(),
@@ -142,6 +144,12 @@ class TrainingLoop:
         self.learner.load_state_dict(loop["update_metrics"])
         self.learns_from = loop.get("learns_from", self.learns_from)
         self.diverged.load_state_dict(loop.get("frozen", {}))
+        interval = self.config.log_interval
+        # Before this step an older version may have logged in another one.
+        unknown = [[self.step - self.config.worlds_per_task, interval]]
+        self.log_intervals = loop.get("log_intervals", unknown)
+        if self.log_intervals[-1][1] != interval:
+            self.log_intervals = [*self.log_intervals, [self.step, interval]]
         if "replay" in state:
             self.replay.load_state_dict(state["replay"])
         elif self.step > 0:

@@ -13,14 +13,13 @@ from typing import Any
 
 import yaml
 
-from mtrl.config.experiment import record
 from mtrl.config.resolve import resolve
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.check_run import check_run
+from mtrl.storage.check_run import check_run, identity
 from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
 from mtrl.storage.run_directory import created, refuse_existing
-from mtrl.storage.scores import Scores
+from mtrl.storage.scores import Scores, evaluated_at
 from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
@@ -49,10 +48,12 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         raise ValueError(
             f"init_checkpoint is of the run that init_from names, and none is named: got {config.init_checkpoint!r}."
         )
-    loop = TrainingLoop(config, run_dir, experiment=record(yaml.safe_load(config_yaml)))
+    loop = TrainingLoop(config, run_dir)
     with contextlib.closing(Trainer(loop)) as trainer:
         stamped = stamp(config)
         stamped |= {name: getattr(loop.agent, name) for name in ("observation_size", "action_size")}
+        loop.identity = identity(yaml.safe_load(config_yaml), stamped)
+        stamped["experiment"] = loop.identity["experiment"]
         if config.init_from is not None:
             initialization = initialize(loop.agent, config, loop.env)
             terminal.message(str(initialization))
@@ -87,6 +88,14 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
         check_run(run_dir, path, config)
         manifest = checkpoint.read_manifest(path)
         options = read_mapping("configuration", run_dir / "config.yaml")
+        # The end of a run that goes on to more steps is evaluated, and was so where that was stopped at once.
+        due = evaluated_at(options)
+        scores = Scores.read(
+            run_dir / "metrics.jsonl",
+            len(config.seeds),
+            config.get_benchmark().tasks,
+            lambda step: due(step) or step == manifest["step"],
+        )
         if total_steps is not None:
             if total_steps < manifest["step"]:
                 raise ValueError(
@@ -96,7 +105,6 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             _say_what_differs(config, manifest["step"], total_steps)
             config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
-        scores = Scores.read(run_dir / "metrics.jsonl", len(config.seeds), config.get_benchmark().tasks)
         pending = scores.pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps
         )
@@ -108,12 +116,13 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             return
         logs = _check_outputs(run_dir, config.seeds)
         try:
-            loop = TrainingLoop(config, run_dir, path, experiment=record(options))
+            loop = TrainingLoop(config, run_dir, path)
         except KeyError as error:
             raise checkpoint.CheckpointError(
                 f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "
                 f"({_version(run_dir)}); go on with that one."
             ) from error
+        loop.identity = identity(options, read_mapping("stamp", run_dir / "stamp.json"))
         with contextlib.closing(Trainer(loop)) as trainer:
             checkpoints.set_aside(damaged)
             _mark_missing(trainer, logs, pending)
@@ -175,7 +184,8 @@ def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]], pending: list[i
     Args:
         pending: steps whose evaluations are to be made, where their checkpoints are there.
     """
-    missing = missing_steps(lines, trainer.should_log, trainer.should_evaluate, trainer.step)
+    due = {"training": trainer.loop.logged_steps(), "evaluation": trainer.should_evaluate.steps(trainer.step)}
+    missing = missing_steps(lines, due)
     failed = {trainer.step} if (trainer.run_dir / "failure.json").exists() else set()  # it was not logged
     made_again = {*pending} & {*checkpoints.steps(trainer.run_dir / "checkpoints")}
     unwritten = {"training": failed, "evaluation": made_again}

@@ -75,7 +75,7 @@ class Trainer:
             self.loop.tasks,
             config.seeds,
             self.step,
-            without_training=goes_on and not self.should_log(self.step),
+            without_training=goes_on and self.step not in self.loop.logged_steps(),
             without_evaluation=goes_on and not self.should_evaluate(self.step),
         )
         self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.loop.tasks)

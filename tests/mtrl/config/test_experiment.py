@@ -23,7 +23,7 @@ from mtrl.policy.policy import load_policy
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import read_run
 from mtrl.storage import checkpoint, checkpoints
-from mtrl.storage.check_run import check_run
+from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.storage.checkpoint import CheckpointError, seal
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
@@ -115,7 +115,8 @@ def test_all_places_agree_on_what_makes_another_experiment(
     two = shutil.copytree(finished, tmp_path / "two")
     both = changed if name == "seeds" else changed | {"seeds": [1]}
     (two / "config.yaml").write_text(yaml.safe_dump(both))
-    runs = [read_run(finished), read_run(two)]
+    run = read_run(finished)  # it refuses files that disagree
+    runs = [run, dataclasses.replace(run, path=two, config=both, seeds=both["seeds"])]
     assert len(group_runs(runs)) == (2 if differs else 1)
     evaluations: Any = [
         type("Evaluation", (), {"run": str(run.path), "step": 40, "seeds": run.seeds}) for run in runs
@@ -236,7 +237,7 @@ def test_a_sealed_manifest_of_another_program(finished: Path, cli: Cli, tmp_path
     assert_refused(cli("evaluate", finished, "--episodes", 1, "--engine", "reference"), name)
     assert_refused(cli(*train_arguments(tmp_path / "new", init_from=finished)), name)
     assert_refused(cli("export", finished, "--format", "torch"), name)
-    with pytest.raises(CheckpointError, match=rf"{name}.*\.$"):
+    with pytest.raises((CheckpointError, DisagreementError), match=rf"{name}.*\.$"):
         load_policy(finished)
 
 
@@ -403,7 +404,7 @@ def test_no_stamp(finished: Path, cli: Cli) -> None:
 
 
 def test_a_checkpoint_of_before_is_evaluated_by_what_it_has(finished: Path, cli: Cli) -> None:
-    rewrite(finished, lambda m: m["values"]["loop"].pop("experiment"))
+    rewrite(finished, lambda m: [m["values"]["loop"].pop(n) for n in ("experiment", "observation_size")])
     assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
 
 
@@ -411,7 +412,9 @@ def test_a_line_that_is_gone_or_new(finished: Path, cli: Cli) -> None:
     path = finished / "config.yaml"
     config = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({k: v for k, v in config.items() if k != "batch_size"}))
-    assert_refused(cli("train", "--resume", finished), "batch_size is 'unset', was 8")
+    assert_refused(
+        cli("train", "--resume", finished), "batch_size is 'unset' in config.yaml and 8 in stamp.json"
+    )
     path.write_text(
         yaml.safe_dump(config | {"agent": {k: v for k, v in config["agent"].items() if k != "gamma"}})
     )

@@ -189,8 +189,10 @@ def test_an_option_that_an_older_version_did_not_know_has_its_default(train: Tra
     (old / "config.yaml").write_text(yaml.safe_dump(config))
     path = checkpoints.find(old / "checkpoints", "last")
     manifest = checkpoint.read_manifest(path)
+    stamp = json.loads((old / "stamp.json").read_text())
     for name in ("staggered", "agent.weight_decay"):
-        del manifest["values"]["loop"]["experiment"][name]
+        del manifest["values"]["loop"]["experiment"][name], stamp["experiment"][name]
+    (old / "stamp.json").write_text(json.dumps(stamp))
     (path / "manifest.json").write_text(checkpoint.seal(manifest))
     result = cli("evaluate", old, new, *FAKE, "--episodes", 1)
     assert result.code == 0, result.err

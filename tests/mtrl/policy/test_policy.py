@@ -167,7 +167,7 @@ def test_what_loading_refuses(finished: Path, tmp_path: Path) -> None:
 
 
 def edited(run: Path, file: str, name: str, value: Any) -> None:
-    content = yaml.safe_load((run / file).read_text())
+    content = (json.loads if file == "stamp.json" else yaml.safe_load)((run / file).read_text())
     *parts, last = name.split(".")
     functools.reduce(dict.__getitem__, parts, content)[last] = value
     (run / file).write_text(yaml.safe_dump(content) if file == "config.yaml" else json.dumps(content))

@@ -1,11 +1,14 @@
 """Logs that lost lines, or hold something else: said, marked, and never a traceback."""
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mtrl.storage import checkpoint
 from mtrl.storage.json_lines import describe_steps
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, read_metrics
@@ -95,6 +98,139 @@ def test_a_mark_is_made_once(stopped: Path, cli: Cli) -> None:
     assert result.code == 0
     assert "lost" not in result.err
     assert sum("missing" in line for line in read_metrics(stopped)) == 1
+
+
+def trained_steps(run: Path) -> list[int]:
+    return [
+        line["step"]
+        for line in read_metrics(run)
+        if line.keys().isdisjoint({"evaluation/success", "missing"})
+    ]
+
+
+@pytest.mark.parametrize("interval", [3, 7, 30, 40, 100])
+def test_another_interval_of_the_log_loses_no_line(
+    train: Train, cli: Cli, tmp_path: Path, interval: int
+) -> None:
+    """Changed and changed back, with runs that end where one of them logs and the other does not."""
+    run = train("run", total_steps=40, log_interval=20)
+    for total, changed in ((60, interval), (85, 20), (100, interval)):
+        config = run / "config.yaml"
+        config.write_text(re.sub("log_interval: .*", f"log_interval: {changed}", config.read_text()))
+        before = trained_steps(run)
+        result = cli("train", "--resume", run, "--total_steps", total)
+        assert result.code == 0, result.err
+        assert "lost" not in result.err
+        new = {*range(before[-1] + 1, total + 1)} & {*range(0, total, changed), total}
+        assert {step for step in trained_steps(run) if step > before[-1]} == new
+    assert not any("missing" in line for line in read_metrics(run))
+    report = cli("report", run)
+    assert "missing" not in report.out + report.err
+
+
+def test_lines_lost_before_the_interval_was_changed_are_found(train: Train, cli: Cli) -> None:
+    run = train("run", total_steps=40, log_interval=20)
+    for total, interval in ((60, 7), (80, 10)):
+        config = run / "config.yaml"
+        config.write_text(re.sub("log_interval: .*", f"log_interval: {interval}", config.read_text()))
+        assert cli("train", "--resume", run, "--total_steps", total).code == 0
+    (run / "metrics.jsonl").unlink()
+    result = cli("train", "--resume", run, "--total_steps", 90)
+    assert result.code == 0, result.err
+    (mark,) = (line["missing"] for line in read_metrics(run) if "missing" in line)
+    assert mark["training"] == [20, 40, 42, 49, 56, 70, 80]
+
+
+def test_checkpoints_of_an_older_version_do_not_say_how_often_it_logged(stopped: Path, cli: Cli) -> None:
+    path = stopped / "checkpoints" / "step_0000000020"
+    manifest = checkpoint.read_manifest(path)
+    del manifest["values"]["loop"]["log_intervals"]
+    (path / "manifest.json").write_text(checkpoint.seal(manifest))
+    config = stopped / "config.yaml"
+    config.write_text(config.read_text().replace("log_interval: 10", "log_interval: 4"))
+    result = cli("train", "--resume", stopped)
+    assert result.code == 0, result.err
+    assert "lost" not in result.err
+    assert trained_steps(stopped) == [10, 20, 24, 28, 32, 36, 40]
+
+
+# ------------------------------------------------------------------------------------------------ undue evaluations
+
+
+def add_evaluation(run: Path, step: int, rate: float = 1.0) -> None:
+    """A line of an evaluation, as good as it can be, in its place."""
+    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    line = next(line for line in lines if "evaluation/success" in line)
+    best = {task: [rate for _ in of_seeds] for task, of_seeds in line["evaluation/success"].items()}
+    lines.append({**line, "step": step, "evaluation/success": best})
+    lines.sort(key=lambda line: line["step"])
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("step", [0, 1, 8, 19, 39, 41, 60, 99_999, 2**62])
+def test_an_evaluation_where_none_is_due(train: Train, cli: Cli, step: int) -> None:
+    """Beyond the end of the run, or between its evaluations; also where there is a checkpoint."""
+    run = train("run", checkpoint__interval=8, checkpoint__keep="all")
+    add_evaluation(run, step)
+    before = (run / "metrics.jsonl").read_bytes()
+    words = (
+        f"{run / 'metrics.jsonl'} holds an evaluation of step {step}",
+        "restore the file, or delete the line",
+    )
+    assert_refused(cli("report", run), *words)
+    assert_refused(cli("report", run, "--statistic", "paper_max"), *words)
+    for command in ("evaluate", "export"):
+        assert_refused(cli(command, run, "--checkpoint", "best"), *words)
+    assert_refused(cli("train", "--resume", run, "--total_steps", 60), *words)
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_is_said_to_be_shorter(finished: Path, cli: Cli) -> None:
+    config = finished / "config.yaml"
+    config.write_text(config.read_text().replace("total_steps: 40", "total_steps: 30"))
+    assert_refused(cli("report", finished), "an evaluation of step 40")
+
+
+def test_the_end_of_a_run_is_evaluated_in_any_case(train: Train, cli: Cli) -> None:
+    """Also where a run that goes on to more steps was stopped before it dropped that line."""
+    run = train("run", total_steps=35, worlds_per_task=2)
+    assert [line["step"] for line in read_metrics(run) if "evaluation/success" in line] == [20, 36]
+    assert cli("report", run).code == 0
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("total_steps: 35", "total_steps: 60"))
+    assert cli("train", "--resume", run).code == 0
+    assert [line["step"] for line in read_metrics(run) if "evaluation/success" in line] == [20, 40, 60]
+    assert cli("report", run).code == 0
+
+
+# ------------------------------------------------------------------------------------------------ times
+
+
+@pytest.mark.parametrize(
+    ("kept", "count", "steps"),
+    [([0, 3], 2, "20, 30"), ([0, 1, 2], 1, "40"), ([2, 3], 2, "10, 20"), ([], 4, "10, 20, 30, 40")],
+)
+def test_times_that_are_missing(
+    finished: Path, cli: Cli, tmp_path: Path, kept: list[int], count: int, steps: str
+) -> None:
+    path = finished / "timing.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[i] for i in kept))
+    result = cli("report", finished, "--output", tmp_path / "report")
+    assert result.code == 0
+    assert f"the times of steps {steps} are missing in timing.jsonl" in result.err
+    assert f"[{count} of 4 times missing]" in result.out
+    assert f"[{count} of 4 times missing]" in (tmp_path / "report" / "methods.csv").read_text()
+
+
+def test_times_of_lines_that_the_metrics_lost_too(finished: Path, cli: Cli) -> None:
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        path = finished / name
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if '"step": 30' not in line))
+    assert cli("train", "--resume", finished, "--total_steps", 60).code == 0
+    result = cli("report", finished)
+    assert "[1 of 6 times missing]" in result.out
 
 
 def test_a_report_counts_what_the_checkpoints_know_of(finished: Path, cli: Cli) -> None:

@@ -17,8 +17,10 @@ from mtrl.config.lookup import get_object
 def explain(parser: ArgumentParser, message: str) -> ValueError:
     """The error for what jsonargparse says of a key or a value."""
     message = " ".join(message.split())
-    key = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message) or re.search(
-        r"Group '(\w+)' does not accept option '(\w+)'", message
+    key = (
+        re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message)
+        or re.search(r"Group '(\w+)' does not accept option '(\w+)'", message)
+        or re.search(r"Parser key \"([\w.]+)\".*NestedArg\(key='([\w.]+)'", message)  # of what has none
     )
     option = re.search(r"class_path '([\w.]+)': Option '(\w+)' is not accepted", message)
     if option:

@@ -20,9 +20,9 @@ from torch import Tensor
 from mtrl.balancers import kernels
 from mtrl.balancers.blocks import Blocks, Factors
 
-#: What a GPU's matrix units compute while its memory moves a byte: half of what an H200 does in large products, 414
-#: TFLOP/s (TF32) at 4.1 TB/s.
-_FLOPS_PER_BYTE = 50
+#: What a GPU computes in float64 while its memory moves a byte: an H200's matrix units 67 TFLOP/s at the most, of which
+#: products make some 50, at 4.1 TB/s.
+_FLOPS_PER_BYTE = 12
 #: Bytes that its memory moves while the kernels that factors take more than gradients are started: 10 µs.
 _BYTES_OF_LAUNCHES = 4e7
 
@@ -71,13 +71,13 @@ def factors_pay(shape: torch.Size, num_samples: int, device: torch.device) -> bo
     """Whether factors of the task gradients [S, E, T, in, out] of B samples cost less than the gradients.
 
     By the bytes that a GPU moves, or could move in the same time. Gradients are written once and read twice. With
-    factors, X Xᵀ and D Dᵀ of all T·B samples are computed, in two products each (`Factors.gramian`), which are written
-    and read. A CPU computes less while it moves a byte: there factors do not pay.
+    factors, X Xᵀ and D Dᵀ of all T·B samples are computed, written and read in float64 (`Factors.gramian`). A CPU
+    computes less while it moves a byte: there factors do not pay.
     """
     num_seeds, num_networks, num_tasks, in_features, out_features = shape
     gradients = 3 * 4 * num_tasks * in_features * out_features
-    flops = 2 * 2 * (in_features + out_features)
-    factors = (num_tasks * num_samples) ** 2 * (18 * 4 + flops / _FLOPS_PER_BYTE)
+    flops = 2 * (in_features + out_features)
+    factors = (num_tasks * num_samples) ** 2 * (6 * 8 + flops / _FLOPS_PER_BYTE)
     saved = num_seeds * num_networks * (gradients - factors)
     return device.type == "cuda" and saved > _BYTES_OF_LAUNCHES
 

@@ -68,6 +68,20 @@ def test_fifty_tasks() -> None:
     assert f"{(tasks == 1).sum()} of 50 succeed on all fifty goals" in DOCUMENT
 
 
+def test_fifty_tasks_with_a_balancer() -> None:
+    for label, name, zeros in (
+        ("no balancer", "null_600k", "without it {}"),
+        ("Aligned-MTL", "aligned_mtl_600k", "{} tasks are at 0"),
+    ):
+        run = read_run(ROOT / "results" / "mt50_fast" / name)
+        success, (_, seconds) = run.scores[:, 0], run.timing
+        table = DOCUMENT[DOCUMENT.index("With Aligned-MTL on critic and actor") :]
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| {label} |")][:1]
+        expected = [f"{success[run.steps == step].mean():.3f}" for step in (200_000, 400_000, 600_000)]
+        assert [cell.strip() for cell in line.split("|")[2:-1]] == [*expected, f"{seconds[-1] / 60:.1f}"]
+        assert zeros.format((success[-1] == 0).sum()) in table
+
+
 def test_what_each_ingredient_gives() -> None:
     rows = {
         "the setting": "choosing/categorical",

@@ -13,9 +13,7 @@ class Factors:
     """A block [S, E, T, in·out] of a Jacobian as factors: task t's gradient of an affine layer's weight is X_tᵀ D_t.
 
     Where the weight is large and the samples are few, Gramian and combination cost less without the product. An entry
-    of the Gramian is exact to the dtype of the factors, relative to the gradients of its two tasks, however long the
-    others are; on matrix units too (`_inner_products`). In float32 that resolves neither angles below a thousandth nor
-    lengths below 1e-19.
+    of the Gramian is as exact as the factors, relative to the gradients of its two tasks, however long the others are.
 
     inputs: X, of the layer, [S, E, T, B, in].
     gradients: D, of the tasks' losses with respect to the layer's outputs, [S, E, T, B, out].
@@ -42,31 +40,22 @@ class Factors:
         return (self.inputs.mT @ self.gradients).flatten(-2)
 
     def gramian(self) -> Tensor:
-        """The block's part of the Gramian, [S, T, T], in float64: sums of (x·x') (d·d') over the pairs of samples."""
-        x, d = self.inputs.flatten(2, 3), self.gradients.flatten(2, 3)
-        pairs = _inner_products(x).mul_(_inner_products(d))
+        """The block's part of the Gramian, [S, T, T], in float64: sums of (x·x') (d·d') over the pairs of samples.
+
+        In float32 the products would lose what tells nearly parallel gradients apart: a GPU's matrix units round what
+        they multiply to TF32, and what they add up towards zero. Those of a data center's GPU multiply in float64.
+        """
+        x, d = self.inputs.flatten(2, 3).double(), self.gradients.flatten(2, 3).double()
+        pairs = (x @ x.mT).mul_(d @ d.mT)
         num_seeds, num_networks, num_tasks, num_samples, _ = self.inputs.shape
         by_task = pairs.view(num_seeds, num_networks, num_tasks, num_samples, num_tasks, num_samples)
-        gramian = by_task.sum(5).sum((1, 3), dtype=torch.float64)
+        gramian = by_task.sum((1, 3, 5))
         return (gramian + gramian.mT) / 2  # symmetric to the last bit, as solvers expect
 
     def combined(self, weights: Tensor) -> Tensor:
         """The sum of the tasks' gradients by their weights [S, T], as one product: [S, E·in·out]."""
         weighted = weights[:, None, :, None, None] * self.gradients
         return (self.inputs.flatten(2, 3).mT @ weighted.flatten(2, 3)).flatten(1)
-
-
-def _inner_products(x: Tensor) -> Tensor:
-    """x xᵀ, in float32 exact to some 2⁻²⁰ of the lengths also on matrix units that round what they multiply to TF32.
-
-    What TF32 keeps of a number and what it drops are multiplied apart; only the product of two dropped parts is left
-    out.
-    """
-    if x.dtype != torch.float32:
-        return x @ x.mT
-    kept = (x.view(torch.int32) & ~(2**13 - 1)).view(torch.float32)
-    cross = kept @ (x - kept).mT
-    return (kept @ kept.mT).add_(cross).add_(cross.mT)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from concurrent.futures import Future, wait
 from typing import NoReturn
 
 from mtrl.config.clock import Clock
-from mtrl.evaluation.beside_training import BackgroundEvaluator
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
+from mtrl.evaluation.background import BackgroundEvaluator
 from mtrl.evaluation.episodes import nan_mean
+from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import RETURNS, SUCCESS

@@ -18,7 +18,7 @@ import tests.envs.own_environments  # noqa: F401  (what is imported needs no all
 from envs.custom import episode_seed
 from mtrl.cli import main
 from mtrl.config import imports
-from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.evaluation.background import BackgroundEvaluator
 from mtrl.reporting.runs import read_run
 from mtrl.storage.scores import Scores
 from mtrl.sweep.config import SweepConfig

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
 from mtrl.config.resolve import TRAINING_PRESETS
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
+from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system.lock import locked

@@ -24,10 +24,10 @@ import tests.envs.own_environments  # noqa: F401  (what is imported needs no all
 from agents.sac import SAC
 from envs.worlds import Transitions
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation import beside_training
-from mtrl.evaluation.beside_training import BackgroundEvaluator
-from mtrl.evaluation.during_training import Evaluated, ForegroundEvaluator, PolicyState
+from mtrl.evaluation import background as background_module
+from mtrl.evaluation.background import BackgroundEvaluator
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
+from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.storage import checkpoints
 from mtrl.training import trainer
 from tests.mtrl.conftest import (
@@ -88,7 +88,7 @@ def background(config: TrainConfig) -> Iterator[BackgroundEvaluator]:
 
 def _yield_to_nobody() -> None:
     """All cores have tests to run: what runs only where one is idle would be waited for."""
-    beside_training.yield_to_others = lambda: None
+    background_module.yield_to_others = lambda: None
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
@@ -104,7 +104,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[type[BackgroundEv
     class WarmEvaluator(BackgroundEvaluator):
         def _start_process(self) -> None:
             self._process, self._alive = starter._process, starter._alive
-            self._prepared = self._process.submit(beside_training._prepare, self._config, self._arguments)
+            self._prepared = self._process.submit(background_module._prepare, self._config, self._arguments)
 
         def close(self) -> None:
             self._thread.shutdown()
@@ -286,10 +286,10 @@ PARENT = """  # nothing guards it: to import it anew would begin a second parent
 import multiprocessing, signal, sys, time
 import pytest, torch
 from pathlib import Path
-from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.evaluation.background import BackgroundEvaluator
 from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from tests.mtrl.conftest import FakeEngine, put_fakes
-from tests.mtrl.evaluation.test_during_training import StuckEngine
+from tests.mtrl.evaluation.test_background import StuckEngine
 from tests.mtrl.training.test_trainer import make_config
 
 what, directory = sys.argv[1:]
@@ -373,10 +373,10 @@ def in_background(monkeypatch: pytest.MonkeyPatch, warm: type[BackgroundEvaluato
 COMMAND = """  # nothing guards it
 import os, sys
 from mtrl.cli import main
-from mtrl.evaluation.beside_training import BackgroundEvaluator
+from mtrl.evaluation.background import BackgroundEvaluator
 from mtrl.training import trainer
 from tests.mtrl.conftest import FakeEngine, pytest, put_fakes
-from tests.mtrl.evaluation.test_during_training import StuckEngine
+from tests.mtrl.evaluation.test_background import StuckEngine
 
 def background(config, *_):
     use(StuckEngine)

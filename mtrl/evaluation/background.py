@@ -19,9 +19,9 @@ from torch import Tensor
 from envs import VectorEnv
 from envs.cores import yield_to_others
 from envs.processes import SIGNALS, begin_beside, deaf_processes
+from mtrl.config.build import evaluation_env_arguments, make_agent
 from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
-from mtrl.evaluation.episodes import evaluation_env_arguments, make_agent
 from mtrl.evaluation.foreground import Evaluated, PolicyState, evaluate_policy
 from mtrl.policy.acting import VectorPolicy
 

@@ -15,16 +15,10 @@ from agents.sac import SAC
 from envs import CustomBenchmark, Engine, Protocol, VectorEnv, check_engine
 from envs.custom import episode_seed
 from envs.goals import benchmark_goals
+from mtrl.config.build import make_agent, make_evaluation_env
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import (
-    Episodes,
-    make_agent,
-    make_evaluation_env,
-    nan_mean,
-    run_episodes,
-    success_rule,
-)
+from mtrl.evaluation.episodes import Episodes, nan_mean, run_episodes, success_rule
 from mtrl.logging.logger import json_values
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run

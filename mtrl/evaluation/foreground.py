@@ -13,8 +13,9 @@ from torch import Tensor
 
 from agents.sac import SAC
 from envs import VectorEnv
+from mtrl.config.build import make_evaluation_env
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.episodes import Episodes, make_evaluation_env, run_episodes
+from mtrl.evaluation.episodes import Episodes, run_episodes
 from mtrl.policy.acting import finite_actions
 
 PolicyState = Mapping[str, Mapping[str, Tensor]]

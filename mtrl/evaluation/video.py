@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from envs import Benchmark, Engine, Protocol
 from envs.goals import benchmark_goals
+from mtrl.config.build import make_evaluation_env
 from mtrl.config.train import EvaluationConfig
 from mtrl.evaluation.checkpoint import CheckpointRef
-from mtrl.evaluation.episodes import make_evaluation_env, to_tensor
+from mtrl.evaluation.episodes import to_tensor
 from mtrl.evaluation.render import Camera, Clip, Renderer
 from mtrl.system import terminal
 

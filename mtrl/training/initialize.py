@@ -19,9 +19,9 @@ from agents.networks import Shared
 from agents.parameters import ParameterVector
 from agents.sac import SAC
 from envs import VectorEnv
+from mtrl.config.build import make_agent
 from mtrl.config.loading import load_config
 from mtrl.config.train import TrainConfig
-from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 import envs
+from mtrl.config.build import make_agent
 from mtrl.config.clock import steps_of_intervals
 from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
-from mtrl.evaluation.episodes import make_agent
 from mtrl.storage import checkpoint
 from mtrl.system import terminal
 from mtrl.training.collector import Collector

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 import tests.envs.own_environments  # noqa: F401  (what is imported needs no allowance)
 from agents.sac import SAC
 from envs.worlds import Transitions
+from mtrl.config.build import make_agent, make_evaluation_env
 from mtrl.config.train import TrainConfig
 from mtrl.evaluation import background as background_module
 from mtrl.evaluation.background import BackgroundEvaluator
-from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.storage import checkpoints
 from mtrl.training import trainer
@@ -287,7 +287,7 @@ import multiprocessing, signal, sys, time
 import pytest, torch
 from pathlib import Path
 from mtrl.evaluation.background import BackgroundEvaluator
-from mtrl.evaluation.episodes import make_agent, make_evaluation_env
+from mtrl.config.build import make_agent, make_evaluation_env
 from tests.mtrl.conftest import FakeEngine, put_fakes
 from tests.mtrl.evaluation.test_background import StuckEngine
 from tests.mtrl.training.test_trainer import make_config

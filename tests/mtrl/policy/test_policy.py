@@ -15,10 +15,10 @@ import torch
 import yaml
 
 import mtrl
+from mtrl.config.build import make_evaluation_env
 from mtrl.config.loading import load_config
 from mtrl.config.train import EvaluationConfig
 from mtrl.evaluation.checkpoint import CheckpointRef
-from mtrl.evaluation.episodes import make_evaluation_env
 from mtrl.policy import policy as policy_module
 from mtrl.storage.checkpoint import CheckpointError
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mtrl.config.build import make_agent, make_evaluation_env
 from mtrl.config.loading import load_config
-from mtrl.evaluation.episodes import make_agent, make_evaluation_env
 from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, train_arguments

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.affine import TASK_AXIS, samples_by_weight
-from agents.parameters import ParameterVector
+from agents.parameters import ParameterVector, with_parameters
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
 from mtrl.device.compile import compile_methods
@@ -32,16 +32,21 @@ class TaskOptimizer:
     mean loss, and no per-task gradient is computed.
 
     Args:
-        parameters: the network's parameters, changed in place.
+        network: whose losses they are.
+        parameters: its parameters, changed in place.
         balancer: set up for S seeds and T tasks, or None.
         learning_rate: of Adam.
         max_grad_norm: each seed's whole gradient is scaled down to this norm, or None.
         weight_decay: of AdamW.
         factor: of the learning rate; a tensor [] may change in place between the steps.
+
+    Attributes:
+        network: the same one with `leaves` as its parameters, to be differentiated.
     """
 
     def __init__(
         self,
+        network: nn.Module,
         parameters: ParameterVector,
         balancer: Balancer | None,
         num_tasks: int,
@@ -60,6 +65,7 @@ class TaskOptimizer:
         self.num_tasks = num_tasks
         shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
         self.shared_leaves: dict[str, Tensor | FactoredWeight] = {**shared_leaves}
+        self.network = with_parameters(network, self.leaves)
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
         self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay, factor=factor)
@@ -78,20 +84,21 @@ class TaskOptimizer:
         if self.adam_shared is not None:
             self.adam_shared.compile()
 
-    def factor_gradients(self, outputs: Iterable[Tensor]) -> None:
+    def factor_gradients(self, *inputs: Tensor) -> None:
         """Gives the balancer the gradients of some weights as factors from now on, where that costs less.
 
         Args:
-            outputs: of the network with `leaves`, for a batch of the size to come: their graph tells who uses what.
+            inputs: of the network, for a batch of the size to come: the graph of its outputs tells who uses what.
         """
         if self.balancer is None or self.balancer.reads_rows:
             return
-        samples = samples_by_weight(outputs)
+        samples = samples_by_weight(self.network(*inputs))
         for name, leaf in self.shared_leaves.items():
             if isinstance(leaf, FactoredWeight) or leaf not in samples:
                 continue
             if factors_pay(leaf.shape, samples[leaf], leaf.device):
                 self.shared_leaves[name] = factored(leaf, samples[leaf])
+        self.network = with_parameters(self.network, self.leaves)
 
     @property
     def leaves(self) -> dict[str, Tensor | FactoredWeight]:

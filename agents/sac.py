@@ -21,7 +21,6 @@ from agents.layers import Axes
 from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
 from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
-from agents.parameters import with_parameters
 from agents.return_scale import ReturnScale
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
@@ -58,8 +57,6 @@ class SAC(ActorCritic):
         actor_balancer: the same for the actor's. The temperature is never balanced.
         device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
         task_names: of the T tasks, for architectures that know something of them.
-        batch_size: B of the updates to come, where it is known: with it the gradients of wide layers can be had in the
-            cheaper of two forms (`mtrl.gradients`).
         precision: of the networks' passes in an update. With bfloat16 (autocast) parameters, losses, optimisers,
             targets and what the balancer computes stay float32, and so does acting.
     """
@@ -80,7 +77,6 @@ class SAC(ActorCritic):
         actor_balancer: Balancer | None = None,
         device: torch.device | str = "cpu",
         task_names: Sequence[str] | None = None,
-        batch_size: int | None = None,
         precision: Precision = "float32",
     ) -> None:
         if task_names is not None and len(task_names) != num_tasks:
@@ -111,12 +107,6 @@ class SAC(ActorCritic):
         self.learning_rate_factor: Tensor | float = torch.ones((), device=self.device) if decays else 1.0
         self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
         self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
-        if batch_size is not None:
-            shape = (len(seeds), num_tasks, batch_size, 1)
-            self._factor_gradients(torch.zeros(shape, dtype=axes.dtype, device=self.device))
-        # The same networks, to be differentiated: their own parameters are constants.
-        self._trained_critic = with_parameters(self.critic, self.critic_optimizer.leaves)
-        self._trained_actor = with_parameters(self.actor, self.actor_optimizer.leaves)
         initial = math.log(config.initial_temperature)
         self.register_buffer("log_alpha", torch.full((len(seeds), num_tasks), initial, device=self.device))
         self.temperature_adam = Adam(
@@ -135,6 +125,7 @@ class SAC(ActorCritic):
             balancer = copy.deepcopy(balancer)
             balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
         return TaskOptimizer(
+            getattr(self, network),
             self.vectors[network],
             balancer,
             num_tasks,
@@ -144,16 +135,17 @@ class SAC(ActorCritic):
             self.learning_rate_factor,
         )
 
-    def _factor_gradients(self, zeros: Tensor) -> None:
-        """Lets the optimisers see the graphs of their networks for a batch, zeros [S, T, B, 1]."""
-        observation = zeros.expand(*zeros.shape[:-1], self.observation_size)
-        action = zeros.expand(*zeros.shape[:-1], self.action_size)
-        critic, actor = self.critic_optimizer, self.actor_optimizer
-        if critic.balancer is not None:
-            critic.factor_gradients(with_parameters(self.critic, critic.leaves)(observation, action))
-        if actor.balancer is not None:
-            encoded = self.critic.encode(observation)
-            actor.factor_gradients(with_parameters(self.actor, actor.leaves)(encoded))
+    def factor_gradients(self, batch_size: int) -> None:
+        """Has the task gradients of some weights as factors, where that costs less (`mtrl.gradients`).
+
+        Args:
+            batch_size: B of the updates to come, of which none was made or compiled yet.
+        """
+        zeros = self.vectors["critic"].shared.new_zeros(*self.log_alpha.shape, batch_size, 1)
+        observation = zeros.expand(-1, -1, -1, self.observation_size)
+        action = zeros.expand(-1, -1, -1, self.action_size)
+        self.critic_optimizer.factor_gradients(observation, action)
+        self.actor_optimizer.factor_gradients(self.critic.encode(observation))
 
     def set_progress(self, progress: float) -> None:
         """Says which share of training in [0, 1] is done when the updates that are queued from now on are made."""
@@ -179,9 +171,9 @@ class SAC(ActorCritic):
             target, target_metrics = self._target(batch, noise[:, 0], alpha)
         with self._policy_stream:
             action, log_prob, log_std, policy_features = self._policy(
-                self._trained_actor, batch.observation, noise[:, 1]
+                actor.network, batch.observation, noise[:, 1]
             )
-        outputs, value_features = self._values(self._trained_critic, batch.observation, batch.action)
+        outputs, value_features = self._values(critic.network, batch.observation, batch.action)
         self._target_stream.join()
         critic_losses = self._critic_loss(outputs, target)
         metrics = critic.step(

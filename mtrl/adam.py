@@ -74,7 +74,7 @@ class Adam(nn.Module):
         """
         if not gradient.numel():
             return
-        if gradient.device.type == "cpu":
+        if gradient.device.type == "cpu" and not torch.compiler.is_compiling():
             self._step_by_seed(parameters, gradient, keep, scale)
         else:
             self._step_on_device(parameters, gradient, keep, scale)
@@ -117,7 +117,6 @@ class Adam(nn.Module):
             parameters.mul_(1.0 - rate * self.weight_decay * keep)
         parameters.sub_(direction * (rate * keep))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _step_by_seed(
         self, parameters: Tensor, gradient: Tensor, keep: Tensor, scale: Tensor | float
     ) -> None:

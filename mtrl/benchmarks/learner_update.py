@@ -141,9 +141,9 @@ def make_agent(
         actor_balancer=None if balancer is not None and balancer.requires_positive_losses else balancer,
         device=device,
         task_names=get_benchmark("MT50").tasks[: config.num_tasks],
-        batch_size=config.batch_size,
         precision=config.precision,
     )
+    agent.factor_gradients(config.batch_size)
     if method == "loop":
         for optimizer in (agent.critic_optimizer, agent.actor_optimizer):
             optimizer.__class__ = LoopOptimizer

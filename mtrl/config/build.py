@@ -27,7 +27,6 @@ def make_agent(config: TrainConfig, env: envs.VectorEnv) -> SAC:
         critic_balancer=balancer if config.balance in ("both", "critic") else None,
         actor_balancer=balancer if config.balance in ("both", "actor") else None,
         device=config.device,
-        batch_size=config.batch_size,
         precision=config.precision,
     )
 

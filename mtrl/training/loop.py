@@ -54,6 +54,7 @@ class TrainingLoop:
             num_workers=config.num_workers,
         )
         self.agent = make_agent(config, self.env)
+        self.agent.factor_gradients(config.batch_size)
         self.replay = Replay(
             config.buffer_size,
             seeds=config.seeds,

@@ -79,7 +79,7 @@ def make_agent(
     batch_size: int | None = None,
     **config: Any,
 ) -> SAC:
-    return SAC(
+    made = SAC(
         architecture,
         SACConfig(**config),
         observation_size=OBSERVATION_SIZE,
@@ -91,8 +91,10 @@ def make_agent(
         actor_balancer=balancer if balance_actor else None,
         device=device,
         task_names=tasks,
-        batch_size=batch_size,
     )
+    if batch_size is not None:
+        made.factor_gradients(batch_size)
+    return made
 
 
 def make_batch(

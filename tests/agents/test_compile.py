@@ -128,9 +128,10 @@ def assert_modern_agent_is_the_same(
             critic_balancer=method,
             actor_balancer=method,
             device="cuda" if path == "cuda" else "cpu",
-            batch_size=batch_size,
             **SIZES,
         )
+        if batch_size is not None:
+            made.factor_gradients(batch_size)
         made.return_scale.set(np.full((2, 3), 50.0), np.full((2, 3), 9.0))
         return made
 

@@ -35,7 +35,9 @@ class Problem:
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
             balancer.setup(T, seeds=seeds, dtype=torch.float64)
-        self.optimizer = TaskOptimizer(self.parameters, balancer, T, learning_rate, max_grad_norm)
+        self.optimizer = TaskOptimizer(
+            self.network, self.parameters, balancer, T, learning_rate, max_grad_norm
+        )
 
     def losses(self, parameters: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,8 +27,8 @@ def work(
         seeds=range(seeds),
         critic_balancer=balancer,
         actor_balancer=balancer,
-        batch_size=batch_size,
     )
+    agent.factor_gradients(batch_size)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(seeds, T, batch_size, *shape)

@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import agents.optimizer
 from envs.worlds import Transitions
 from mtrl.balancers import active_set
+from mtrl.config.build import make_agent
 from mtrl.config.loading import train_config, train_parser
 from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
@@ -129,6 +131,22 @@ def test_actions_are_uniform_at_first_and_then_the_policys(fake: Callable, tmp_p
     loop.collector.start()
     assert torch.equal(before, loop.collector.random_actions.generators[0].get_state())
     loop.close()
+
+
+def test_only_an_agent_that_is_trained_looks_for_what_factors_pay_for(
+    fake: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes a pass through its networks."""
+    asked: list[int] = []
+    monkeypatch.setattr(
+        agents.optimizer, "factors_pay", lambda shape, num_samples, device: asked.append(num_samples)
+    )
+    config = make_config(tmp_path / "run")
+    with contextlib.closing(TrainingLoop(config, tmp_path / "run")) as loop:
+        assert set(asked) == {config.batch_size}
+        asked.clear()
+        make_agent(config, loop.env)
+    assert not asked
 
 
 @pytest.mark.parametrize(("worlds", "updates"), [(1, 1), (2, 3)])

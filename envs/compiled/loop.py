@@ -19,7 +19,7 @@ from envs.compiled.floats import STANDARD
 from envs.compiled.machine_code import BYTE, INT, INT32, POINTER, VOID, Code, field, function_at, load
 from envs.compiled.step import SEAT_SIZE
 
-_LOOK = 2_000_000  # nanoseconds that somebody looks before going to sleep
+_LOOK = 1_000_000  # nanoseconds that somebody looks before going to sleep
 
 # The words, in lines of their own: two lines of a cache, which some processors fetch together.
 LINE = 16

@@ -9,14 +9,25 @@ it for a moment, as waking up takes long, and then sleeps; who had to wait longe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from llvmlite import ir
 
 from envs.compiled.compiled_task import RECORD
 from envs.compiled.floats import STANDARD
-from envs.compiled.machine_code import BYTE, INT, INT32, POINTER, VOID, Code, field, function_at, load
+from envs.compiled.machine_code import (
+    BYTE,
+    INT,
+    INT32,
+    POINTER,
+    VOID,
+    Code,
+    each,
+    field,
+    function_at,
+    load,
+    repeat,
+)
 from envs.compiled.step import SEAT_SIZE
 
 _LOOK = 1_000_000  # nanoseconds that somebody looks before going to sleep
@@ -48,7 +59,7 @@ def write() -> Code:
     builder = code.define("run", VOID, [POINTER, POINTER])
     shared, seats = builder.function.args
     _set(builder, shared, DONE, INT(0))
-    with _each(builder, load(builder, shared, THREADS)) as thread:
+    with each(builder, load(builder, shared, THREADS)) as thread:
         _set(builder, shared, _left(builder, thread), _share(builder, shared, thread)[1])
     builder.call(wake, [shared])
     with builder.if_then(builder.icmp_unsigned("!=", builder.ptrtoint(seats, INT), INT(0))):
@@ -60,7 +71,7 @@ def write() -> Code:
     shared, seats, thread = builder.function.args
     left, look = _left(builder, thread), builder.alloca(INT)
     builder.store(INT(_LOOK), look)
-    with _loop(builder) as leave_if:
+    with repeat(builder) as leave_if:
         waited = builder.call(wait, [shared, left, INT(1), load(builder, look, 0)])
         leave_if(builder.icmp_signed(">", _word(builder, shared, left), INT(_STOP // 2)))
         soon = builder.icmp_signed("<", waited, INT(_LOOK))
@@ -70,7 +81,7 @@ def write() -> Code:
 
     builder = code.define("stop", VOID, [POINTER])
     (shared,) = builder.function.args
-    with _each(builder, load(builder, shared, THREADS)) as thread:
+    with each(builder, load(builder, shared, THREADS)) as thread:
         _set(builder, shared, _left(builder, thread), INT(_STOP))
     builder.call(wake, [shared])
     builder.ret_void()
@@ -93,10 +104,10 @@ def _work(code: Code, wake: ir.Function) -> ir.Function:
     builder.call(set_floats, [INT(STANDARD)])
     threads, count = load(builder, shared, THREADS), load(builder, shared, COUNT)
     order, records, steps = (load(builder, shared, index, POINTER) for index in (ORDER, RECORDS, STEPS))
-    with _each(builder, threads) as turn:
+    with each(builder, threads) as turn:
         whose = builder.urem(builder.add(thread, turn), threads)
         left, (first, size) = _left(builder, whose), _share(builder, shared, whose)
-        with _loop(builder) as leave_if:
+        with repeat(builder) as leave_if:
             leave_if(builder.icmp_signed("<", _word(builder, shared, left), INT(1)))
             number = builder.sub(_add(builder, shared, left, -1), INT(1))
             leave_if(builder.icmp_unsigned(">=", number, size))  # negative, or it is the end of all steps
@@ -129,14 +140,14 @@ def _wait(code: Code) -> ir.Function:
         return builder.icmp_signed(">=", _word(builder, shared, index), value)
 
     began = now()
-    with _loop(builder) as leave_if:
+    with repeat(builder) as leave_if:
         leave_if(reached())
         leave_if(builder.icmp_signed(">=", builder.sub(now(), began), look))
         builder.call(code.declare("sched_yield", INT32, []), [])
     with builder.if_then(builder.not_(reached())):
         _pthread(code, builder, "mutex_lock", mutex)
         _add(builder, shared, SLEEPERS, 1)
-        with _loop(builder) as leave_if:
+        with repeat(builder) as leave_if:
             leave_if(reached())
             _pthread(code, builder, "cond_wait", changed, mutex)
         _add(builder, shared, SLEEPERS, -1)
@@ -159,35 +170,6 @@ def _wake(code: Code) -> ir.Function:
 
 
 # ---------------------------------------------------------------- what these are made of
-
-
-@contextmanager
-def _loop(builder: ir.IRBuilder) -> Iterator[Callable[[ir.Value], None]]:
-    """Repeats what is built in it; gives what leaves it on a condition."""
-    begin, end = builder.append_basic_block("begin"), builder.append_basic_block("end")
-
-    def leave_if(condition: ir.Value) -> None:
-        stay = builder.append_basic_block("stay")
-        builder.cbranch(condition, end, stay)
-        builder.position_at_end(stay)
-
-    builder.branch(begin)
-    builder.position_at_end(begin)
-    yield leave_if
-    builder.branch(begin)
-    builder.position_at_end(end)
-
-
-@contextmanager
-def _each(builder: ir.IRBuilder, count: ir.Value) -> Iterator[ir.Value]:
-    """Repeats what is built in it for 0, 1, ..., count - 1, which it gives."""
-    before = builder.block
-    with _loop(builder) as leave_if:
-        index = builder.phi(INT)
-        index.add_incoming(INT(0), before)
-        leave_if(builder.icmp_signed(">=", index, count))
-        yield index
-        index.add_incoming(builder.add(index, INT(1)), builder.block)
 
 
 def _left(builder: ir.IRBuilder, thread: ir.Value) -> ir.Value:

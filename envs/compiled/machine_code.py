@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -60,3 +61,32 @@ def function_at(
     """An element of an array of functions that give nothing."""
     kind = ir.FunctionType(VOID, arguments).as_pointer()
     return builder.load(field(builder, pointer, index, POINTER), typ=kind)
+
+
+@contextmanager
+def repeat(builder: ir.IRBuilder) -> Iterator[Callable[[ir.Value], None]]:
+    """Repeats what is built in it; gives what leaves it on a condition."""
+    begin, end = builder.append_basic_block("begin"), builder.append_basic_block("end")
+
+    def leave_if(condition: ir.Value) -> None:
+        stay = builder.append_basic_block("stay")
+        builder.cbranch(condition, end, stay)
+        builder.position_at_end(stay)
+
+    builder.branch(begin)
+    builder.position_at_end(begin)
+    yield leave_if
+    builder.branch(begin)
+    builder.position_at_end(end)
+
+
+@contextmanager
+def each(builder: ir.IRBuilder, count: ir.Value) -> Iterator[ir.Value]:
+    """Repeats what is built in it for 0, 1, ..., count - 1, which it gives."""
+    before = builder.block
+    with repeat(builder) as leave_if:
+        index = builder.phi(INT)
+        index.add_incoming(INT(0), before)
+        leave_if(builder.icmp_signed(">=", index, count))
+        yield index
+        index.add_incoming(builder.add(index, INT(1)), builder.block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from envs.suggestion import suggestion, unknown
 
@@ -54,6 +54,7 @@ class Protocol:
     """The rules of an experiment. Two runs compare only if their protocols are equal.
 
     Attributes:
+        success: an episode succeeds if it does at any of its steps.
         reward_version: Meta-World's reward functions, "v1" (2019) or "v2" (2021).
         normalize_rewards: divide each task's rewards by a running estimate of their standard deviation.
         horizon: environment steps until an episode is cut off (a truncation, never a termination).
@@ -65,6 +66,7 @@ class Protocol:
         ValueError: there are fewer than one or more than Meta-World's steps or goals.
     """
 
+    success: ClassVar[Literal["any", "final"]] = "any"
     name: str
     reward_version: Literal["v1", "v2"]
     normalize_rewards: bool

@@ -18,7 +18,7 @@ from envs.goals import benchmark_goals
 from mtrl.config.build import make_agent, make_evaluation_env
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import Episodes, nan_mean, run_episodes, success_rule
+from mtrl.evaluation.episodes import Episodes, nan_mean, run_episodes
 from mtrl.logging.logger import json_values
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
@@ -148,7 +148,7 @@ def evaluate_checkpoint(
         policy="mean" if deterministic else "sampled",
         goal_seed=evaluation.seed,
         worlds_per_task=evaluation.worlds_per_task,
-        success_rule=success_rule(config.get_protocol()),
+        success_rule=config.get_protocol().success,
         starts=starts,
         episodes=episodes,
     )

@@ -97,7 +97,7 @@ def run_episodes(
     shape = (num_seeds, num_tasks, rounds * num_worlds)
     episodes = Episodes(*(np.full(shape, np.nan) for _ in range(4)))
     count = np.zeros(layout, dtype=np.int64)
-    tracker = make_tracker(env)
+    tracker = EpisodeTracker(env.layout, env.protocol.success)
     observation, _ = env.reset(seed=env.initial_seed)
     while (count < rounds).any():
         actions = policy(to_tensor(observation, layout).to(device)).cpu().numpy()
@@ -113,16 +113,6 @@ def run_episodes(
             getattr(episodes, name)[s, t, count[s, t, w] * num_worlds + w] = outcome[s, t, w]
         count[s, t, w] += 1
     return Episodes(**{name: values[..., :num_episodes] for name, values in vars(episodes).items()})
-
-
-def make_tracker(env: envs.VectorEnv) -> EpisodeTracker:
-    """A tracker of the episodes of all worlds, by the rules of their protocol."""
-    return EpisodeTracker(env.layout, success_rule(env.protocol))
-
-
-def success_rule(protocol: envs.Protocol | envs.CustomProtocol) -> Literal["any", "final"]:
-    """Which step of an episode counts for its success; in Meta-World any does."""
-    return protocol.success if isinstance(protocol, envs.CustomProtocol) else "any"
 
 
 def to_tensor(observation: NDArray[np.float64], layout: tuple[int, int, int]) -> Tensor:

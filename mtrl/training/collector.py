@@ -15,7 +15,7 @@ from agents.sac import SAC, Batch
 from envs import VectorEnv
 from mtrl.config.train import TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import make_tracker, to_tensor
+from mtrl.evaluation.episodes import EpisodeTracker, to_tensor
 from mtrl.logging.metrics import EpisodeMetrics
 from mtrl.policy.acting import VectorPolicy, finite_actions
 from mtrl.training.diverged import DivergedSeeds
@@ -56,7 +56,7 @@ class Collector:
         self._returns = (
             ReturnStatistics(self._layout, config.agent.gamma) if config.agent.normalize_returns else None
         )
-        self._tracker = make_tracker(env)
+        self._tracker = EpisodeTracker(self._layout, env.protocol.success)
         self.random_actions = Generators(config.seeds, "random actions")
         self.episode_metrics = EpisodeMetrics((num_seeds, num_tasks))
         self.num_steps = 0
@@ -162,6 +162,6 @@ class Collector:
     def _begin_episodes(self) -> None:
         """Starts new episodes in all worlds; what was of those before is forgotten."""
         self.observation, _ = self._env.reset()
-        self._tracker = make_tracker(self._env)
+        self._tracker = EpisodeTracker(self._layout, self._env.protocol.success)
         if self._returns is not None:
             self._returns.returns[:] = 0.0

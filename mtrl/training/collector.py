@@ -66,20 +66,9 @@ class Collector:
         if not self._acts_at_random:
             self._policy.start(to_tensor(self.observation, self._layout))
 
-    def actions(self) -> Tensor:
-        """Actions [S, T, W, A] on the CPU: uniform at first, then the policy's."""
-        if self._acts_at_random:
-            return 2 * self.random_actions.rand(*self._layout[1:], self._action_size) - 1
-        return self._finite_actions(self._policy.finish())
-
-    @property
-    def _acts_at_random(self) -> bool:
-        assert self._config.random_steps is not None
-        return self.num_steps < self._config.random_steps
-
-    def step(self, actions: Tensor) -> None:
-        """Steps every world once and stores the transitions."""
-        observation = self.observation
+    def step(self) -> None:
+        """Steps every world once, by the actions that `start` began to compute, and stores the transitions."""
+        observation, actions = self.observation, self._actions()
         self.observation, rewards, terminated, truncated, infos = self._env.step(
             actions.numpy().reshape(self._env.num_envs, -1)
         )
@@ -118,6 +107,23 @@ class Collector:
         self._replay.add(batch, valid)
         self.num_steps += self._config.worlds_per_task
 
+    def _actions(self) -> Tensor:
+        """Actions [S, T, W, A] on the CPU: uniform at first, then the policy's.
+
+        Those of a seed of which one is not finite are zero, and the seed is left out.
+        """
+        if self._acts_at_random:
+            return 2 * self.random_actions.rand(*self._layout[1:], self._action_size) - 1
+        actions, finite = finite_actions(self._policy.finish())
+        if not finite.all():
+            self._diverged.leave_out(~finite, "an action of the policy is not finite")
+        return actions
+
+    @property
+    def _acts_at_random(self) -> bool:
+        assert self._config.random_steps is not None
+        return self.num_steps < self._config.random_steps
+
     def _refuse_transitions(self, bad: NDArray[np.bool_]) -> None:
         """Freezes the seeds with transitions [S, T, W] that are not finite."""
         s, t, w = (int(i[0]) for i in np.nonzero(bad))
@@ -127,13 +133,6 @@ class Collector:
             self._begin_episodes()
         world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
         self._diverged.leave_out(seeds, f"an observation or a reward is not finite ({world})")
-
-    def _finite_actions(self, actions: Tensor) -> Tensor:
-        """Actions [S, T, W, A]; zero for the seeds of which one is not finite, which are left out."""
-        actions, finite = finite_actions(actions)
-        if not finite.all():
-            self._diverged.leave_out(~finite, "an action of the policy is not finite")
-        return actions
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -100,7 +100,7 @@ class TrainingLoop:
         self.collector.start()
         if learning and self.overlap:
             self._learn()
-        self.collector.step(self.collector.actions())
+        self.collector.step()
         if learning and not self.overlap:
             self.agent.diagnose(diagnose or self.agent.device.type == "cuda")
             self._learn()

@@ -41,7 +41,7 @@ def make_config(run_dir: Path, **options: object) -> TrainConfig:
 def collect(loop: TrainingLoop, steps: int) -> None:
     for _ in range(steps):
         loop.collector.start()
-        loop.collector.step(loop.collector.actions())
+        loop.collector.step()
 
 
 def curves(directory: Path) -> dict[str, list[tuple[int, float]]]:
@@ -120,12 +120,10 @@ def test_actions_are_uniform_at_first_and_then_the_policys(fake: Callable, tmp_p
     config = make_config(tmp_path / "run", random_steps=4, worlds_per_task=2, total_steps=100)
     loop = TrainingLoop(config, tmp_path / "run")
     generator = loop.collector.random_actions.generators[0].clone_state()
-    for _ in range(2):
-        loop.collector.start()
-        actions = loop.collector.actions()
-        expected = 2 * torch.rand(3, 2, 4, generator=generator) - 1
-        assert torch.equal(actions[0], expected)
-        loop.collector.step(actions)
+    collect(loop, 2)
+    for step in range(2):
+        actions = loop.replay.storage[0, :, 2 * step : 2 * step + 2, 39:43]
+        assert torch.equal(actions, 2 * torch.rand(3, 2, 4, generator=generator) - 1)
     assert loop.step == 4
     before = loop.collector.random_actions.generators[0].get_state()
     loop.collector.start()

@@ -125,7 +125,7 @@ class Collector:
         return self.num_steps < self._config.random_steps
 
     def _refuse_transitions(self, bad: NDArray[np.bool_]) -> None:
-        """Freezes the seeds with transitions [S, T, W] that are not finite."""
+        """Leaves out the seeds with transitions [S, T, W] that are not finite."""
         s, t, w = (int(i[0]) for i in np.nonzero(bad))
         seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
         if (self._diverged.mask | seeds).all():

@@ -97,12 +97,13 @@ class TrainingLoop:
             diagnose: whether gradients are measured that the balancer does without, on a CPU; on a GPU they always are.
         """
         learning = self.step > self.learns_from
+        if self.agent.device.type == "cpu":
+            self.agent.diagnose(diagnose)
         self.collector.start()
         if learning and self.overlap:
             self._learn()
         self.collector.step()
         if learning and not self.overlap:
-            self.agent.diagnose(diagnose or self.agent.device.type == "cuda")
             self._learn()
 
     def _learn(self) -> None:

@@ -1,6 +1,7 @@
 """The rooms of the house: what may import what, read from the sources."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -69,3 +70,21 @@ def test_the_map_names_every_room() -> None:
     for path in (ROOT / "mtrl").iterdir():
         if (path / "__init__.py").is_file():
             assert f"| `{path.name}/` |" in named
+
+
+def test_the_paths_name_what_is_there() -> None:
+    rows = re.findall(
+        r"^\| (`.*) \| `(.*\.py)` \|$", (ROOT / "docs" / "code.md").read_text(encoding="utf-8"), re.M
+    )
+    assert len(rows) == 18
+    for calls, path in rows:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        for call in re.findall(r"`([A-Za-z_.]+)`", calls.partition(":")[0]):
+            body: list[ast.stmt] = tree.body
+            for name in call.split("."):
+                (found,) = (
+                    node
+                    for node in body
+                    if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name
+                )
+                body = found.body

@@ -5,6 +5,7 @@ checkpoint or a log), with n drawn from as many as an undisturbed run has.
 """
 
 import ctypes
+import itertools
 import json
 import os
 import random
@@ -204,8 +205,16 @@ class SignalledEngine(FakeEngine):
         return super().step(actions)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize(("instance", "at", "stopped_at"), [(1, 20, 21), (1, 4, 5), (2, 3, 16)])
+STOPS = [(signal.SIGINT, (1, 20, 21)), (signal.SIGTERM, (1, 4, 5)), (signal.SIGHUP, (2, 3, 16))]
+
+
+@pytest.mark.parametrize(
+    ("number", "instance", "at", "stopped_at"),
+    [
+        pytest.param(number, *moment, marks=() if (number, moment) in STOPS else pytest.mark.slow)
+        for number, moment in itertools.product(*zip(*STOPS, strict=True))
+    ],
+)
 def test_signals(
     whole: tuple[Path, dict[str, int]],
     fake: Callable,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from envs.benchmarks import PROTOCOLS
 from envs.worlds import Transitions
+from mtrl.cli import main
 from mtrl.config.resolve import TRAINING_PRESETS
 from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicyState
 from mtrl.storage import checkpoint, checkpoints
@@ -31,6 +33,7 @@ from tests.mtrl.conftest import (
     FakeEngine,
     Result,
     assert_same_state,
+    put_fakes,
     read_metrics,
     read_state,
     train_arguments,
@@ -240,14 +243,25 @@ def test_nothing_else_may_be_asked_for(finished: Path, cli: Cli, arguments: list
 # ------------------------------------------------------------------------------------------------------ longer
 
 
+@pytest.fixture(scope="module", params=["AlignedMTL", "LS", "null"])
+def longer(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A run of 60 steps with a balancer, and its options."""
+    run = tmp_path_factory.mktemp("longer") / "whole"
+    options = OPTIONS | {"evaluation__interval": 10, "balancer": request.param, "total_steps": 60}
+    with pytest.MonkeyPatch.context() as patch:
+        put_fakes(patch)
+        assert main(train_arguments(run, **options)) == 0
+    return run, options
+
+
 @pytest.mark.parametrize("end", [20, 29, 36, 37], ids=lambda end: f"after_{end}")
-@pytest.mark.parametrize("balancer", ["AlignedMTL", "LS", "null"])
 def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
-    train: Train, cli: Cli, end: int, balancer: str
+    longer: tuple[Path, dict[str, Any]], train: Train, cli: Cli, end: int
 ) -> None:
     """Whether or not an interval of metrics (9), evaluations (10) or checkpoints (8) ended with its last step."""
-    options = OPTIONS | {"evaluation__interval": 10, "balancer": balancer, "total_steps": 60}
-    whole = train("whole", **options)
+    whole, options = longer
     run = train("run", **(options | {"total_steps": end}))
     result = cli("train", "--resume", run, "--total_steps", 60)
     assert result.code == 0, result.err
@@ -255,7 +269,7 @@ def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
     assert_same_state(read_state(run, 60), read_state(whole, 60))
     best = [checkpoints.find(r / "checkpoints", "best").name for r in (run, whole)]
     assert best[0] == best[1]
-    configurations = [(r / "config.yaml").read_text().replace(r.name, "run") for r in (run, whole)]
+    configurations = [(r / "config.yaml").read_text().replace(str(r), "run") for r in (run, whole)]
     assert configurations[0] == configurations[1]
     if end in (29, 37):  # neither metrics nor an evaluation were due: nothing of the old end is left
         for name in ("mean", "seed_1"):

@@ -17,11 +17,13 @@ from mtrl.config.lookup import get_object
 def explain(parser: ArgumentParser, message: str) -> ValueError:
     """The error for what jsonargparse says of a key or a value."""
     message = " ".join(message.split())
-    key = (
-        re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message)
-        or re.search(r"Group '(\w+)' does not accept option '(\w+)'", message)
-        or re.search(r"Parser key \"([\w.]+)\".*NestedArg\(key='([\w.]+)'", message)  # of what has none
+    key = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message) or re.search(
+        r"Group '(\w+)' does not accept option '(\w+)'", message
     )
+    names = list(key.groups()) if key else []
+    below = re.search(r"Got value: NestedArg\(key='([\w.]+)'", message)  # an option of one that has none
+    if below:
+        names = [*re.findall(r'Parser key "([\w.]+)"', message), below[1]]
     option = re.search(r"class_path '([\w.]+)': Option '(\w+)' is not accepted", message)
     if option:
         cls = get_object(option[1])
@@ -29,10 +31,10 @@ def explain(parser: ArgumentParser, message: str) -> ValueError:
     known = {a.dest for a in parser._actions} | {
         f"{a.dest}.{n}" for a in parser._actions for n in _option_names(a)
     }
-    if key:
+    if names:
         return unknown(
             "option or key",
-            ".".join(key.groups()),
+            ".".join(names),
             sorted(known - {"help", "print_config", "print_shtab", argparse.SUPPRESS}),
         )
     return _explain_value(message)

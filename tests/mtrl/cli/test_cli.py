@@ -140,6 +140,10 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
         ["balancer.scale_mode must be one of min, median, rmse, got least."],
     ),
     "engine": (["--engine", "fast"], ["engine must be one of batched, reference, gymnasium, got fast."]),
+    "option of what has none, in a class": (
+        ["--balancer.scale_mode.x", "3"],
+        ["There is no option or key 'balancer.scale_mode.x'"],
+    ),
     "option of what has none": (["--agent.tau.x", "1"], ["There is no option or key 'agent.tau.x'", "'agent.tau'"]),
     "word for a number": (["--total_steps", "many"], ["total_steps must be an integer, got many."]),
     "fraction for an integer": (["--batch_size", "1.5"], ["batch_size must be an integer, got 1.5."]),

@@ -12,7 +12,14 @@ from tests.mtrl.conftest import Result, train_arguments
 Cli = Callable[..., Result]
 
 
-@pytest.mark.parametrize("name", ["sp ace", "it's", "$HOME", "a;b", "*", "plain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "it's",
+        "$HOME",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("sp ace", "a;b", "*", "plain")),
+    ],
+)
 def test_advised_commands_run(name: str, fake: object, cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / name
 

@@ -206,7 +206,7 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
             raise ValueError(f"the sizes are {sizes}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
-            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({error})."
+            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({' '.join(str(error).split())})."
         ) from error
     if missing:
         raise ValueError(

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.config.parsing import make_parser, parse
-from mtrl.reporting.groups import Group, check_copies, check_measures, check_protocols, group_runs
+from mtrl.reporting.groups import (
+    Group,
+    check_copies,
+    check_measures,
+    check_protocols,
+    group_runs,
+    same_losses,
+)
 from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
@@ -75,6 +82,7 @@ def report(
         notes.append(f"Mixed protocols: {difference}.")
     groups = group_runs(found)
     check_copies(groups)
+    notes += same_losses(groups)
     notes += [note for run in found for note in run.notes] + _seed_notes(groups, statistic, last_k)
     tables = make_tables(groups, statistic, last_k, baseline)
     if published:

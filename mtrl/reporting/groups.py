@@ -130,6 +130,24 @@ def check_copies(groups: Sequence[Group]) -> None:
                     )
 
 
+def same_losses(groups: Sequence[Group]) -> list[str]:
+    """A sentence for each run whose losses are all those of a run of another method.
+
+    An option that has no effect may do that; so does a configuration that was edited in a copy.
+    """
+    notes = []
+    owner: dict[frozenset[int], Run] = {}
+    for run in [run for group in groups for run in group.runs]:
+        losses: frozenset[int] = frozenset().union(*run.losses)
+        other = owner.setdefault(losses, run)
+        if losses and other is not run:
+            notes.append(
+                f"{other.path} and {run.path} have the same losses to the last digit in every line: either what is set "
+                "apart there has no effect, or one is a copy of the other."
+            )
+    return notes
+
+
 def _options(run: Run) -> dict[str, Any]:
     """What makes a run another experiment, with what its version did not know yet."""
     return experiment(with_defaults(run.config))

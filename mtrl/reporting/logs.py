@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,19 +79,22 @@ def read_timing(
     Args:
         lines: of the metrics: where one is of training, there was one of its time.
     """
+    clock = evaluation_clock(config)
+    end = math.inf if clock is None else clock[0].end(clock[1])
     try:
         timed = read_json_lines(path / "timing.jsonl", notes)
         steps = to_array([line["step"] for line in timed])
         rates = to_array([line.get("steps_per_second") for line in timed])
         if not (np.diff(steps) > 0).all() or not (rates > 0).all():
             raise ValueError("it does not hold increasing steps and positive rates.")
+        if steps.size and steps[-1] > end:
+            raise ValueError(f"timing.jsonl goes to step {steps[-1]:.0f}, and the run to {end}.")
     except ValueError as error:
         notes.append(f"There are no times of {path}: {error}")
         return (np.empty(0), np.empty(0)), Missing(0, 0)
-    clock = evaluation_clock(config)
     trained = {line["step"] for line in lines if SUCCESS not in line and MISSING not in line}
     trained.update(step for line in lines for step in line.get(MISSING, {}).get("training", []))
-    due = [step for step in sorted(trained) if clock is None or step <= clock[0].end(clock[1])]
+    due = [step for step in sorted(trained) if step <= end]
     timed_steps = {*steps.tolist()}
     missing = [step for step in due if step not in timed_steps]
     if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -45,12 +46,16 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
     """
     options = read_mapping("configuration", run_dir / "config.yaml")
     stamp = read_mapping("stamp", run_dir / "stamp.json")
-    checkpoint = checkpoint or checkpoints.newest_readable(run_dir / "checkpoints")
+    stamped = flatten(stamp)
     said = {
         "config.yaml": {"experiment": record(options)},
-        "stamp.json": dict.fromkeys(_RULES, "unset") | _identity_in(stamp),
+        "stamp.json": {
+            **dict.fromkeys(_RULES, "unset"),
+            **_identity_in(stamp),
+            "tasks": stamped.get("benchmark.tasks"),
+        },
     }
-    older: dict[str, Any] = {}
+    checkpoint = checkpoint or checkpoints.newest_readable(run_dir / "checkpoints")
     if checkpoint is not None:
         manifest = read_manifest(checkpoint)
         loop = manifest["values"].get("loop")
@@ -59,26 +64,21 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
                 f"The checkpoint {checkpoint} is of no training: its manifest has no `loop`."
             )
         said[f"its checkpoint {checkpoint.name}"] = _identity_in(loop)
-        older = {"benchmark.tasks": loop["tasks"]} if loop.get("tasks") else {}
     for (one, first), (other, second) in combinations(said.items(), 2):
-        topics = [topic for topic in first if topic in second]
-        a, b = (flatten({topic: said_by[topic] for topic in topics}) for said_by in (first, second))
-        _compare(run_dir, {name: (a.get(name, "unset"), b.get(name, "unset")) for name in a | b}, one, other)
-    stamped = flatten(stamp)
-    for source, names in (
-        ("its checkpoint", older),
-        ("config.yaml and this version", _expected(options, stamped, config)),
-    ):
-        _compare(
-            run_dir, {n: (stamped.get(n, "unset"), value) for n, value in names.items()}, "stamp.json", source
-        )
+        topics = first.keys() & second.keys()
+        theirs = (flatten({topic: of_one[topic] for topic in topics}) for of_one in (first, second))
+        _compare(run_dir, one, other, *theirs)
+    expected = _expected(options, stamped, config)
+    found = {name: stamped.get(name, "unset") for name in expected}
+    _compare(run_dir, "stamp.json", "config.yaml and this version", found, expected)
     if checkpoint is not None:
         _check_loop(checkpoint, loop, manifest["step"], options)
 
 
 def _identity_in(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `identity` a stamp or a checkpoint has."""
-    return {name: content[name] for name in ("experiment", *_RULES) if content.get(name) is not None}
+    """What of `identity` a stamp or a checkpoint has; of it, checkpoints of 2026-11-30 had the tasks alone."""
+    names = ("experiment", *_RULES, "tasks")
+    return {name: content[name] for name in names if content.get(name) is not None}
 
 
 def _expected(
@@ -96,24 +96,29 @@ def _expected(
     if stamped.get("protocol.name") != "custom":
         expected |= {name: size for name, size in META_WORLD_SIZES.items() if name in stamped}
     return {
-        name: list(value) if isinstance(value, tuple) else value
+        name: value
         for name, value in flatten(expected).items()
         if name in stamped or f"{name.partition('.')[0]}.name" not in stamped
     }
 
 
-def _compare(run_dir: Path, values: Mapping[str, tuple[Any, Any]], one: str, other: str) -> None:
+def _compare(
+    run_dir: Path, one: str, other: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> None:
     """
     Args:
-        values: by name, what `one` and `other` say.
+        first, second: by name, what `one` and `other` say.
 
     Raises:
-        DisagreementError: some differ.
+        DisagreementError: it is not the same.
     """
+    values = {
+        name: (first.get(name, "unset"), second.get(name, "unset")) for name in sorted({*first, *second})
+    }
     differences = [
-        f"{name.removeprefix('experiment.')} is {first!r} in {one} and {second!r} in {other}"
-        for name, (first, second) in sorted(values.items())
-        if first != second
+        f"{name.removeprefix('experiment.')} is {value!r} in {one} and {other_value!r} in {other}"
+        for name, (value, other_value) in values.items()
+        if _as_text(value) != _as_text(other_value)
     ]
     if len(differences) > _MOST:
         differences[_MOST:] = [f"and {len(differences) - _MOST} more differ"]
@@ -122,6 +127,11 @@ def _compare(run_dir: Path, values: Mapping[str, tuple[Any, Any]], one: str, oth
             f"The files of the run {run_dir} disagree: {'; '.join(differences)}. Restore what was changed, or use the "
             "version that the stamp names; another experiment is a new run."
         )
+
+
+def _as_text(value: Any) -> str:
+    """A value as JSON has it: a list is a tuple, but 1.0 is no seed, and true is not 1."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: Mapping[str, Any]) -> None:
@@ -141,7 +151,7 @@ def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: M
         "best_step": lambda value: value is None or is_step(value),
         "best_score": lambda value: value is None or isinstance(value, (int, float)),
         "pending_evaluation": lambda value: value is None or is_step(value),
-        "log_intervals": _are_intervals,
+        "log_intervals": lambda value: _are_intervals(value, step),
         "learns_from": lambda value: is_step(value) and value <= step + to_collect,
         "measure": lambda value: value in ("success", "return"),
         "device": lambda value: value in ("cpu", "cuda"),
@@ -158,13 +168,13 @@ def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: M
             )
 
 
-def _are_intervals(value: Any) -> bool:
-    """Whether these are pairs of a step and the interval from then on."""
+def _are_intervals(value: Any, step: int) -> bool:
+    """Whether these are pairs of a step, up to this one, and the interval from then on."""
     return (
         isinstance(value, list)
         and bool(value)
         and all(
             isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair) for pair in value
         )
-        and all(interval > 0 for _, interval in value)
+        and all(since <= step and interval > 0 for since, interval in value)
     )

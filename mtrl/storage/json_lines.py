@@ -58,12 +58,15 @@ def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
 
 
 def _is_line(line: Any) -> bool:
-    """Whether this is an object with a step and, if it is a mark, with lists of steps."""
+    """Whether this is an object with a step and, if it is a mark, with lists of steps and nothing else."""
     if not isinstance(line, dict) or not is_step(line.get("step")):
         return False
-    mark = line.get(MISSING, {})
+    if MISSING not in line:
+        return True
+    mark = line[MISSING]
     return (
-        isinstance(mark, dict)
+        line.keys() == {"step", MISSING}
+        and isinstance(mark, dict)
         and mark.keys() <= {"training", "evaluation"}
         and all(isinstance(steps, list) and all(map(is_step, steps)) for steps in mark.values())
     )

@@ -112,7 +112,7 @@ def check_due(path: Path, step: int, is_due: Callable[[int], bool]) -> None:
     if not is_due(step):
         raise ValueError(
             f"{path} holds an evaluation of step {step}, and by its config.yaml the run is not evaluated then: restore "
-            "the file, or delete the line."
+            "what was changed, or delete the line."
         )
 
 

@@ -102,8 +102,9 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                     f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
                     f"{total_steps}."
                 )
+            longer = resolve(dataclasses.replace(config, total_steps=total_steps))
             _say_what_differs(config, manifest["step"], total_steps)
-            config = resolve(dataclasses.replace(config, total_steps=total_steps))
+            config = longer
             options["total_steps"] = total_steps
         pending = scores.pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps

@@ -23,6 +23,7 @@ Edit = Callable[[dict[str, Any]], Any]
 #: What is edited in config.yaml, and the name that the sentence has.
 CONFIGURATIONS: dict[str, tuple[str, Edit]] = {
     "seeds": ("seeds", lambda c: c.update(seeds=[1])),
+    "a seed that is no whole number": ("seeds", lambda c: c.update(seeds=[0.0])),
     "a further seed": ("seeds", lambda c: c.update(seeds=[0, 1])),
     "an option": ("agent.tau", lambda c: c["agent"].update(tau=0.5)),
     "an option that is gone": ("agent.tau", lambda c: c["agent"].pop("tau")),
@@ -176,3 +177,14 @@ def test_a_copy_with_another_seed_is_no_further_seed(train: Train, cli: Cli) -> 
     assert_refused(cli("report", first, copies[0]), "Seed 1", "seed 3", "same losses")
     edit(copies[0], "config.yaml", lambda c: c.update(seeds=[0, 1]))
     assert_refused(cli("report", first, copies[0]), "Seed 0", "counted twice")
+
+
+def test_a_copy_as_another_method_is_named(train: Train, cli: Cli) -> None:
+    first = train("first")
+    copy = collected(first, "copy")
+    edit(copy, "config.yaml", lambda c: c["agent"].update(tau=0.5))
+    result = cli("report", first, copy)
+    assert result.code == 0
+    assert f"{first} and {copy} have the same losses to the last digit in every line" in result.err
+    other = train("other", agent__tau=0.5)
+    assert "same losses" not in cli("report", first, other).err

@@ -268,6 +268,9 @@ BAD = {
     "a mark that is a number": b'{"step": 10, "missing": 3}',
     "a mark of numbers": b'{"step": 10, "missing": {"training": 5}}',
     "a mark of something else": b'{"step": 10, "missing": {"thinking": [10]}}',
+    "a mark in a line of an evaluation": (
+        b'{"step": 20, "missing": {}, "evaluation/success": [[1.0, 1.0, 1.0]]}'
+    ),
     "a mark of words": b'{"step": 10, "missing": {"training": ["ten"]}}',
 }
 
@@ -318,3 +321,12 @@ def test_no_file(stopped: Path, cli: Cli) -> None:
 def test_steps_in_words() -> None:
     assert describe_steps([10, 20]) == "10, 20"
     assert describe_steps(range(10, 60, 10)) == "10 to 50 (5 of them)"
+
+
+@pytest.mark.parametrize("step", [41, 999, 2**62])
+def test_times_beyond_the_end_do_not_count(finished: Path, cli: Cli, step: int) -> None:
+    with (finished / "timing.jsonl").open("a") as file:
+        file.write(json.dumps({"step": step, "seconds": 9.0, "steps_per_second": 1e-3}) + "\n")
+    result = cli("report", finished)
+    assert result.code == 0
+    assert f"There are no times of {finished}: timing.jsonl goes to step" in result.err

@@ -20,6 +20,13 @@ Write = Callable[..., Path]
 Cli = Callable[..., Result]
 
 
+EDITS = [
+    ("config.yaml", "seeds", "seeds:\n- 0\n- 1", "seeds:\n- 0\n- 7"),
+    ("config.yaml", "agent.gamma", "gamma: 0.99", "gamma: 0.5"),
+    ("stamp.json", "protocol.horizon", '"horizon": 500', '"horizon": 250'),
+]
+
+
 def snapshot(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
@@ -76,6 +83,14 @@ def test_killed_once_called_twice_and_changed(write_sweep: Write, cli: Cli, tmp_
     assert_refused(cli("sweep", changed), "run-seed0-1 is finished with another configuration", "sweep_dir")
     assert snapshot(root) == before
 
+    for file, name, old, new in EDITS:
+        path = root / "runs" / "run-seed0-1" / file
+        whole = path.read_text()
+        path.write_text(whole.replace(old, new))
+        for options in ([], ["--dry_run"]):
+            assert_refused(cli("sweep", sweep, *options), "run-seed0-1 disagree", f"{name} is")
+        path.write_text(whole)
+
 
 def test_finished_runs_travel_as_small_files(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     """Another machine has their results only: nothing is trained again, and the report is the same."""
@@ -98,6 +113,13 @@ def test_finished_runs_travel_as_small_files(write_sweep: Write, cli: Cli, tmp_p
     report = [tmp_path / name / "report" / "methods.csv" for name in ("sweep", "elsewhere")]
     assert report[0].read_text() == report[1].read_text()
     assert snapshot(results) == before
+    for file, name, old, new in EDITS[:2]:
+        whole = (run / file).read_text()
+        (run / file).write_text(whole.replace(old, new))
+        fourth = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "fourth"))
+        assert_refused(cli("sweep", fourth, "--dry_run"), "run-seed0-1 disagree", f"{name} is")
+        assert not (tmp_path / "fourth").exists()
+        (run / file).write_text(whole)
     evaluation.unlink()
     third = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "third"))
     assert_refused(cli("sweep", third), "its last checkpoint was not evaluated", "checkpoints are gone")

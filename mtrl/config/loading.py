@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from mtrl.config.files import read_config
-from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, replace_classes
+from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, import_path, replace_classes
 from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
 from mtrl.config.resolve import resolve
 from mtrl.config.spelling import rewrite_mapping
@@ -86,6 +86,9 @@ def dump(parser: ArgumentParser, namespace: Namespace, config: TrainConfig) -> s
     for key in [k for k in ("config", "resume", "devices") if k in resolved]:
         del resolved[key]
     _copy_values(config, resolved)
+    for kind in CLASS_OPTIONS:
+        if resolved[kind] is not None:  # the parser shortens the path of a default
+            resolved[kind].class_path = import_path(kind, resolved[kind].class_path)
     text: str = parser.dump(resolved, skip_unset=False)
     return text
 

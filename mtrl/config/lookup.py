@@ -82,9 +82,10 @@ def find_class(kind: str, name: str, *, given: bool = False) -> type[Any]:
 
 
 def import_path(kind: str, name: str, *, given: bool = False) -> str:
-    """The import path of a class that is given by name or by import path; see `find_class`."""
+    """The import path of a class that is given by name or by import path, the same for both; see `find_class`."""
     cls = find_class(kind, name, given=given)
-    return name if "." in name else f"{cls.__module__}.{cls.__qualname__}"
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    return path if "." not in name or is_toolkits(cls.__module__) else name
 
 
 def expand_names(config: Any, *, given: bool = False) -> Any:

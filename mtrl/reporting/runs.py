@@ -134,11 +134,11 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
             raise ValueError(
                 f"config.yaml must have a mapping of options for {group}, got {config[group]!r}."
             )
+    check_run(path)
     seeds = list_in(config, "seeds", int, "config.yaml")
     tasks = list_in(
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
-    check_run(path)
     lines = read_json_lines(path / "metrics.jsonl", notes)
     for line in lines:
         if SUCCESS in line:

@@ -436,3 +436,13 @@ def test_where_it_is_executed_may_change(finished: Path, cli: Cli) -> None:
     )
     assert cli("train", "--resume", finished, "--total_steps", 60).code == 0
     assert record(config) == record(yaml.safe_load(path.read_text()) | {"total_steps": 40})
+
+
+def test_a_class_by_default_by_name_and_by_path_is_one_experiment(train: Train, cli: Cli) -> None:
+    paths = [None, "AlignedMTL", "mtrl.balancers.AlignedMTL", "mtrl.balancers.aligned_mtl.AlignedMTL"]
+    runs = [
+        train(f"run{seed}", balancer=path, seeds=seed, total_steps=20, log_interval=20)
+        for seed, path in enumerate(paths)
+    ]
+    assert len({str(experiment(yaml.safe_load((run / "config.yaml").read_text()))) for run in runs}) == 1
+    assert len(group_runs([read_run(run) for run in runs])) == 1

@@ -175,7 +175,7 @@ def test_an_evaluation_where_none_is_due(train: Train, cli: Cli, step: int) -> N
     before = (run / "metrics.jsonl").read_bytes()
     words = (
         f"{run / 'metrics.jsonl'} holds an evaluation of step {step}",
-        "restore the file, or delete the line",
+        "restore what was changed, or delete the line",
     )
     assert_refused(cli("report", run), *words)
     assert_refused(cli("report", run, "--statistic", "paper_max"), *words)

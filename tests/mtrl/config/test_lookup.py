@@ -32,8 +32,10 @@ def test_every_listed_name_leads_to_its_class() -> None:
             assert get_object(import_path(kind, name)) is cls
 
 
-def test_an_import_path_is_taken_as_it_is() -> None:
-    assert import_path("balancer", "mtrl.balancers.AlignedMTL") == "mtrl.balancers.AlignedMTL"
+def test_a_class_of_the_toolkit_has_one_path() -> None:
+    """So that a run says the same however its class was named."""
+    for name in ("mtrl.balancers.AlignedMTL", "mtrl.balancers.aligned_mtl.AlignedMTL", "AlignedMTL"):
+        assert import_path("balancer", name) == "mtrl.balancers.aligned_mtl.AlignedMTL"
 
 
 @pytest.mark.parametrize(

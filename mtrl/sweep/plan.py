@@ -18,7 +18,7 @@ from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.files import nest, read_config
 from mtrl.config.loading import dump, train_config, train_parser
-from mtrl.config.lookup import CLASS_OPTIONS, get_object
+from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.parsing import parse
 from mtrl.config.train import GROUPS, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
@@ -110,12 +110,7 @@ def digest_of(run_dir: Path) -> str:
 
 
 def _digest(resolved: Mapping[str, Any]) -> str:
-    options = experiment(resolved)
-    for kind in CLASS_OPTIONS:
-        if options.get(kind) is not None:  # a class may be named by where it is and by what exports it
-            cls = get_object(options[kind])
-            options[kind] = f"{cls.__module__}.{cls.__qualname__}"
-    text = json.dumps({**options, "seeds": resolved["seeds"]}, sort_keys=True)
+    text = json.dumps({**experiment(resolved), "seeds": resolved["seeds"]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

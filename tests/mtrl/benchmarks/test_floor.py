@@ -87,9 +87,7 @@ def test_factors_by_hand(monkeypatch: pytest.MonkeyPatch, seeds: int) -> None:
         (OBSERVATION + ACTION, WIDTH, 2),
         (WIDTH, 1, 2),
     ]
-    pairs = sum(
-        copies * 2 * 2 * samples**2 * (before + after) for before, after, copies in layers
-    )  # two products
+    pairs = sum(copies * 2 * samples**2 * (before + after) for before, after, copies in layers)
     pairs += 2 * 2 * samples * WIDTH  # the gradient of the critics' last layer is a matrix product now
     weights = sum(copies * before * after for before, after, copies in layers)
     products = (

@@ -212,7 +212,8 @@ def check_fits(checkpoint: Path, found: Any, expected: Any, name: str, *, finite
 def _kind(value: Any) -> str:
     """The shape and type of a tensor or array."""
     if isinstance(value, (Tensor, np.ndarray)):
-        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        kind = "a tensor" if isinstance(value, Tensor) else "an array"
+        return f"{kind} {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return f"a {type(value).__name__}"
 
 

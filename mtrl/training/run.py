@@ -96,15 +96,14 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             config.get_benchmark().tasks,
             lambda step: due(step) or step == manifest["step"],
         )
+        before = config
         if total_steps is not None:
             if total_steps < manifest["step"]:
                 raise ValueError(
                     f"--total_steps must be at least {manifest['step']}, which the run {run_dir} has made already, got "
                     f"{total_steps}."
                 )
-            longer = resolve(dataclasses.replace(config, total_steps=total_steps))
-            _say_what_differs(config, manifest["step"], total_steps)
-            config = longer
+            config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
         pending = scores.pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps
@@ -128,6 +127,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             checkpoints.set_aside(damaged)
             _mark_missing(trainer, logs, pending)
             if total_steps is not None:
+                _say_what_differs(before, manifest["step"], total_steps)
                 _write_total_steps(run_dir / "config.yaml", total_steps)
             _run(trainer)
 

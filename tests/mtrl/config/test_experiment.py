@@ -192,6 +192,9 @@ MANIFESTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an actor as an array": lambda m: m["values"]["agent"].update(
         actor={"__array__": m["values"]["agent"]["actor"]["shared"]["__tensor__"]}
     ),
+    "an actor's weights as an array": lambda m: m["values"]["agent"]["actor"].update(
+        shared={"__array__": m["values"]["agent"]["actor"]["shared"]["__tensor__"]}
+    ),
     "a tensor named by a mapping": lambda m: m["values"]["agent"]["actor"].update(shared={"__tensor__": {}}),
     "an agent as a list": lambda m: m["values"].update(agent=[1, 2]),
     "a part that is a path": lambda m: m["values"].update({"../../x": {}}),

@@ -24,6 +24,7 @@ NETWORKS = ("critic", "actor")
 #: Charts of the custom-scalars page: group, chart, the metric of which each task's directory has a curve.
 PER_TASK = {
     "success": {"evaluation": "evaluation/success", "training": "training/success"},
+    "returns": {"evaluation": "evaluation/returns", "training": "training/returns"},
     "losses": {network: f"{network}/loss" for network in NETWORKS},
     "values": {"critic": "critic/q_value"},
     "temperatures": {"temperature": "temperature"},

@@ -46,6 +46,7 @@ def test_every_chart_of_the_layout_has_the_curves_of_its_tasks(train: Train) -> 
     }
     assert {group for group, _ in charts} >= {
         "success",
+        "returns",
         "losses",
         "temperatures",
         "weights",

@@ -61,8 +61,7 @@ def evaluate(run: str | Path, *, sampled: bool = False, **options: Any) -> Evalu
 
     Args:
         sampled: sample actions, instead of the mean action.
-        options: as of `mtrl evaluate --help`: checkpoint, episodes, engine, device, seed, worlds_per_task, output,
-            video, video_seed, camera.
+        options: as of `mtrl evaluate --help`, under the same names.
 
     Raises:
         ValueError: an option is wrong, or there is no such checkpoint.
@@ -76,7 +75,7 @@ def report(runs: str | Path | Sequence[str | Path], **options: Any) -> list[Tabl
 
     Args:
         runs: directories of runs, or directories with runs in them.
-        options: as of `mtrl report --help`: statistic, last_k, source, output, published, allow_mixed.
+        options: as of `mtrl report --help`, under the same names.
 
     Raises:
         ValueError: an option is wrong, or the runs cannot be compared.

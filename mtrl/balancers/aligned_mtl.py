@@ -27,7 +27,7 @@ class AlignedMTL(Balancer):
     and counted in `failures`; for one of rank 0, w = p.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         scale_mode: which singular value of J becomes the common one.
         tolerance: largest squared sine that is taken for zero.
     """

@@ -27,7 +27,7 @@ class CAGrad(Balancer):
     The defaults are those of the authors' Meta-World runs. The paper's algorithm itself is not rescaled.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         c: the radius relative to ‖g_0‖.
         rescale: divides d by 1, 1 + c ("linear") or 1 + c² ("square").
     """

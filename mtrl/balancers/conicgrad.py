@@ -29,7 +29,7 @@ class ConicGrad(Balancer):
     Pareto-stationary systems, where b may vanish, and d = g_0.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         c: cosine of the cone's half angle, in (0, 1]; 1 is LS. The authors tune it for each benchmark.
     """
 

@@ -22,7 +22,7 @@ class FairGrad(Balancer):
     point: counted in `failures`, w = p.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         alpha: the fairness; far from 1 the systems of very uneven gradients are not solved.
     """
 

@@ -22,7 +22,7 @@ class GradVac(Random, Balancer):
     p. The cosine, and the average, is that of g_i as changed so far with the original g_j, so it has an order (i, j).
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         beta: weight of the newest cosine in the moving average, which starts at 0.
     """
 

@@ -25,7 +25,7 @@ class NashMTL(Balancer):
     and the last weights stay in force (at first, w = p), as in the authors' code.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         update_every: the weights are computed at the first of every so many calls and kept for the others.
         max_norm: longest ‖d‖; a longer direction is shortened to it. Default: no limit. The authors use 1.
     """

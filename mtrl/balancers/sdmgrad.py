@@ -22,7 +22,7 @@ class SDMGrad(Balancer):
     two independent batches; here w is the exact solution for the batch at hand, and there is no state.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         pull: λ; 0.6 is the authors' value for Meta-World.
     """
 
@@ -51,7 +51,7 @@ class SDMGradOS(Random, SDMGrad):
     The method saves time where one backward pass per task is needed; here all gradients come from one pass anyway.
 
     Args:
-        preference: see `Balancer`.
+        preference: the task weights p, see `Balancer`.
         pull: λ.
         num_sampled: n, the expected number of tasks.
     """

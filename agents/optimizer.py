@@ -38,7 +38,7 @@ class TaskOptimizer:
         learning_rate: of Adam.
         max_grad_norm: each seed's whole gradient is scaled down to this norm, or None.
         weight_decay: of AdamW.
-        factor: of the learning rate; a tensor [] may change in place between the steps.
+        learning_rate_factor: a tensor [] may change in place between the steps.
 
     Attributes:
         network: the same one with `leaves` as its parameters, to be differentiated.
@@ -53,7 +53,7 @@ class TaskOptimizer:
         learning_rate: float,
         max_grad_norm: float | None,
         weight_decay: float = 0.0,
-        factor: Tensor | float = 1.0,
+        learning_rate_factor: Tensor | float = 1.0,
     ) -> None:
         if balancer is not None and not parameters.shared_names:
             raise ValueError(
@@ -68,11 +68,19 @@ class TaskOptimizer:
         self.network = with_parameters(network, self.leaves)
         self.max_grad_norm = max_grad_norm
         shared, owned = parameters.shared, parameters.owned
-        self.adam_owned = Adam(owned, learning_rate, weight_decay=weight_decay, factor=factor)
+        self.adam_owned = Adam(
+            owned, learning_rate, weight_decay=weight_decay, learning_rate_factor=learning_rate_factor
+        )
         self.adam_shared = None
         if balancer is None or not balancer.replaces_optimizer:
-            self.adam_shared = Adam(shared, learning_rate, weight_decay=weight_decay, factor=factor)
-        self.learning_rate, self.weight_decay, self.factor = learning_rate, weight_decay, factor
+            self.adam_shared = Adam(
+                shared, learning_rate, weight_decay=weight_decay, learning_rate_factor=learning_rate_factor
+            )
+        self.learning_rate, self.weight_decay, self.learning_rate_factor = (
+            learning_rate,
+            weight_decay,
+            learning_rate_factor,
+        )
         self._stream = SideStream(shared.device)
 
     def compile(self) -> None:
@@ -184,15 +192,15 @@ class TaskOptimizer:
             owned_squares: sum of the owned gradient's squares [S].
             owned_factor: of the owned gradient [S, Q]; it costs no pass of its own.
         """
-        norm, keep, nonfinite, scale = self._measure(losses, shared_gradient, owned_squares, owned_factor)
-        self.adam_owned.step(self.parameters.owned, owned_gradient, keep, owned_factor * scale)
+        norm, finite, nonfinite, scale = self._measure(losses, shared_gradient, owned_squares, owned_factor)
+        self.adam_owned.step(self.parameters.owned, owned_gradient, finite, owned_factor * scale)
         if self.adam_shared is not None:
-            self.adam_shared.step(self.parameters.shared, shared_gradient, keep, scale)
+            self.adam_shared.step(self.parameters.shared, shared_gradient, finite, scale)
         else:
             if self.weight_decay:
-                rate = self.learning_rate * self.factor
-                self.parameters.shared.mul_(1 - rate * self.weight_decay * keep.unsqueeze(-1))
-            step = torch.where(keep.unsqueeze(-1) > 0, shared_gradient * self.factor, 0.0)
+                rate = self.learning_rate * self.learning_rate_factor
+                self.parameters.shared.mul_(1 - rate * self.weight_decay * finite.unsqueeze(-1))
+            step = torch.where(finite.unsqueeze(-1) > 0, shared_gradient * self.learning_rate_factor, 0.0)
             self.parameters.shared.sub_(step, alpha=self.learning_rate)
         return norm, nonfinite
 
@@ -205,13 +213,13 @@ class TaskOptimizer:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
         squared_norm = self._sum_squares(shared_gradient) + owned_factor**2 * owned_squares
-        keep = ((squared_norm + losses.sum(-1)).abs() < torch.inf).to(losses.dtype)
+        finite = ((squared_norm + losses.sum(-1)).abs() < torch.inf).to(losses.dtype)
         norm = squared_norm.sqrt()
         if self.max_grad_norm is None:
             scale = torch.ones_like(norm)
         else:
             scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
-        return norm, keep, 1.0 - keep, scale.unsqueeze(-1)
+        return norm, finite, 1.0 - finite, scale.unsqueeze(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts of Adam, and the balancer's state."""

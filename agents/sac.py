@@ -110,7 +110,7 @@ class SAC(ActorCritic):
         initial = math.log(config.initial_temperature)
         self.register_buffer("log_alpha", torch.full((len(seeds), num_tasks), initial, device=self.device))
         self.temperature_adam = Adam(
-            self.log_alpha, config.temperature_learning_rate, factor=self.learning_rate_factor
+            self.log_alpha, config.temperature_learning_rate, learning_rate_factor=self.learning_rate_factor
         )
         self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
         self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
@@ -259,20 +259,20 @@ class SAC(ActorCritic):
 
     @torch.no_grad()
     def _adapt_temperature(
-        self, log_prob: Tensor, outputs: Tensor, log_std: Tensor, actor_skipped: Tensor
+        self, log_prob: Tensor, outputs: Tensor, log_std: Tensor, nonfinite: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A step of the temperatures of the seeds that stepped; returns the means of entropy, value and log standard
         deviation, [S, T]."""
         mean_log_prob = log_prob.mean(-1)
         # The loss is α times a constant, so its gradient with respect to log α is the loss itself.
         gradient = temperature_loss(self.log_alpha, mean_log_prob, self.target_entropy)
-        self.temperature_adam.step(self.log_alpha, gradient, 1.0 - actor_skipped)
+        self.temperature_adam.step(self.log_alpha, gradient, 1.0 - nonfinite)
         return -mean_log_prob, self.value.mean(outputs).mean((1, -1)), log_std.mean((-2, -1))
 
     @torch.no_grad()
-    def _follow(self, critic_skipped: Tensor) -> None:
+    def _follow(self, nonfinite: Tensor) -> None:
         """The targets follow the critics of the seeds that stepped."""
-        rate = self.config.tau * (1.0 - critic_skipped).unsqueeze(-1)
+        rate = self.config.tau * (1.0 - nonfinite).unsqueeze(-1)
         target, critic = self.vectors["target"], self.vectors["critic"]
         target.shared.lerp_(critic.shared, rate)
         target.owned.lerp_(critic.owned, rate)

@@ -21,8 +21,7 @@ class Adam(nn.Module):
         epsilon: added to the denominator.
         weight_decay: `step` also shrinks the parameters by this times the learning rate (AdamW, Loshchilov & Hutter
             2019, 1711.05101, Algorithm 2).
-        factor: of the learning rate in `step`; a tensor [] may change in place between the steps, those of a CUDA graph
-            too.
+        learning_rate_factor: in `step`; a tensor [] may change in place between the steps, those of a CUDA graph too.
     """
 
     first_moment: Tensor
@@ -36,14 +35,14 @@ class Adam(nn.Module):
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
-        factor: Tensor | float = 1.0,
+        learning_rate_factor: Tensor | float = 1.0,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.betas = betas
         self.epsilon = epsilon
         self.weight_decay = weight_decay
-        self.factor = factor
+        self.learning_rate_factor = learning_rate_factor
         shape = (like.shape[0], *[1] * (like.dim() - 1))
         self.register_buffer("first_moment", torch.zeros_like(like))
         self.register_buffer("second_moment", torch.zeros_like(like))
@@ -63,8 +62,8 @@ class Adam(nn.Module):
         return self._direction(gradient, 1.0, *self._count(1.0))
 
     @torch.no_grad()
-    def step(self, parameters: Tensor, gradient: Tensor, keep: Tensor, scale: Tensor | float = 1.0) -> None:
-        """One step of the parameters, in place, for the seeds where `keep` [S] is 1.
+    def step(self, parameters: Tensor, gradient: Tensor, active: Tensor, scale: Tensor | float = 1.0) -> None:
+        """One step of the parameters, in place, for the seeds where `active` [S] is 1.
 
         A seed where it is 0 stays as it is, parameters and moments, and the other seeds do not notice. On a GPU that
         takes no branch and no synchronisation, and one flat tensor is one fused kernel when compiled.
@@ -75,66 +74,66 @@ class Adam(nn.Module):
         if not gradient.numel():
             return
         if gradient.device.type == "cpu" and not torch.compiler.is_compiling():
-            self._step_by_seed(parameters, gradient, keep, scale)
+            self._step_by_seed(parameters, gradient, active, scale)
         else:
-            self._step_on_device(parameters, gradient, keep, scale)
+            self._step_on_device(parameters, gradient, active, scale)
 
     def _step_on_device(
-        self, parameters: Tensor, gradient: Tensor, keep: Tensor, scale: Tensor | float
+        self, parameters: Tensor, gradient: Tensor, active: Tensor, scale: Tensor | float
     ) -> None:
-        keep = keep.view(self.steps.shape)
-        self._move(parameters, gradient, keep, scale, *self._count(keep))
+        active = active.view(self.steps.shape)
+        self._move(parameters, gradient, active, scale, *self._count(active))
 
-    def _count(self, keep: Tensor | float) -> tuple[Tensor, Tensor]:
+    def _count(self, active: Tensor | float) -> tuple[Tensor, Tensor]:
         """Counts the step; returns what corrects the root of the second moment for the first steps, and epsilon."""
-        count = self.steps.add_(keep).clamp(min=1.0)
+        count = self.steps.add_(active).clamp(min=1.0)
         correction1, correction2 = 1.0 - self.betas[0] ** count, 1.0 - self.betas[1] ** count
         dtype = self.first_moment.dtype
         return (correction1 / correction2.sqrt()).to(dtype), (self.epsilon * correction1).to(dtype)
 
     def _direction(
-        self, gradient: Tensor, keep: Tensor | float, root_correction: Tensor, epsilon: Tensor
+        self, gradient: Tensor, active: Tensor | float, root_correction: Tensor, epsilon: Tensor
     ) -> Tensor:
-        """A gradient, zero where `keep` is, into the moments, and the direction out of them."""
+        """A gradient, zero where `active` is, into the moments, and the direction out of them."""
         beta1, beta2 = self.betas
-        self.first_moment.lerp_(gradient, (1.0 - beta1) * keep)
-        self.second_moment.mul_(1.0 - (1.0 - beta2) * keep).addcmul_(gradient, gradient, value=1.0 - beta2)
+        self.first_moment.lerp_(gradient, (1.0 - beta1) * active)
+        self.second_moment.mul_(1.0 - (1.0 - beta2) * active).addcmul_(gradient, gradient, value=1.0 - beta2)
         return self.first_moment / self.second_moment.sqrt().mul_(root_correction).add_(epsilon)
 
     def _move(
         self,
         parameters: Tensor,
         gradient: Tensor,
-        keep: Tensor,
+        active: Tensor,
         scale: Tensor | float,
         root_correction: Tensor,
         epsilon: Tensor,
     ) -> None:
-        gradient = torch.where(keep > 0, gradient * scale, 0.0)
-        direction = self._direction(gradient, keep, root_correction, epsilon)
-        rate = self.learning_rate * self.factor
+        gradient = torch.where(active > 0, gradient * scale, 0.0)
+        direction = self._direction(gradient, active, root_correction, epsilon)
+        rate = self.learning_rate * self.learning_rate_factor
         if self.weight_decay:
-            parameters.mul_(1.0 - rate * self.weight_decay * keep)
-        parameters.sub_(direction * (rate * keep))
+            parameters.mul_(1.0 - rate * self.weight_decay * active)
+        parameters.sub_(direction * (rate * active))
 
     def _step_by_seed(
-        self, parameters: Tensor, gradient: Tensor, keep: Tensor, scale: Tensor | float
+        self, parameters: Tensor, gradient: Tensor, active: Tensor, scale: Tensor | float
     ) -> None:
         """The same by PyTorch's fused kernel, in one pass over memory: a CPU may look at what to leave out."""
-        kept = [s for s, keeps in enumerate(keep.tolist()) if keeps]
-        if not kept:
+        stepped = [s for s, is_active in enumerate(active.tolist()) if is_active]
+        if not stepped:
             return
         gradients = (gradient * scale).contiguous()
-        steps = self.steps.add_(keep.view(self.steps.shape)).float()
+        steps = self.steps.add_(active.view(self.steps.shape)).float()
         # What `torch.optim.adam.adam` calls: what it does before takes longer than the step of a small network.
         torch._fused_adamw_(
-            [parameters[s] for s in kept],
-            [gradients[s] for s in kept],
-            [self.first_moment[s] for s in kept],
-            [self.second_moment[s] for s in kept],
+            [parameters[s] for s in stepped],
+            [gradients[s] for s in stepped],
+            [self.first_moment[s] for s in stepped],
+            [self.second_moment[s] for s in stepped],
             [],
-            [steps[s] for s in kept],
-            lr=self.learning_rate * float(self.factor),
+            [steps[s] for s in stepped],
+            lr=self.learning_rate * float(self.learning_rate_factor),
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=self.weight_decay,

@@ -32,7 +32,7 @@ def test_a_factor_of_the_learning_rate_may_change_between_the_steps(weight_decay
     """It scales what AdamW takes off, too."""
     ours, factor = torch.ones(2, 5, dtype=torch.float64), torch.ones((), dtype=torch.float64)
     theirs = ours.clone().requires_grad_()
-    adam = Adam(ours, 1e-2, weight_decay=weight_decay, factor=factor)
+    adam = Adam(ours, 1e-2, weight_decay=weight_decay, learning_rate_factor=factor)
     reference = torch.optim.AdamW([theirs], lr=1e-2, weight_decay=weight_decay)
     for i, gradient in enumerate(torch.randn(10, 2, 5, generator=torch.Generator().manual_seed(0)).double()):
         factor.fill_(1.0 - i / 9)
@@ -50,15 +50,15 @@ def test_a_seed_that_is_left_out_stays_as_it_is_and_goes_on_as_if_nothing_had_be
     together, alone = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(1, 5, dtype=torch.float64)
     adam, reference = Adam(together, 1e-2), Adam(alone, 1e-2)
     for i, gradient in enumerate(gradients):
-        keep = torch.tensor([1.0, float(i not in (0, 3))], dtype=torch.float64)
+        active = torch.tensor([1.0, float(i not in (0, 3))], dtype=torch.float64)
         before = together.clone(), {n: v.clone() for n, v in adam.state_dict().items()}
-        adam.step(together, torch.where(keep[:, None] > 0, gradient, torch.nan), keep)
-        if keep[1] == 0:
+        adam.step(together, torch.where(active[:, None] > 0, gradient, torch.nan), active)
+        if active[1] == 0:
             assert torch.equal(together[1], before[0][1])
             for name, value in adam.state_dict().items():
                 assert torch.equal(value[1], before[1][name][1])
         else:
-            reference.step(alone, gradient[1:], keep[1:])
+            reference.step(alone, gradient[1:], active[1:])
         assert not torch.equal(together[0], before[0][0])
     assert torch.equal(together[1:], alone)
 

@@ -52,7 +52,7 @@ class CompiledTask:
         state: what a record's "state" begins with: "simulation", "frame", and what the rewards need to know of the
             episode, in all `size` numbers.
         step, outcome: the addresses of functions (see `define_step`).
-        starts: how episodes begin at the goals that there have been so far (see `start`).
+        initial_states: of the goals that there have been so far (see `initial_state`).
     """
 
     def __init__(self, name: str, reward_version: str) -> None:
@@ -66,7 +66,7 @@ class CompiledTask:
         self.state = np.dtype([(name, np.float64, shape) for name, shape in shapes.items()])
         self.size = self.state.itemsize // 8
         assert self.size <= STATE_SIZE
-        self.starts: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self.initial_states: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self._code = self._compile(reward_version)
         self.step, self.outcome = self._code("step"), self._code("outcome")
 
@@ -91,7 +91,7 @@ class CompiledTask:
         """The states of n worlds of this task; to change them changes the records."""
         return records["state"][:, : self.size].view(self.state)[:, 0]
 
-    def start(
+    def initial_state(
         self, goal: NDArray[np.float64], model: mujoco.MjModel
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How an episode begins at a goal: its state, and the first observation, the only one that is not clipped.
@@ -103,7 +103,7 @@ class CompiledTask:
             model: of a copy of this task's simulation, to do it in.
         """
         key = goal.tobytes()
-        if key not in self.starts:
+        if key not in self.initial_states:
             own = goal[: len(self.task.reset_low)]
             vector, readings, given = self.simulation.copy(model).reset(own)
             first = frame(complete(readings, self.task))[0]
@@ -111,8 +111,8 @@ class CompiledTask:
             for name, value in {"simulation": vector, "frame": first, **given}.items():
                 state[name] = value
             observation = np.concatenate([first, first, given["target"]])
-            self.starts[key] = state.view(np.float64), observation
-        return self.starts[key]
+            self.initial_states[key] = state.view(np.float64), observation
+        return self.initial_states[key]
 
 
 def _aim(task: Task, record: Arrays) -> dict[str, Array]:

@@ -46,23 +46,21 @@ class CompiledEngine:
         new = {
             (task, goal.tobytes()): goal
             for task, goal in zip(tasks, goals, strict=True)
-            if goal.tobytes() not in self.tasks[task].starts
+            if goal.tobytes() not in self.tasks[task].initial_states
         }
         if new:
             shares = [list(new.items())[i :: len(self.seats)] for i in range(len(self.seats))]
             with ThreadPoolExecutor(len(self.seats), initializer=use_standard_floats) as executor:
                 list(executor.map(self._prepare, self.seats, shares))
         for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
-            state, observation = self.tasks[task].starts[goal.tobytes()]
+            state, observation = self.tasks[task].initial_states[goal.tobytes()]
             self.records["state"][position, : len(state)] = state
             self.records["observation"][position] = observation
         return self.records["observation"][positions]
 
-    def _prepare(
-        self, seats: list[Seat], starts: list[tuple[tuple[int, bytes], NDArray[np.float64]]]
-    ) -> None:
-        for (task, _), goal in starts:
-            self.tasks[task].start(goal, seats[task].simulation.model)
+    def _prepare(self, seats: list[Seat], goals: list[tuple[tuple[int, bytes], NDArray[np.float64]]]) -> None:
+        for (task, _), goal in goals:
+            self.tasks[task].initial_state(goal, seats[task].simulation.model)
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
         records = self.records

@@ -130,7 +130,7 @@ class SomeWorlds:
         self.states, self.frames = self.fields.pop("simulation"), self.fields.pop("frame")
 
     def reset(self, i: int, goal: NDArray[np.float64]) -> None:
-        state, observation = self.compiled.start(np.resize(goal, GOAL_SIZE), self.simulation.model)
+        state, observation = self.compiled.initial_state(np.resize(goal, GOAL_SIZE), self.simulation.model)
         self.records["state"][i, : len(state)], self.records["observation"][i] = state, observation
 
     def step(self, i: int) -> None:

@@ -84,7 +84,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             f"num_workers is expected to be 0 or more, but it is {num_workers}.",
         )
         self.benchmark, self.protocol, self.goal_order = benchmark, protocol, goal_order
-        self.initial_seed = tuple(int(seed) for seed in seeds)
+        self.initial_seeds = tuple(int(seed) for seed in seeds)
         self.layout = (len(seeds), len(benchmark.tasks), worlds_per_task)
         self.num_envs = int(np.prod(self.layout))
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
@@ -95,7 +95,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
         self._first_elapsed = index * protocol.horizon // worlds_per_task * staggered
         self._faults: list[str] = []
         self._started = False
-        self._seed(self.initial_seed)
+        self._seed(self.initial_seeds)
         self._engine = engine(
             self._worlds, protocol, available_cores() if num_workers is None else num_workers
         )

@@ -135,7 +135,7 @@ def evaluate_checkpoint(
             evaluation.episodes,
             agent.device,
         )
-        starts = _starts(config, env.initial_seed, evaluation.episodes)
+        starts = _starts(config, env.initial_seeds, evaluation.episodes)
     finally:
         env.close()
     return Evaluation(

@@ -44,6 +44,7 @@ def write_custom_clips(
     """
     config = ref.config
     benchmark, horizon = config.get_benchmark(), config.get_protocol().horizon
+    only_end_counts = config.get_protocol().success == "final"
     assert isinstance(benchmark, CustomBenchmark)
     policy = load_policy(ref.run_dir, ref.step, seed)
     directory.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,8 @@ def write_custom_clips(
                 total += reward
                 if info.get("success") and solved_at is None:
                     solved_at = step
+                elif only_end_counts and "success" in info and not info["success"]:
+                    solved_at = None
                 frames.append(decorate(_render(task, environment), label, step, solved_at))
                 if terminated or truncated:
                     break

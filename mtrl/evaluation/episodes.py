@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -95,10 +95,10 @@ def run_episodes(
     num_seeds, num_tasks, num_worlds = layout = env.layout
     rounds = -(-num_episodes // num_worlds)
     shape = (num_seeds, num_tasks, rounds * num_worlds)
-    episodes = Episodes(*(np.full(shape, np.nan) for _ in range(4)))
+    episodes = Episodes(*(np.full(shape, np.nan) for _ in fields(Episodes)))
     count = np.zeros(layout, dtype=np.int64)
     tracker = EpisodeTracker(env.layout, env.protocol.success)
-    observation, _ = env.reset(seed=env.initial_seed)
+    observation, _ = env.reset(seed=env.initial_seeds)
     while (count < rounds).any():
         actions = policy(to_tensor(observation, layout).to(device)).cpu().numpy()
         observation, rewards, terminated, truncated, infos = env.step(actions.reshape(env.num_envs, -1))

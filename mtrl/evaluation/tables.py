@@ -45,8 +45,9 @@ def measure_tables(evaluations: Sequence[Evaluation]) -> list[Table]:
 def heading(evaluations: Sequence[Evaluation]) -> str:
     """Of what the tables of one method are."""
     first = evaluations[0]
+    episodes = first.episodes.success.shape[-1]
     return (
-        f"{', '.join(e.run for e in evaluations)}, step {first.step}: {first.episodes.success.shape[-1]} episodes per "
+        f"{', '.join(e.run for e in evaluations)}, step {first.step}: {episodes} episode{'s' * (episodes > 1)} per "
         f"task and seed, {first.policy} action, {first.engine} engine, protocol {first.protocol}"
     )
 

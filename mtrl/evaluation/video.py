@@ -76,7 +76,7 @@ def _act(
     s = config.seeds.index(seed)
     try:
         agent = ref.load_agent(env, evaluation)
-        observation, _ = env.reset(seed=env.initial_seed)
+        observation, _ = env.reset(seed=env.initial_seeds)
         steps = []
         for _ in range(config.get_protocol().horizon):
             # The networks of all seeds are one, so that all see what one of them is asked about.

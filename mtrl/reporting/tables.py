@@ -271,6 +271,6 @@ def markdown(text: str) -> str:
 def _text(cell: Cell) -> str:
     formats: dict[type, Callable[[Any], str]] = {
         int: lambda v: f"{v:,}",
-        float: lambda v: f"{v:.3f}" if abs(v) <= 1 else f"{v:.3g}",
+        float: lambda v: f"{v:.3f}" if abs(v) <= 1 else f"{v:,.0f}" if 1e3 <= abs(v) < 1e6 else f"{v:.3g}",
     }
     return "–" if cell is None else formats.get(type(cell), str)(cell)

@@ -89,7 +89,7 @@ def test_seeding_really_seeds(make, engine) -> None:
     np.testing.assert_array_equal(env.reset()[0], second)
     other = make("MT1:reach", seeds=(7, 8), worlds_per_task=2, engine=engine)
     np.testing.assert_array_equal(other.reset()[0], first)
-    np.testing.assert_array_equal(other.reset(seed=other.initial_seed)[0], first)
+    np.testing.assert_array_equal(other.reset(seed=other.initial_seeds)[0], first)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

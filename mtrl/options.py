@@ -65,7 +65,7 @@ def check(owner: str, typed: Callable[..., Any], values: Mapping[str, Any]) -> N
     except NameError:  # of a user's own class, whose types only a type checker imports
         return
     for name, hint in hints.items():
-        if name in values and not _allows(hint, values[name]):
+        if name in values and not allows(hint, values[name]):
             raise ValueError(f"{owner} needs {name} to be {_description(hint)}, got {values[name]!r}.")
 
 
@@ -76,10 +76,11 @@ def range_of(hint: Any) -> Range | None:
     return next((found for part in get_args(hint) if (found := range_of(part)) is not None), None)
 
 
-def _allows(hint: Any, value: Any) -> bool:
+def allows(hint: Any, value: Any) -> bool:
+    """Whether a value is among those that a type names: numbers in its range, or lists of them."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return any(_allows(part, value) for part in parts)
+        return any(allows(part, value) for part in parts)
     if origin is Literal:
         return value in parts
     if (numbers := range_of(hint)) is None:  # says nothing of values
@@ -87,10 +88,13 @@ def _allows(hint: Any, value: Any) -> bool:
     if origin is Annotated:
         kind = Integral if parts[0] is int else Real
         return isinstance(value, kind) and not isinstance(value, bool) and value in numbers
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
         return False
-    values = list(value)
-    return (origin is not tuple or len(values) == len(parts)) and all(_allows(parts[0], v) for v in values)
+    try:
+        values = list(value)
+    except TypeError:  # a tensor or array of one number
+        return False
+    return (origin is not tuple or len(values) == len(parts)) and all(allows(parts[0], v) for v in values)
 
 
 def _description(hint: Any) -> str:

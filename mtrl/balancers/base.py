@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtrl.balancers import solvers
 from mtrl.balancers.blocks import Blocks
 from mtrl.device.compile import compile_methods
-from mtrl.options import checked
+from mtrl.options import NonNegativeFloat, allows, checked
 
 
 class Balanced(NamedTuple):
@@ -76,14 +76,13 @@ class Balancer(nn.Module):
         super().__init__()
         #: Also return the Gramian, for diagnostics, where the method does without it.
         self.diagnose = True
-        self._given_preference = None if preference is None else [float(p) for p in preference]
-        given = self._given_preference
-        if given is not None and not (
-            all(0.0 <= p < float("inf") for p in given) and 0.0 < sum(given) < float("inf")
+        if preference is not None and not (
+            allows(Sequence[NonNegativeFloat], preference) and sum(preference) > 0.0
         ):
             raise ValueError(
-                f"{type(self).__name__} needs non-negative preferences with a positive sum, got {given}."
+                f"{type(self).__name__} needs non-negative preferences with a positive sum, got {preference!r}."
             )
+        self._given_preference = None if preference is None else [float(p) for p in preference]
 
     def setup(
         self,

@@ -155,12 +155,28 @@ def test_the_ends_of_a_range_work(cls: type, name: str, hint: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", [c for c in CLASSES.values() if issubclass(c, Balancer)])
-@pytest.mark.parametrize("bad", [[math.nan, 1.0], [math.inf, 1.0], [-1.0, 2.0], [0.0, 0.0], [1e308, 1e308]])
-def test_a_preference_that_cannot_be_meant_is_refused(cls: type[Balancer], bad: list[float]) -> None:
-    with pytest.raises(
-        ValueError, match=f"{cls.__name__} needs non-negative preferences with a positive sum"
-    ):
-        cls(preference=bad)
+def test_a_preference_that_cannot_be_meant_is_refused(cls: type[Balancer]) -> None:
+    lists: list[Any] = [[bad, 1.0] for bad in (math.nan, math.inf, -1.0, 1e308, True, "1", None, 1j)]
+    others = [
+        math.nan,
+        1.0,
+        True,
+        "x",
+        "12",
+        b"12",
+        {1.0: 2.0},
+        object,
+        torch.tensor(math.nan),
+        np.float64(1),
+    ]
+    for bad in [*lists, *others, [], (), [0.0, 0.0]]:
+        with pytest.raises(
+            ValueError,
+            match=f"^{cls.__name__} needs non-negative preferences with a positive sum, got .*\\.$",
+        ) as refused:
+            cls(preference=bad)
+        assert "\n" not in str(refused.value)
+    assert cls(preference=np.array([1.0, 3.0])).setup(2).preference.tolist() == [0.25, 0.75]
 
 
 def test_names_among_which_to_choose_are_checked_too() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mtrl.config.keep import KEPT, kept_by
@@ -63,8 +63,8 @@ def newest_readable(directory: Path) -> Path | None:
     return None
 
 
-def find_intact(directory: Path) -> tuple[Path, list[Path]]:
-    """The newest checkpoint of which every file is whole, and the damaged ones that are newer.
+def find_intact(directory: Path) -> tuple[Path, dict[Path, DamagedError]]:
+    """The newest checkpoint of which every file is whole, and what is wrong with the newer ones.
 
     Raises:
         CheckpointError: there is none, and the error is that of the newest; or the newest that is as it was written
@@ -81,15 +81,15 @@ def find_intact(directory: Path) -> tuple[Path, list[Path]]:
         except DamagedError as error:
             damaged[path] = error
         else:
-            for damage in damaged.values():
-                message(f"{damage} Going on from {path.name}, the one before.")
-            return path, list(damaged)
+            return path, damaged
     raise damaged[newest]
 
 
-def set_aside(damaged: list[Path]) -> None:
-    """Renames damaged checkpoints, so that nothing takes them for good ones and nothing is deleted."""
-    for path in damaged:
+def set_aside(damaged: Mapping[Path, DamagedError], intact: Path) -> None:
+    """Says what is wrong with checkpoints newer than the intact one, and renames them: nothing takes them for good ones
+    and nothing is deleted."""
+    for path, damage in damaged.items():
+        message(f"{damage} Going on from {intact.name}, the one before.")
         target = path.with_name(f"damaged_{path.name}")
         shutil.rmtree(target, ignore_errors=True)
         path.rename(target)

@@ -56,7 +56,8 @@ def train(config: TrainConfig, config_yaml: str) -> Path:
         stamped["experiment"] = loop.identity["experiment"]
         if config.init_from is not None:
             initialization = initialize(loop.agent, config, loop.env)
-            terminal.message(str(initialization))
+            for line in str(initialization).splitlines():
+                terminal.message(line)
             stamped["init_from"] = initialization.to_json()
 
         def fill(directory: Path) -> None:
@@ -105,6 +106,7 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
                 )
             config = resolve(dataclasses.replace(config, total_steps=total_steps))
             options["total_steps"] = total_steps
+            longer = _with_total_steps(run_dir / "config.yaml", total_steps)
         pending = scores.pending(
             config.clock(config.evaluation.interval), manifest["step"], config.total_steps
         )
@@ -124,11 +126,11 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             ) from error
         loop.identity = identity(options, read_mapping("stamp", run_dir / "stamp.json"))
         with contextlib.closing(Trainer(loop)) as trainer:
-            checkpoints.set_aside(damaged)
+            checkpoints.set_aside(damaged, path)
             _mark_missing(trainer, logs, pending)
             if total_steps is not None:
                 _say_what_differs(before, manifest["step"], total_steps)
-                _write_total_steps(run_dir / "config.yaml", total_steps)
+                write_text(run_dir / "config.yaml", longer)
             _run(trainer)
 
 
@@ -198,14 +200,18 @@ def _mark_missing(trainer: Trainer, lines: list[dict[str, Any]], pending: list[i
         terminal.message(f"mtrl: {sentence}")
 
 
-def _write_total_steps(path: Path, total_steps: int) -> None:
-    """Changes that one line of a configuration."""
+def _with_total_steps(path: Path, total_steps: int) -> str:
+    """A configuration with that one line changed.
+
+    Raises:
+        ValueError: it has no such line, or several.
+    """
     text, count = re.subn(
         r"(?m)^total_steps:.*$", f"total_steps: {total_steps}", path.read_text(encoding="utf-8")
     )
     if count != 1:
         raise ValueError(f"The configuration {path} must have one line for total_steps, and it has {count}.")
-    write_text(path, text)
+    return text
 
 
 def _version(run_dir: Path) -> str:

@@ -548,6 +548,33 @@ def test_metrics_up_to_the_checkpoint_are_kept_as_they_are(
     assert read_metrics(run)[: len(kept)] == kept
 
 
+REFUSED: dict[str, tuple[list[object], Callable[[Path], object]]] = {
+    "a number of steps that is too large": (["--total_steps", 2**70], lambda run: None),
+    "another experiment": (["--total_steps", 60], lambda run: edit(run, "gamma: 0.99", "gamma: 0.98")),
+    "no line for the steps": (["--total_steps", 60], lambda run: edit(run, "total_steps:", '"total_steps":')),
+    "no place for a log": (["--total_steps", 60], lambda run: (run / "frozen.json").mkdir()),
+    "a damaged log": (["--total_steps", 60], lambda run: (run / "timing.jsonl").write_text("x\n")),
+}
+
+
+def edit(run: Path, old: str, new: str) -> None:
+    path = run / "config.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_nothing_is_said_of_going_on_where_a_run_does_not(train: Train, cli: Cli, case: str) -> None:
+    """Not that the learning rate had begun to fall, nor that a checkpoint is damaged: one sentence says why."""
+    run = train("run", agent__learning_rate_decay="linear", total_steps=40)
+    truncate(run / "checkpoints" / "step_0000000040" / "agent.safetensors")
+    arguments, change = REFUSED[case]
+    change(run)
+    before = fingerprint(run)
+    assert_refused(cli("train", "--resume", run, *arguments))
+    assert fingerprint(run) == before
+
+
 # ------------------------------------------------------------------------------------------------ another device
 
 

@@ -115,7 +115,9 @@ def get_benchmark(name: str | Sequence[str]) -> Benchmark:
     Raises:
         ValueError: there is no such benchmark or task, or a task is named twice.
     """
-    parts = name.strip("[] ").split(",") if isinstance(name, str) else name
+    given = name.strip() if isinstance(name, str) else f"[{', '.join(name)}]"
+    inside = given[1:-1] if given.startswith("[") and given.endswith("]") else given
+    parts = inside.split(",") if isinstance(name, str) else name
     names = [part.strip(" \"'") for part in parts] or [""]
     if names in [[known] for known in BENCHMARKS]:
         return BENCHMARKS[names[0]]
@@ -123,7 +125,7 @@ def get_benchmark(name: str | Sequence[str]) -> Benchmark:
         short = [task.removesuffix("-v3") for task in TASK_NAMES]
         choice = f"choose one of {', '.join(BENCHMARKS)}, or tasks of your own such as reach,push,door-open."
         hint = suggestion(names[0], [*BENCHMARKS, *TASK_NAMES, *short], choice, cutoff=0.6)
-        raise ValueError(f"There is no benchmark {names[0]!r}: {hint}")
+        raise ValueError(f"There is no benchmark {given!r}: {hint}")
     if names == ["MT1:"]:
         raise ValueError("The benchmark MT1: needs the name of a task, such as MT1:reach.")
     if "" in names:

@@ -28,17 +28,20 @@ def _main(arguments: list[str]) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
     try:
         for argument in arguments:
-            if not argument.isascii() and argument != argument.encode(errors="replace").decode():
-                raise ValueError(f"Names and options must be UTF-8 text, got {argument!r}: rename the file.")
+            is_text = argument.isascii() or argument == argument.encode(errors="replace").decode()
+            if not is_text or ("\n" in argument and not argument.lstrip().startswith(("{", "["))):
+                raise ValueError(
+                    f"Names and options must be UTF-8 text on one line, got {argument!r}: rename the file."
+                )
         check_import_packages()
         from mtrl.cli.commands import COMMANDS
 
         return _dispatch(arguments, COMMANDS)
     except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        message(f"mtrl: {_one_line(error)}")
+        message(f"mtrl: {_sentence(error)}")
         return 2
     except Interrupted as interrupted:
-        message(f"mtrl: {_one_line(interrupted)}")
+        message(f"mtrl: {_sentence(interrupted)}")
         return interrupted.exit_code
     except KeyboardInterrupt:
         message("mtrl: interrupted.")
@@ -46,7 +49,7 @@ def _main(arguments: list[str]) -> int:
     except (RuntimeError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError) and not is_read():
             return 1
-        message(f"mtrl: {_advice(error)}{_one_line(error)}")
+        message(f"mtrl: {_advice(error)}{one_line(_sentence(error))}")
         return 1
 
 
@@ -82,8 +85,8 @@ def _advice(error: BaseException) -> str:
     return f"{place}: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
 
 
-def _one_line(error: BaseException) -> str:
-    return one_line(str(error)) or type(error).__name__
+def _sentence(error: BaseException) -> str:
+    return str(error).strip() or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -16,7 +16,14 @@ from mtrl.config.lookup import get_object
 
 def explain(parser: ArgumentParser, message: str) -> ValueError:
     """The error for what jsonargparse says of a key or a value."""
-    message = " ".join(message.split())
+    message = re.sub(r"\s*\n\s*", " ", message)
+    help_command = f"`{parser.prog} --help`"
+    if arguments := re.search(r"[Uu]nrecognized arguments?: (?!-)(.*)", message):
+        return ValueError(f"{parser.prog} takes no {arguments[1]!r} here: see {help_command}.")
+    if required := re.search(r"the following arguments are required: (.*)", message):
+        return ValueError(f"{parser.prog} needs {required[1]}: see {help_command}.")
+    if valueless := re.search(r"argument (--[^\s/:]+).*: expected (?:one|at least one) argument", message):
+        return ValueError(f"{valueless[1]} needs a value: see {help_command}.")
     key = re.search(r"[Uu]nrecognized arguments?: --([\w.]+)", message) or re.search(
         r"Group '(\w+)' does not accept option '(\w+)'", message
     )

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from mtrl.system.terminal import one_line
+
 C = TypeVar("C")
 
 TOOLKIT = ("agents.networks", "mtrl.balancers")
@@ -123,7 +125,7 @@ def import_module(module: str) -> ModuleType:
                     raise ImportError(f"it is in the run directory {run}, and no code of a run is imported")
             importlib.import_module(name)
         except (Exception, SystemExit) as error:  # it runs code of the user's
-            reason = f"{error}" or type(error).__name__
+            reason = one_line(str(error)) or type(error).__name__
             raise ValueError(f"The module {module!r} cannot be imported: {reason}.") from error
     return sys.modules[module]
 

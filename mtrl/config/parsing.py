@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -120,10 +122,15 @@ def _join_lists(arguments: list[str], lists: list[str]) -> list[str]:
         if argument in lists and i < len(arguments) and not arguments[i].startswith("["):
             values = []
             while i < len(arguments) and not arguments[i].startswith("--"):
-                values += [value for value in arguments[i].split(",") if value]
+                values += [_as_text(value) for value in arguments[i].split(",") if value]
                 i += 1
             joined.append(f"[{', '.join(values)}]")
     return joined
+
+
+def _as_text(value: str) -> str:
+    """A value as an element of a list in YAML: what begins something else there is quoted."""
+    return json.dumps(value) if re.search(r"[\[\]{}&*#?|<>=!%@`\"']|: |:$", value) else value
 
 
 def parse_dataclass(command: str, description: str, cls: type[C], arguments: list[str]) -> C:

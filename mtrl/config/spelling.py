@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from types import NoneType
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args
 
 from mtrl.system.files import parse_yaml
 
@@ -76,12 +76,26 @@ def _rewrite_text(name: str, text: str, hints: Hints) -> str:
             raise ValueError(f"{name} must be valid YAML, got {text[:80]!r}: {error}.") from error
         if is_group and isinstance(described, dict):
             return json.dumps(rewrite_mapping(described, hints, f"{name}."))
-    return _WORD.sub(lambda match: rewrite(match[0]), text) if list in parts else rewrite(text)
+    if list in parts:
+        return _WORD.sub(lambda match: rewrite(match[0]), text)
+    types = {part for part in parts if isinstance(part, type)}
+    takes_one_value = (types or Literal in parts) and types <= {int, float, bool, NoneType, UnionType}
+    if takes_one_value and not _is_scalar(text):
+        return json.dumps(text)  # a sentence has it as it is
+    return rewrite(text)
+
+
+def _is_scalar(text: str) -> bool:
+    """Whether a text is one value in YAML, and no list or mapping."""
+    try:
+        return not isinstance(parse_yaml(text), (dict, list))
+    except ValueError:
+        return True
 
 
 def _rewrite(value: Any, parts: list[Any]) -> Any:
-    if isinstance(value, list):
-        return [_rewrite(v, parts) for v in value]
+    if isinstance(value, list):  # of which each is as it is written: no seed is 0.0
+        return [v if isinstance(v, float) else _rewrite(v, parts) for v in value]
     if isinstance(value, str) and value.lower() == "none" and NoneType in parts and "none" not in parts:
         return None
     if isinstance(value, str) and int in parts and _EXPONENT.fullmatch(value):

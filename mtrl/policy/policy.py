@@ -24,6 +24,7 @@ from mtrl.config.imports import import_class
 from mtrl.storage.check_run import META_WORLD_SIZES, check_run
 from mtrl.storage.checkpoint import load_part, read_manifest
 from mtrl.storage.checkpoints import find
+from mtrl.system.terminal import one_line
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]
@@ -174,7 +175,8 @@ def load_policy(
         agent = _make_agent(config, tasks, sizes, seed)
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(
-            f"The run {run} cannot be read: its config.yaml or stamp.json does not fit this version ({error})."
+            f"The run {run} cannot be read: its config.yaml or stamp.json does not fit this version "
+            f"({one_line(str(error))})."
         ) from error
     check_run(run, path)
     s = seeds.index(seed)
@@ -200,13 +202,13 @@ def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
         sizes = {name: int(stamp.get(name, size)) for name, size in META_WORLD_SIZES.items()}
         missing = {"network", "agent", "seeds"} - config.keys()
         for name, values, kind in (("seeds", config.get("seeds", [0]), int), ("tasks", tasks, str)):
-            if not (isinstance(values, list) and values and all(isinstance(value, kind) for value in values)):
+            if not (isinstance(values, list) and values and all(type(value) is kind for value in values)):
                 raise ValueError(f"{name} is {values!r}")
         if not all(0 < size < 2**31 for size in sizes.values()):
             raise ValueError(f"the sizes are {sizes}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(
-            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({' '.join(str(error).split())})."
+            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({one_line(str(error))})."
         ) from error
     if missing:
         raise ValueError(

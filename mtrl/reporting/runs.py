@@ -24,7 +24,6 @@ from mtrl.reporting.logs import (
 from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.storage.json_lines import RETURNS, SUCCESS
 from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at
-from mtrl.system.terminal import one_line
 from mtrl.training.diverged import FILE as DIVERGED
 
 Source = Literal["metrics", "evaluation"]
@@ -113,7 +112,7 @@ def read_runs(paths: Sequence[Path], source: Source) -> tuple[list[Run], list[st
         except DisagreementError:
             raise
         except (ValueError, OSError) as error:
-            skipped.append(f"{path} was skipped: {one_line(str(error))}")
+            skipped.append(f"{path} was skipped: {error}")
     if not runs:
         raise ValueError(f"There is nothing to report. {' '.join(skipped)}")
     return runs, skipped

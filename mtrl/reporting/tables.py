@@ -265,7 +265,7 @@ def _integer(value: float | None) -> int | None:
 def markdown(text: str) -> str:
     """Text as a cell of one line, which shows it as it is."""
     markup = r"[\\`*<>|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|&(?=#?\w+;)|\](?=[(\[:])"
-    return re.sub(markup, r"\\\g<0>", terminal.one_line(terminal.printable(text)))
+    return re.sub(markup, r"\\\g<0>", terminal.printable(text))
 
 
 def _text(cell: Cell) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from mtrl.system.terminal import one_line
+
 _MOST_VALUES = 100_000  # of a file that is written by hand; a few lines of aliases can stand for billions
 
 
@@ -88,7 +90,7 @@ def parse_yaml(text: str) -> Any:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(one_line(str(error))) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except Exception as error:  # what PyYAML's constructors of numbers, dates, ... say of other text

@@ -82,7 +82,7 @@ class TrainingLoop:
                 raise
             except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
                 raise checkpoint.CheckpointError(
-                    f"The checkpoint {checkpoint_path} does not fit the run: {error}."
+                    f"The checkpoint {checkpoint_path} does not fit the run: {terminal.one_line(str(error))}."
                 ) from error
 
     @property

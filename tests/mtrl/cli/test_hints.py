@@ -35,3 +35,30 @@ def test_advised_commands_run(name: str, fake: object, cli: Cli, tmp_path: Path)
     advised(cli("report", run, "--source", "evaluation"), "evaluate")
     evaluated = cli("evaluate", run, "--episodes", 1)
     assert evaluated.code == 0, evaluated.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("train --resume got got", "mtrl train takes no 'got' here: see `mtrl train --help`."),
+        ("train a b", "mtrl train takes no 'a b' here: see `mtrl train --help`."),
+        (
+            "benchmark learner q[/b]",
+            "mtrl benchmark learner takes no 'q[/b]' here: see `mtrl benchmark learner --help`.",
+        ),
+        ("export run other", "mtrl export takes no 'other' here: see `mtrl export --help`."),
+        ("sweep", "mtrl sweep needs file: see `mtrl sweep --help`."),
+        ("report", "mtrl report needs runs: see `mtrl report --help`."),
+        ("train --resume", "--resume needs a value: see `mtrl train --help`."),
+        ("train --seeds", "--seeds needs a value: see `mtrl train --help`."),
+        (
+            "toy --balancer LS --balancer.class_path os.abort",
+            "There is no option or key 'balancer.class_path': did you mean 'balancer'?",
+        ),
+        ("toy --balancer.c 0.4", "There is no option or key 'balancer.c': did you mean 'balancer'?"),
+        ("toy --steps.x 3", "There is no option or key 'steps.x': did you mean 'steps'?"),
+    ],
+)
+def test_arguments_that_a_command_does_not_take(cli: Cli, arguments: str, sentence: str) -> None:
+    result = cli(*arguments.split())
+    assert (result.code, result.out, result.err) == (2, "", f"mtrl: {sentence}\n")

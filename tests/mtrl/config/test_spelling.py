@@ -52,6 +52,21 @@ def test_a_whole_number(text: str, number: int, tmp_path: Path) -> None:
     assert config.network == configured("--network.width", str(number)).network
 
 
+@pytest.mark.parametrize("seeds", ["[0.0]", "[1.0e+3]", "[1, 2.0]", "[true]", "0.0"])
+def test_a_seed_is_written_in_digits(finished: Path, cli: Cli, seeds: str) -> None:
+    path = finished / "config.yaml"
+    path.write_text(path.read_text().replace("seeds:\n- 0\n", f"seeds: {seeds}\n"))
+    for command in (
+        ["evaluate", finished, "--episodes", 1],
+        ["train", "--resume", finished],
+        ["export", finished],
+    ):
+        result = cli(*command)
+        assert result.code == 2
+        assert "seeds" in result.err
+        assert len(result.err.splitlines()) == 1
+
+
 def test_a_whole_number_that_yaml_reads_as_another(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("total_steps: 1.0e+5\nagent: {learning_rate: 1.0e+0}\n")
     config = configured("--config", str(tmp_path / "c.yaml"))

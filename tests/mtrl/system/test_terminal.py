@@ -34,7 +34,14 @@ NAMES = [
     "日本 ±·é",
     "x" * 200,
 ]
-STEERING = {"\x1b[31mred": "\\x1b[31mred", "a\rb\x07": "a\\rb\\x07", "\x9b2J": "\\x9b2J", "\udcff": "\\udcff"}
+STEERING = {
+    "\x1b[31mred": "\\x1b[31mred",
+    "two\nlines": "two\\nlines",
+    "a\tb": "a\\tb",
+    "a\rb\x07": "a\\rb\\x07",
+    "\x9b2J": "\\x9b2J",
+    "\udcff": "\\udcff",
+}
 
 
 @pytest.fixture(params=NAMES)
@@ -97,7 +104,69 @@ def test_sentences(name: str, finished: Path, cli: Cli) -> None:
 def test_a_name_that_is_no_text(cli: Cli) -> None:
     result = cli("evaluate", "bad\udcff")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "mtrl: Names and options must be UTF-8 text, got 'bad\\udcff': rename the file.\n"
+    assert (
+        result.err
+        == "mtrl: Names and options must be UTF-8 text on one line, got 'bad\\udcff': rename the file.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["train", "--benchmark"],
+        ["train", "--protocol"],
+        ["train", "--network"],
+        ["train", "--balancer"],
+        ["train", "--device"],
+        ["train", "--seeds"],
+        ["train", "--batch_size"],
+        ["train", "--compile"],
+        ["train", "--agent.critic"],
+        ["train", "--agent.gamma"],
+        ["train", "--config"],
+        ["train", "--resume"],
+        ["train"],
+        ["toy", "--balancer"],
+        ["toy", "--preference"],
+        ["benchmark"],
+        ["benchmark", "learner"],
+        ["benchmark", "env", "--benchmark"],
+        ["export", "--format"],
+        ["list"],
+        [],
+    ],
+    ids=" ".join,
+)
+def test_what_an_option_was_given(option: list[str], cli: Cli) -> None:
+    for name in NAMES:
+        if name == "{0} %s" and option[-1:] == ["--benchmark"]:
+            continue  # an invalid mapping
+        result = cli(*option, name)
+        assert result.code == 2, name
+        assert len(result.err.splitlines()) == 1
+        shown = [name, repr(name)[1:-1], name[:80]]
+        if option[-1:] in (["--seeds"], ["--balancer"], ["--preference"]) and name.startswith("["):
+            shown = [name.strip("[]")]  # a list's elements
+        assert any(text in result.err for text in shown), (name, result.err)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "export", "sweep", "list"])
+def test_a_name_of_two_lines(command: str, cli: Cli, tmp_path: Path) -> None:
+    result = cli(command, tmp_path / "two\nlines")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"mtrl: Names and options must be UTF-8 text on one line, got '{tmp_path}/two\\nlines': rename the file.\n"
+    )
+
+
+def test_a_report_of_a_run_whose_name_has_two_lines(finished: Path, cli: Cli) -> None:
+    (finished.parent / "runs").mkdir()
+    run = finished.rename(finished.parent / "runs" / "two\nlines")
+    (run / "metrics.jsonl").unlink()
+    result = cli("report", finished.parent / "runs")
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    assert f"{run.parent}/two\\nlines was skipped" in result.err
 
 
 def test_a_sweeps_table(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,8 @@ def allows(hint: Any, value: Any) -> bool:
         return any(allows(part, value) for part in parts)
     if origin is Literal:
         return value in parts
+    if hint is bool:
+        return isinstance(value, bool)
     if (numbers := range_of(hint)) is None:  # says nothing of values
         return value is None or hint is not NoneType
     if origin is Annotated:
@@ -103,6 +105,8 @@ def _description(hint: Any) -> str:
         return f"{', '.join(map(str, parts[:-1]))} or {parts[-1]}"
     if origin in (Union, UnionType):
         return " or ".join(filter(None, map(_description, parts)))
+    if hint is bool:
+        return "true or false"
     if (numbers := range_of(hint)) is None:
         return ""
     if origin is Annotated:

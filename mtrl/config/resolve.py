@@ -120,8 +120,8 @@ def _check_values(config: TrainConfig) -> None:
         if value is None or not 0 < value < 2**bits:
             raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
     for name, value in (("random_steps", config.random_steps), ("num_workers", config.num_workers)):
-        if value is None or value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}.")
+        if value is None or not 0 <= value < 2**63:
+            raise ValueError(f"{name} must not be negative, and below 2**63, got {value}.")
     if config.num_threads is not None and not 0 < config.num_threads <= 1024:
         raise ValueError(f"num_threads must be a number of threads from 1 to 1024, got {config.num_threads}.")
     if not config.seeds or len(set(config.seeds)) != len(config.seeds) or min(config.seeds) < 0:

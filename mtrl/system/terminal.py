@@ -77,13 +77,15 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Control characters, those of lines and tabs too, and what stands for bytes that are no text, as escapes."""
+    """Control characters, those of lines, tabs and the direction of writing too, and what stands for bytes that are no
+    text, as escapes."""
     return "".join(repr(c)[1:-1] if _steers(c) else c for c in text)
 
 
 def _steers(character: str) -> bool:
     code = ord(character)
-    return code < 32 or 127 <= code < 160 or 0xD800 <= code < 0xE000
+    directs = 0x2028 <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return code < 32 or 127 <= code < 160 or directs or 0xD800 <= code < 0xE000
 
 
 class _Console(rich.console.Console):

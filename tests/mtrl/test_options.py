@@ -187,6 +187,15 @@ def test_names_among_which_to_choose_are_checked_too() -> None:
             cls(**{name: "other"})
 
 
+def test_yes_or_no_is_no_number_and_no_word() -> None:
+    switches = [(cls, name) for _, cls, name, hint in options() if hint is bool]
+    assert switches
+    for cls, name in switches:
+        for bad in (1, 0.0, "false", None, [True]):
+            with pytest.raises(ValueError, match=rf"{cls.__name__} needs {name} to be true or false, got"):
+                cls(**{name: bad})
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     assert CAGrad(c=np.float32(0.5)).c == 0.5
 

@@ -158,6 +158,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero worlds": (["--worlds_per_task", "0"], ["worlds_per_task"]),
     "zero updates": (["--updates_per_step", "0"], ["updates_per_step"]),
     "negative random steps": (["--random_steps", "-1"], ["random_steps must not be negative"]),
+    "endless random steps": (["--random_steps", "1e30"], ["random_steps must", "below 2**63"]),
     "negative workers": (["--num_workers", "-1"], ["num_workers must not be negative"]),
     "zero interval": (["--evaluation.interval", "0"], ["evaluation.interval"]),
     "zero log interval": (["--log_interval", "0"], ["log_interval"]),

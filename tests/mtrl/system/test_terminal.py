@@ -36,6 +36,7 @@ NAMES = [
 ]
 STEERING = {
     "\x1b[31mred": "\\x1b[31mred",
+    "two\u2028lines\u202ederorrim": "two\\u2028lines\\u202ederorrim",
     "two\nlines": "two\\nlines",
     "a\tb": "a\\tb",
     "a\rb\x07": "a\\rb\\x07",

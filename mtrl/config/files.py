@@ -11,7 +11,7 @@ from typing import Any
 from envs.suggestion import unknown
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.train import GROUPS, TrainConfig
-from mtrl.system.files import read_mapping
+from mtrl.system.files import parse_yaml, read_mapping
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -81,6 +81,15 @@ def read_files(arguments: Sequence[str]) -> list[str]:
             content = without_replaced(read_config(Path(value if equals else read[i + 1])), named)
             named.update(k for k, v in content.items() if not isinstance(v, dict) or "class_path" in v)
             read[i : i + (1 if equals else 2)] = [f"--config={json.dumps(content)}"]
-        elif option.startswith("--"):
+        elif option.startswith("--") and not _only_options(value if equals else "".join(read[i + 1 : i + 2])):
             named.add(option.removeprefix("--"))
     return read
+
+
+def _only_options(value: str) -> bool:
+    """Whether a value on the command line describes options of a class that another one names."""
+    try:
+        described = parse_yaml(value) if value.startswith("{") else None
+    except ValueError:  # said where it is read
+        return False
+    return isinstance(described, dict) and "class_path" not in described

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mtrl.config.parsing import make_parser, parse
@@ -151,18 +152,22 @@ def _write(
 
     output.mkdir(parents=True, exist_ok=True)
     content = settings | {"notes": list(notes), "tables": {t.name: t.records() for t in tables}}
-    (output / "report.json").write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    for table in tables:
-        (output / f"{table.name}.csv").write_text(table.to_csv(), encoding="utf-8")
-    figures = write_figures(groups, statistic, k, output)
-    parts = [
-        f"# Report\n\nStatistic: {describe(statistic, k, settings['source'] == 'evaluation')}.\n",
-        *(table.to_markdown() for table in tables),
-        *(f"![{name.replace('_', ' ')}]({name}.png)\n" for name in figures),
-    ]
-    if notes:
-        parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in notes) + "\n")
-    (output / "report.md").write_text("\n".join(parts), encoding="utf-8")
+    with TemporaryDirectory(prefix=".", dir=output) as name:  # a report that fails leaves the last one whole
+        new = Path(name)
+        (new / "report.json").write_text(
+            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        for table in tables:
+            (new / f"{table.name}.csv").write_text(table.to_csv(), encoding="utf-8")
+        figures = write_figures(groups, statistic, k, new)
+        parts = [
+            f"# Report\n\nStatistic: {describe(statistic, k, settings['source'] == 'evaluation')}.\n",
+            *(table.to_markdown() for table in tables),
+            *(f"![{name.replace('_', ' ')}]({name}.png)\n" for name in figures),
+        ]
+        if notes:
+            parts.append("Notes:\n\n" + "\n".join(f"- {markdown(note)}" for note in notes) + "\n")
+        (new / "report.md").write_text("\n".join(parts), encoding="utf-8")
+        for path in new.iterdir():
+            path.replace(output / path.name)
     terminal.message(f"mtrl: written to {output}.")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,18 +28,20 @@ WRAP = 40  # characters of a label in a line
 
 
 def write_figures(groups: Sequence[Group], statistic: Statistic, k: int, directory: Path) -> list[str]:
-    """Writes the figures as PNG and returns their names."""
+    """Writes the figures as PNG, in matplotlib's own style whatever the working directory's is, and returns their
+    names."""
     tasks = hardest_first(groups, statistic, k)
-    figures = {
-        "learning_curves": learning_curves(groups, tasks),
-        "tasks": task_bars(groups, tasks, statistic, k),
-        "heat_map": heat_map(groups, tasks, statistic, k),
-        "condition_number": gradient_measure(groups, "condition_number"),
-        "cosine": gradient_measure(groups, "cosine"),
-    }
-    for name, figure in figures.items():
-        if figure is not None:
-            figure.savefig(directory / f"{name}.png", dpi=DPI)
+    with matplotlib.style.context("default"):
+        figures = {
+            "learning_curves": learning_curves(groups, tasks),
+            "tasks": task_bars(groups, tasks, statistic, k),
+            "heat_map": heat_map(groups, tasks, statistic, k),
+            "condition_number": gradient_measure(groups, "condition_number"),
+            "cosine": gradient_measure(groups, "cosine"),
+        }
+        for name, figure in figures.items():
+            if figure is not None:
+                figure.savefig(directory / f"{name}.png", dpi=DPI)
     return [name for name, figure in figures.items() if figure is not None]
 
 

@@ -90,8 +90,10 @@ def set_aside(damaged: Mapping[Path, DamagedError], intact: Path) -> None:
     and nothing is deleted."""
     for path, damage in damaged.items():
         message(f"{damage} Going on from {intact.name}, the one before.")
-        target = path.with_name(f"damaged_{path.name}")
-        shutil.rmtree(target, ignore_errors=True)
+        target, number = path.with_name(f"damaged_{path.name}"), 1
+        while target.exists():
+            number += 1
+            target = path.with_name(f"damaged_{path.name}_{number}")
         path.rename(target)
 
 

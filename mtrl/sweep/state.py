@@ -63,7 +63,7 @@ def check_kept(run: Run, root: Path) -> None:
     if last_step(run, root) is not None or is_finished(run, root):
         return
     directory = run.directory(root)
-    if _Tail(directory / "metrics.jsonl").lines():
+    if _Tail(directory / "metrics.jsonl").lines() or any(directory.glob("evaluation/*")):
         lacks = (
             "its last checkpoint was not evaluated"
             if is_trained(run, root)

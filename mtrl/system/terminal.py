@@ -25,8 +25,14 @@ def console(*, stderr: bool = False) -> rich.console.Console:
 
 
 def print_any_text() -> None:
-    """From now on, what stdout and stderr have no characters for (in ASCII, say) is printed as escapes."""
+    """From now on, what stdout and stderr have no characters for (in ASCII, say) is printed as escapes.
+
+    Where one of them is closed, what is printed goes nowhere.
+    """
     codecs.register_error("mtrl", _as_ascii)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as a daemon's may be; another file would get its number
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mtrl")

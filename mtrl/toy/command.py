@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import matplotlib.style
 import torch
 from torch import Tensor
 
@@ -141,16 +142,19 @@ def run(
         (output / f"{preference:g}").mkdir(parents=True, exist_ok=True)
     front = pareto_front()
     runs = []
-    for method in balancers:
-        for result in run_method(method, preferences, steps):
-            path = output / f"{result.preference:g}" / result.balancer
-            path.with_suffix(".json").write_text(json.dumps(asdict(result)), encoding="utf-8")
-            plot.method(result, front).savefig(path.with_suffix(".png"), dpi=DPI)
-            runs.append(result)
-        print(f"{method.__name__}: {runs[-1].seconds:.0f} s of processor time", file=sys.stderr, flush=True)
-    for preference in preferences:
-        grid = plot.grid([r for r in runs if r.preference == preference], front)
-        grid.savefig(output / f"{preference:g}" / "all.png", dpi=DPI)
+    with matplotlib.style.context("default"):  # not that of a file in the working directory
+        for method in balancers:
+            for result in run_method(method, preferences, steps):
+                path = output / f"{result.preference:g}" / result.balancer
+                path.with_suffix(".json").write_text(json.dumps(asdict(result)), encoding="utf-8")
+                plot.method(result, front).savefig(path.with_suffix(".png"), dpi=DPI)
+                runs.append(result)
+            print(
+                f"{method.__name__}: {runs[-1].seconds:.0f} s of processor time", file=sys.stderr, flush=True
+            )
+        for preference in preferences:
+            grid = plot.grid([r for r in runs if r.preference == preference], front)
+            grid.savefig(output / f"{preference:g}" / "all.png", dpi=DPI)
     (output / "table.md").write_text(markdown(runs), encoding="utf-8")
     return runs
 

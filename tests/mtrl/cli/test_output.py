@@ -97,6 +97,19 @@ def test_nobody_reads(arguments: list[str], unbuffered: str) -> None:
     assert result.returncode in (0, 1)
 
 
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_stream_is_closed(closed: int) -> None:
+    """As that of a daemon."""
+    result = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m mtrl list balancers {closed}>&-', sys.executable],
+        check=False,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (b"AlignedMTL" in result.stdout) == (closed == 2)
+
+
 def test_a_table_that_nobody_reads(runs: Path) -> None:
     read, write = os.pipe()
     os.close(read)

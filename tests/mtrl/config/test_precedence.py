@@ -66,6 +66,10 @@ CASES: dict[str, tuple[list[list[str]], dict[str, Any]]] = {
         [["--config", "1"], ["--network", "{class_path: shared, init_args: {width: 8}}"]],
         {"network": "Shared", "network.width": 8},
     ),
+    "options of the file's class as YAML": (
+        [["--config", "1"], ["--network", "{init_args: {width: 8}}"], ["--balancer={init_args: {scale_mode: min}}"]],
+        {"network": "Residual", "network.width": 8, "network.depth": 1, "balancer.scale_mode": "min"},
+    ),
     "path of a class": (
         [["--config", "1"], ["--network.class_path", "shared"], ["--network.task_id", "true"]],
         {"network": "Shared", "network.task_id": True},

@@ -7,7 +7,9 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 import yaml
@@ -281,6 +283,31 @@ def test_a_report_is_written_again(write_run: Write, cli: Cli, tmp_path: Path) -
     run = write_run("run", SUCCESS)
     for _ in range(2):
         assert cli("report", run, "--output", tmp_path / "out").code == 0
+
+
+def test_a_report_that_fails_leaves_the_last_one(
+    write_run: Write, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, output = write_run("run", SUCCESS), tmp_path / "report"
+    assert cli("report", run, "--output", output).code == 0
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("mtrl.reporting.figures.write_figures", fail)
+    assert cli("report", run, "--statistic", "paper_max", "--output", output).code == 1
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_figures_have_one_style(write_run: Write, cli: Cli, tmp_path: Path) -> None:
+    """Whatever matplotlib read of the working directory's when it was imported."""
+    run = write_run("run", SUCCESS)
+    with matplotlib.rc_context({"text.usetex": True, "figure.facecolor": "red"}):
+        assert cli("report", run, "--output", tmp_path / "red").code == 0
+    assert cli("report", run, "--output", tmp_path / "report").code == 0
+    red, white = (tmp_path / name / "tasks.png" for name in ("red", "report"))
+    assert red.read_bytes() == white.read_bytes()
 
 
 def test_names_are_shown_as_they_are(

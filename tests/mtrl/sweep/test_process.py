@@ -92,3 +92,9 @@ def test_results_without_checkpoints_are_not_trained_over(run: Run, tmp_path: Pa
     metrics.write_text('{"step": 400, "evaluation/success": [[1.0]]}\n')
     check_kept(run, tmp_path)
     assert is_finished(run, tmp_path)
+    metrics.unlink()
+    judged = metrics.parent / "evaluation" / "step_0000000400-a.json"
+    judged.parent.mkdir()
+    judged.write_text("{}")
+    with pytest.raises(ValueError, match="its checkpoints are gone"):
+        check_kept(run, tmp_path)

@@ -393,13 +393,18 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
 ) -> None:
     run = finished
     damage(run / "checkpoints" / "step_0000000040" / name)
+    earlier = run / "checkpoints" / "damaged_step_0000000040" / "of_another_resume"
+    earlier.mkdir(parents=True)
     result = cli("train", "--resume", run)
     assert result.code == 0
     assert name in result.err
     assert "Going on from step_0000000020, the one before." in result.err
     assert_same_state(read_state(run), read_state(trained_once))
     assert (run / "metrics.jsonl").read_text() == (trained_once / "metrics.jsonl").read_text()
-    assert (run / "checkpoints" / "damaged_step_0000000040").is_dir()
+    assert earlier.is_dir()
+    assert (run / "checkpoints" / "damaged_step_0000000040_2" / "manifest.json").exists() == (
+        damage is not Path.unlink or name != "manifest.json"
+    )
 
 
 def test_a_run_of_another_version(finished: Path, cli: Cli) -> None:

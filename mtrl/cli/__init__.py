@@ -1,11 +1,14 @@
 """The command line: `mtrl train`, `mtrl evaluate`, `mtrl list`, ...
 
-Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input (one sentence).
+Results go to stdout, progress and messages to stderr. Exit codes: 0 done, 1 failed, 2 bad input (one sentence), 128
+and the number of a signal that ended it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -45,8 +48,13 @@ def _main(arguments: list[str]) -> int:
         return interrupted.exit_code
     except KeyboardInterrupt:
         message("mtrl: interrupted.")
-        return 1
+        return 128 + signal.SIGINT
     except (RuntimeError, OSError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            message(
+                f"mtrl: The name {error.filename!r} is too long for the file system: choose a shorter one."
+            )
+            return 2
         if isinstance(error, BrokenPipeError) and not is_read():
             return 1
         message(f"mtrl: {_advice(error)}{one_line(_sentence(error))}")

@@ -119,7 +119,8 @@ def import_module(module: str) -> ModuleType:
             spec = find_spec(name)
             if spec is None:
                 raise ModuleNotFoundError(f"No module named {name!r}")
-            for place in filter(None, [spec.origin, *(spec.submodule_search_locations or ())]):
+            origin = spec.origin if spec.has_location else None  # not "frozen", which is no place
+            for place in filter(None, [origin, *(spec.submodule_search_locations or ())]):
                 run = _run_around(Path(place).absolute()) or _run_around(Path(place).resolve())
                 if run is not None:
                     raise ImportError(f"it is in the run directory {run}, and no code of a run is imported")

@@ -353,6 +353,11 @@ def test_out_of_gpu_memory(cli: Cli, fake: object, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("command", ["evaluate", "report", "train --resume", "sweep", "export"])
+def test_a_name_that_is_too_long(cli: Cli, command: str) -> None:
+    assert_refused(cli(*command.split(), "x" * 300), "xxx")
+
+
 def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert_refused(cli(*train_arguments(tmp_path / "file")), "exists already")

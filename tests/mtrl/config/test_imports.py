@@ -133,6 +133,9 @@ def test_a_runs_directory_is_no_place_for_code_that_is_allowed(
     assert_refused(cli("train", "--allow_import=evil", "--resume", "."), "No module named 'evil'")
     monkeypatch.syspath_prepend(Path.cwd())
     assert_refused(cli("train", "--allow_import=evil", "--resume", "."), "in the run directory")
+    edit(Path.cwd(), balancer={"class_path": "zipimport.zipimporter"})  # of Python itself, which is nowhere
+    assert_refused(cli("train", "--allow_import=zipimport", "--resume", "."), "zipimport.zipimporter")
+    assert "run directory" not in cli("train", "--allow_import=zipimport", "--resume", ".").err
     assert not marker.exists()
 
 

@@ -560,7 +560,7 @@ def test_a_run_that_is_killed_beside_its_evaluation(
         patch.setattr(BackgroundEvaluator, "start", begin)
         patch.setattr(KilledEngine, "at", 30)
         fake(KilledEngine)
-        assert cli(*train_arguments(run, **OPTIONS)).code == 1
+        assert cli(*train_arguments(run, **OPTIONS)).code == 128 + signal.SIGINT
     assert checkpoints.steps(run / "checkpoints")[-1] == 24
     made = [line["step"] for line in sorted_lines(run) if "evaluation/success" in line]
     assert made == ([16] if done_at < 30 else [])

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import itertools
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -64,7 +65,7 @@ def interrupted(
     def run(name: str, stop_at: int, **options: object) -> Path:
         monkeypatch.setattr(StoppingEngine, "stop_at", stop_at)
         fake(StoppingEngine)
-        assert cli(*train_arguments(tmp_path / name, **options)).code == 1
+        assert cli(*train_arguments(tmp_path / name, **options)).code == 128 + signal.SIGINT
         fake(FakeEngine)
         return tmp_path / name
 
@@ -134,9 +135,9 @@ def test_everything_with_a_state_goes_on(
 def test_stopped_twice(whole: Path, fake: Callable, cli: Cli, tmp_path: Path) -> None:
     StoppingEngine.stop_at = 12
     fake(StoppingEngine)
-    assert cli(*train_arguments(tmp_path / "again", **OPTIONS)).code == 1
+    assert cli(*train_arguments(tmp_path / "again", **OPTIONS)).code == 128 + signal.SIGINT
     StoppingEngine.stop_at = 15  # steps of its own: 8 were made before the checkpoint
-    assert cli("train", "--resume", tmp_path / "again").code == 1
+    assert cli("train", "--resume", tmp_path / "again").code == 128 + signal.SIGINT
     fake(FakeEngine)
     assert cli("train", "--resume", tmp_path / "again").code == 0
     assert_same_run(whole, tmp_path / "again")
@@ -154,7 +155,7 @@ def test_stopped_right_after_a_checkpoint_was_written(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", interrupted)
-        assert cli(*train_arguments(tmp_path / "stopped", **OPTIONS)).code == 1
+        assert cli(*train_arguments(tmp_path / "stopped", **OPTIONS)).code == 128 + signal.SIGINT
     assert cli("evaluate", tmp_path / "stopped", "--checkpoint", "best", "--engine", "reference").code == 0
     shutil.rmtree(tmp_path / "stopped" / "evaluation")
     assert cli("train", "--resume", tmp_path / "stopped").code == 0
@@ -471,7 +472,7 @@ def test_a_clock_that_was_set_back(
     monkeypatch.setattr(time, "time", lambda: now() + 86_400)
     monkeypatch.setattr(StoppingEngine, "stop_at", 30)
     fake(StoppingEngine)
-    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 1
+    assert cli(*train_arguments(tmp_path / "run", **OPTIONS)).code == 128 + signal.SIGINT
     monkeypatch.setattr(time, "time", now)
     fake(FakeEngine)
     assert cli("train", "--resume", tmp_path / "run").code == 0
@@ -544,7 +545,7 @@ def test_metrics_up_to_the_checkpoint_are_kept_as_they_are(
     StoppingEngine.stop_at = 30
     fake(StoppingEngine)
     run = tmp_path / "run"
-    assert cli(*train_arguments(run, **OPTIONS)).code == 1
+    assert cli(*train_arguments(run, **OPTIONS)).code == 128 + signal.SIGINT
     before = read_metrics(run)
     assert before[-1]["step"] == 27
     fake(FakeEngine)

@@ -50,6 +50,7 @@ def batches() -> list[Batch]:
     return [batch() for _ in range(3)]
 
 
+@pytest.mark.slow
 def test_an_update_compiled_for_a_cpu_is_the_same(
     batches: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:

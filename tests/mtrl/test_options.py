@@ -225,9 +225,3 @@ def test_an_architecture_of_a_users_own_is_checked() -> None:
         ValueError, match=r"Mine needs units to be a whole number in \[1, 2147483647\], got 0"
     ):
         Mine(0)
-
-
-@pytest.fixture(autouse=True)
-def denormals() -> None:
-    """What is just outside a range that begins at 0 is denormal; training flushes such numbers to zero."""
-    torch.set_flush_denormal(False)

@@ -111,7 +111,7 @@ def test_going_on_is_never_having_stopped(whole: Path, stopped: Callable, stop_a
         {"protocol": "normalised"},
         {"worlds_per_task": 2, "updates_per_step": 3, "total_steps": 44},
         {"balancer": "RLW"},
-        {"precision": "bfloat16"},
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.slow),
         MODERN,
         pytest.param(MODERN | {"agent.critic": "hl_gauss", "balancer": "PCGrad"}, marks=pytest.mark.slow),
         pytest.param({"balancer": "FAMO", "balance": "critic"}, marks=pytest.mark.slow),

@@ -172,7 +172,7 @@ def test_number_of_updates(fake: Callable, tmp_path: Path, worlds: int, updates:
 # ------------------------------------------------------------------------------------------------ what repeats
 
 
-@pytest.mark.parametrize("network", ["multi_head", "shared"])
+@pytest.mark.parametrize("network", [pytest.param("multi_head", marks=pytest.mark.slow), "shared"])
 def test_two_equal_runs_are_bit_equal(train: Train, network: str) -> None:
     options = {"seeds": "0,3", "network": network, "network__width": 8}
     if network == "shared":

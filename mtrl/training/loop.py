@@ -13,8 +13,6 @@ from mtrl.config.build import make_agent
 from mtrl.config.clock import steps_of_intervals
 from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
-from mtrl.storage import checkpoint
-from mtrl.system import terminal
 from mtrl.training.collector import Collector
 from mtrl.training.diverged import DivergedSeeds
 from mtrl.training.learner import Learner
@@ -27,13 +25,12 @@ class TrainingLoop:
     Args:
         config: a resolved configuration.
         run_dir: where it is said which seeds diverged.
-        checkpoint_path: go on from this checkpoint.
 
     Attributes:
         identity: which run each checkpoint says that it is of, see `mtrl.storage.check_run`.
     """
 
-    def __init__(self, config: TrainConfig, run_dir: Path, checkpoint_path: Path | None = None) -> None:
+    def __init__(self, config: TrainConfig, run_dir: Path) -> None:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
             # Other threads would wait for their next piece of work by looking, on the cores that simulate.
@@ -75,15 +72,6 @@ class TrainingLoop:
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         # From which step on metrics were logged in which interval; where and how a run is executed may change.
         self.log_intervals = [[0, config.log_interval]]
-        if checkpoint_path is not None:
-            try:
-                self._restore(checkpoint_path)
-            except (torch.OutOfMemoryError, checkpoint.CheckpointError):
-                raise
-            except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
-                raise checkpoint.CheckpointError(
-                    f"The checkpoint {checkpoint_path} does not fit the run: {terminal.one_line(str(error))}."
-                ) from error
 
     @property
     def step(self) -> int:
@@ -136,10 +124,9 @@ class TrainingLoop:
             state["replay"] = self.replay.state_dict()
         return state
 
-    def _restore(self, path: Path) -> None:
-        state = checkpoint.load(path)
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was called; without the replay, updates begin when a new one is filled."""
         loop = state["loop"]
-        self._check(path, state)
         self.agent.load_state_dict(state["agent"])
         self.env.load_state_dict(state["env"])
         self.collector.load_state_dict(loop)
@@ -157,48 +144,3 @@ class TrainingLoop:
         elif self.step > 0:
             assert self.config.random_steps is not None
             self.learns_from = self.step + max(self.config.random_steps, self.config.batch_size)
-        self._say_what_differs(path, state)
-
-    def _check(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Compares a state with this loop's, apart from what generators, balancers and the replay look at themselves.
-
-        Raises:
-            CheckpointError: it does not fit, or cannot be gone on from.
-        """
-        agent, collector = self.agent.state_dict(), self.collector.state_dict()
-        del agent["noise"], agent["exploration"]
-        for optimizer in ("critic_optimizer", "actor_optimizer"):
-            del agent[optimizer]["balancer"]
-        checkpoint.check_fits(path, state["agent"], agent, "agent")
-        kept = [n for n in ("observation", "tracker", "normalizer", "returns") if n in state["loop"]]
-        for name in kept:
-            # Of an episode without a success there is no step of its success.
-            checkpoint.check_fits(
-                path, state["loop"][name], collector[name], f"loop.{name}", finite=name != "tracker"
-            )
-        gramian = torch.empty(len(self.config.seeds), len(self.tasks), len(self.tasks), dtype=torch.float64)
-        gramians = state["loop"]["update_metrics"]["gramians"]
-        expected = dict.fromkeys(gramians, gramian)
-        checkpoint.check_fits(path, gramians, expected, "loop.update_metrics.gramians", finite=False)
-        # A world that a fault stopped may be anywhere until its next episode begins.
-        checkpoint.check_fits(path, state["env"], self.env.state_dict(), "env", finite=False)
-
-    def _say_what_differs(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Says it where the run that goes on is not the one that was not stopped."""
-        theirs = state["loop"].get("device", self.config.device)
-        if theirs != self.config.device:
-            terminal.message(
-                f"The run was trained on {theirs} and goes on on {self.config.device}, with other random numbers and "
-                "roundings: this differs from the run that was not moved."
-            )
-        if not self.env.keeps_state:
-            terminal.message(
-                "The state of environments of your own cannot be saved: their episodes begin anew. This differs from "
-                "the run that was not stopped."
-            )
-        if "replay" not in state and self.step > 0:
-            terminal.message(
-                f"The checkpoint {path} was written without its replay: the policy first collects up to step "
-                f"{self.learns_from} of each task, then the updates go on. This differs from the run that was not "
-                "stopped."
-            )

@@ -28,6 +28,7 @@ from mtrl.training.diverged import FILE as FROZEN
 from mtrl.training.diverged import TrainingError
 from mtrl.training.initialize import initialize
 from mtrl.training.loop import TrainingLoop
+from mtrl.training.restore import restore
 from mtrl.training.trainer import Trainer
 
 
@@ -117,13 +118,8 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             )
             return
         logs = _check_outputs(run_dir, config.seeds)
-        try:
-            loop = TrainingLoop(config, run_dir, path)
-        except KeyError as error:
-            raise checkpoint.CheckpointError(
-                f"The checkpoint {path} has no {error}: it was written by another version of the toolkit "
-                f"({_version(run_dir)}); go on with that one."
-            ) from error
+        loop = TrainingLoop(config, run_dir)
+        restore(loop, path)
         loop.identity = identity(options, read_mapping("stamp", run_dir / "stamp.json"))
         with contextlib.closing(Trainer(loop)) as trainer:
             checkpoints.set_aside(damaged, path)
@@ -212,12 +208,3 @@ def _with_total_steps(path: Path, total_steps: int) -> str:
     if count != 1:
         raise ValueError(f"The configuration {path} must have one line for total_steps, and it has {count}.")
     return text
-
-
-def _version(run_dir: Path) -> str:
-    """The version that a run's stamp names."""
-    try:
-        stamped = json.loads((run_dir / "stamp.json").read_text(encoding="utf-8"))
-        return f"{stamped['versions']['mtrl-toolkit']}, commit {stamped['git_commit']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "its stamp.json does not say which"

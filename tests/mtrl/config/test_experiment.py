@@ -1,5 +1,6 @@
 """What an option means is said once, and the files of a run must agree on it."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -28,6 +29,7 @@ from mtrl.storage.checkpoint import CheckpointError, seal
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.plan import make_run, methods
 from mtrl.training.loop import TrainingLoop
+from mtrl.training.restore import restore
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, train_arguments
 
@@ -344,7 +346,8 @@ def test_no_tensor_of_a_checkpoint_is_taken_as_another_one(
                     continue
                 put(change(tensor).numpy() if is_array else change(tensor))
                 try:
-                    TrainingLoop(config, run, path).close()
+                    with contextlib.closing(TrainingLoop(config, run)) as loop:
+                        restore(loop, path)
                     taken.append((name, case))
                 except checkpoint.CheckpointError as error:
                     refused.append((path.name in str(error), case == "nan", "finite" in str(error)))
@@ -355,7 +358,8 @@ def test_no_tensor_of_a_checkpoint_is_taken_as_another_one(
     assert taken == []
     assert len(refused) > 150
     assert all(named and says >= is_not for named, is_not, says in refused)
-    TrainingLoop(config, run, path).close()
+    with contextlib.closing(TrainingLoop(config, run)) as loop:
+        restore(loop, path)
 
 
 @pytest.mark.parametrize("change", ["another type", "nan"])

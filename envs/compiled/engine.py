@@ -18,11 +18,7 @@ from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 
 
 class CompiledEngine:
-    """All worlds (see `envs.worlds.Engine`), stepped by `num_workers` threads, the caller's among them.
-
-    Two or more worlds that are fewer than `num_workers` have a thread each, and the caller only waits: what it does and
-    what they do would drive each other out of a core's cache.
-    """
+    """All worlds (see `envs.worlds.Engine`), stepped by `num_workers` threads, the caller's among them."""
 
     observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
@@ -35,8 +31,7 @@ class CompiledEngine:
             self.tasks = list(executor.map(compiled_task, names, repeat(protocol.reward_version)))
             self.seats = list(executor.map(self._make_seats, range(num_threads)))
         addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
-        caller_helps = not 1 < len(worlds) < num_workers
-        self._threads = Threads(self.records, [task.step for task in self.tasks], addresses, caller_helps)
+        self._threads = Threads(self.records, [task.step for task in self.tasks], addresses)
 
     def _make_seats(self, _: int) -> list[Seat]:
         return [Seat(task.simulation) for task in self.tasks]

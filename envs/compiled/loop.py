@@ -50,7 +50,7 @@ def write() -> Code:
     `stop(shared)` ends these.
 
     Their arguments are the addresses of the words and of the thread's seats [tasks, SEAT_SIZE], and its number. Who
-    calls `run` with seats is thread 0; who calls it with none only waits.
+    calls `run` is thread 0.
     """
     code = Code()
     wake, wait = _wake(code), _wait(code)
@@ -62,8 +62,7 @@ def write() -> Code:
     with each(builder, load(builder, shared, THREADS)) as thread:
         _set(builder, shared, _left(builder, thread), _share(builder, shared, thread)[1])
     builder.call(wake, [shared])
-    with builder.if_then(builder.icmp_unsigned("!=", builder.ptrtoint(seats, INT), INT(0))):
-        builder.call(work, [shared, seats, INT(0)])
+    builder.call(work, [shared, seats, INT(0)])
     builder.call(wait, [shared, INT(DONE), load(builder, shared, COUNT), INT(_LOOK)])
     builder.ret_void()
 

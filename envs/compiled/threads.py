@@ -22,13 +22,12 @@ _stop = ctypes.CFUNCTYPE(None, _ADDRESS)(_code("stop"))
 
 
 class Threads:
-    """Threads, which end when this is closed, or when nobody has it any more.
+    """Threads, the caller's the first of them. The others end when this is closed, or when nobody has it any more.
 
     Args:
         records: of the worlds [N] (`envs.compiled.compiled_task.RECORD`).
         steps: the addresses of the tasks' steps.
         seats: the addresses of each thread's seat of each task [threads, tasks, SEAT_SIZE].
-        caller_helps: whether the caller is the first of the threads; otherwise it waits for them.
     """
 
     def __init__(
@@ -36,9 +35,8 @@ class Threads:
         records: NDArray[np.void],
         steps: Sequence[int],
         seats: NDArray[np.int64],
-        caller_helps: bool = True,
     ) -> None:
-        self._records, self._seats, self._caller_helps = records, seats, caller_helps
+        self._records, self._seats = records, seats
         self._steps = np.array(steps, np.int64)
         self._order = np.arange(len(records))
         self._bounds = np.arange(len(seats) + 1) * len(records) // len(seats)
@@ -65,8 +63,7 @@ class Threads:
         library.pthread_cond_init(_ADDRESS(shared[loop.CHANGED :].ctypes.data), None)
         threads = [
             threading.Thread(target=_serve, args=(self._shared, seats.ctypes.data, number), daemon=True)
-            for number, seats in enumerate(self._seats)
-            if number or not self._caller_helps
+            for number, seats in enumerate(self._seats[1:], 1)
         ]
         for thread in threads:
             thread.start()
@@ -80,7 +77,7 @@ class Threads:
             self._finalizer.detach()
             self._start()
         self._order[:] = np.lexsort((self._records["cost"], self._owners))  # a share is taken from its end
-        _run(self._shared, self._seats[0].ctypes.data if self._caller_helps else None)
+        _run(self._shared, self._seats[0].ctypes.data)
 
     def close(self) -> None:
         self._finalizer()

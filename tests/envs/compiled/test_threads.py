@@ -32,18 +32,18 @@ define(_code, "halve", lambda r: {"x": r["x"] * 0.5}, {"x": Place(1, 0)}, num_po
 _compiled = _code.compile()
 
 
-def make_threads(num_worlds: int, num_threads: int, caller_helps: bool = True) -> tuple[np.ndarray, Threads]:
+def make_threads(num_worlds: int, num_threads: int) -> tuple[np.ndarray, Threads]:
     """Records of two tasks: a step of the first adds one to the first number of a record, the other halves it."""
     records = np.zeros(num_worlds, RECORD)
     records["task"] = np.arange(num_worlds) % 2
     seats = np.zeros((num_threads, 2, SEAT_SIZE), np.int64)
-    return records, Threads(records, [_compiled("count"), _compiled("halve")], seats, caller_helps)
+    return records, Threads(records, [_compiled("count"), _compiled("halve")], seats)
 
 
-@pytest.mark.parametrize(("num_threads", "caller_helps"), [(1, True), (2, True), (5, True), (2, False)])
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
 @pytest.mark.parametrize("num_worlds", [1, 2, 3, 100])
-def test_every_step_is_made_once_by_somebody(num_worlds: int, num_threads: int, caller_helps: bool) -> None:
-    records, threads = make_threads(num_worlds, num_threads, caller_helps)
+def test_every_step_is_made_once_by_somebody(num_worlds: int, num_threads: int) -> None:
+    records, threads = make_threads(num_worlds, num_threads)
     x = records["state"][:, 0]
     x[1::2] = 2.0**1000
     for step in range(1, 1501):

@@ -17,7 +17,8 @@ from mtrl.evaluation.checkpoint import Evaluation
 from mtrl.evaluation.command import evaluate as evaluate_runs
 from mtrl.reporting.command import report as report_runs
 from mtrl.reporting.tables import Table
-from mtrl.training import run as runs
+from mtrl.training.resume import resume as resume_run
+from mtrl.training.run import train as train_run
 
 
 def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) -> Path:
@@ -38,7 +39,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
     parser = train_parser()
     namespace = parse(parser, [f"--{name}={_text(name, value)}" for name, value in (given | options).items()])
     resolved = train_config(parser, namespace)
-    return runs.train(resolved, dump(parser, namespace, resolved))
+    return train_run(resolved, dump(parser, namespace, resolved))
 
 
 def resume(run: str | Path, total_steps: int | None = None) -> Path:
@@ -52,7 +53,7 @@ def resume(run: str | Path, total_steps: int | None = None) -> Path:
         ValueError: this is no run, or all its checkpoints are damaged.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
-    runs.resume(load_config(Path(run)), Path(run), total_steps)
+    resume_run(load_config(Path(run)), Path(run), total_steps)
     return Path(run)
 
 

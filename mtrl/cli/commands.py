@@ -15,7 +15,8 @@ def train_command(arguments: list[str]) -> int:
     from mtrl.config.loading import dump, load_config, parse_resume, train_config, train_parser
     from mtrl.config.parsing import parse
     from mtrl.sweep.devices import is_on_devices, resume_on_devices, train_on_devices
-    from mtrl.training.run import resume, train
+    from mtrl.training.resume import resume
+    from mtrl.training.run import train
 
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         options = parse_resume(arguments)

@@ -1,10 +1,12 @@
 """The figures of docs/results.md are those of the runs in results."""
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
+from mtrl.cli import main
 from mtrl.reporting.runs import read_run
 
 ROOT = Path(__file__).parent.parent
@@ -80,6 +82,35 @@ def test_fifty_tasks_with_a_balancer() -> None:
         expected = [f"{success[run.steps == step].mean():.3f}" for step in (200_000, 400_000, 600_000)]
         assert [cell.strip() for cell in line.split("|")[2:-1]] == [*expected, f"{seconds[-1] / 60:.1f}"]
         assert zeros.format((success[-1] == 0).sum()) in table
+
+
+def test_the_classic_agent(tmp_path: Path) -> None:
+    directory = ROOT / "results" / "mt10_classic"
+    assert main(["report", str(directory), "--source", "evaluation", "--output", str(tmp_path / "report")]) == 0
+    methods, tasks, improvement, seeds = (
+        list(csv.DictReader((tmp_path / "report" / f"{name}.csv").open()))
+        for name in ("methods", "tasks", "improvement", "seeds")
+    )
+    labels = {"SingleTask": "single task", "Shared": "shared", "TaskEncoder": "task encoder"}
+    assert {m["method"] for m in methods} == labels.keys()
+    document = DOCUMENT[DOCUMENT.index("## The classic agent") :]
+    readme = (ROOT / "README.md").read_text()
+    for method in methods:
+        mean = f"{float(method['mean ± SEM']):.3f} ± {float(method['mean ± SEM_sem']):.3f}"
+        assert method["n"] == "5" and method["last step"] == "300,000"
+        low, high = (float(method[f"IQM [95%]_{end}"]) for end in ("low", "high"))
+        iqm = f"{float(method['IQM [95%]']):.3f} [{low:.3f}, {high:.3f}]"
+        each = " ".join(f"{float(s['success']):.3f}" for s in seeds if s["method"] == method["method"])
+        label = labels[method["method"]]
+        assert f"| {label} | {mean} | {iqm} | {each} |" in document
+        assert f"| {label.replace('single task', 'one network per task')} | {mean} |" in readme
+    for task in tasks:
+        means = (f"{float(task[m]):.3f} ± {float(task[m + '_sem']):.3f}" for m in labels)
+        assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
+    for pair in improvement:
+        name = "P(X > Y) [95%]"
+        text = f"{float(pair[name]):.3f} [{float(pair[name + '_low']):.3f}, {float(pair[name + '_high']):.3f}]"
+        assert text in " ".join(document.split())
 
 
 def test_what_each_ingredient_gives() -> None:

@@ -25,7 +25,7 @@ class IMTLG(Balancer):
         squares = gramian.diagonal(dim1=-2, dim2=-1).clamp(min=0.0)
         plays = squares > 0.0
         lengths = torch.where(plays, squares.sqrt(), 1.0)
-        cosines = gramian / lengths.unsqueeze(-1) / lengths.unsqueeze(-2)
+        cosines = gramian / (lengths.unsqueeze(-1) * lengths.unsqueeze(-2))
         # Ones to the last bit: for nearly parallel gradients the difference to their cosine decides.
         itself = torch.eye(gramian.shape[-1], dtype=torch.bool, device=gramian.device)
         cosines = torch.where(itself & plays.unsqueeze(-1) & cosines.isfinite(), 1.0, cosines)

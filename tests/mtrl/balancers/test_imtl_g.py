@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtrl.balancers import IMTLG
+from mtrl.balancers import IMTLG, solvers
 
 
 def test_projections_on_all_gradients_are_equal(system: Tensor, kind: str, run: Callable) -> None:
@@ -41,6 +42,16 @@ def test_equal_projections_that_do_not_exist_are_counted(run: Callable) -> None:
     _, weights, _ = run(balancer, system)
     assert balancer.failures.tolist() == [1]
     assert weights.tolist() == [[0.5, 0.5]]
+
+
+def test_cosines_are_symmetric_to_the_last_bit(make: Callable, run: Callable, monkeypatch: Any) -> None:
+    """Between nearly parallel gradients their difference to one decides, and a kernel reads both triangles."""
+    seen = []
+    eigen = solvers.symmetric_eigen
+    monkeypatch.setattr(solvers, "symmetric_eigen", lambda matrix: (seen.append(matrix), eigen(matrix))[1])
+    for seed in range(5):
+        run(IMTLG(), make("ill", 3, 2, seed))
+    assert all((matrix == matrix.mT).all() for matrix in seen)
 
 
 def test_two_gradients_that_are_nearly_parallel_are_weighed_by_their_lengths(

@@ -34,9 +34,7 @@ _LOOK = 1_000_000  # nanoseconds that somebody looks before going to sleep
 
 # The words, in lines of their own: two lines of a cache, which some processors fetch together.
 LINE = 16
-DONE, SLEEPERS, MUTEX, CHANGED, COUNT, THREADS, BOUNDS, ORDER, RECORDS, STEPS, LEFT = (
-    LINE * i for i in range(11)
-)
+DONE, SLEEPERS, MUTEX, CHANGED, COUNT, THREADS, ORDER, RECORDS, STEPS, LEFT = (LINE * i for i in range(10))
 _STOP = 2**62  # worlds left, when there is to be no step any more
 
 
@@ -178,8 +176,10 @@ def _left(builder: ir.IRBuilder, thread: ir.Value) -> ir.Value:
 
 def _share(builder: ir.IRBuilder, shared: ir.Value, thread: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Where a thread's worlds begin in the order, and how many they are."""
-    bounds = load(builder, shared, BOUNDS, POINTER)
-    first, end = load(builder, bounds, thread), load(builder, bounds, builder.add(thread, INT(1)))
+    count, threads = load(builder, shared, COUNT), load(builder, shared, THREADS)
+    first, end = (
+        builder.udiv(builder.mul(number, count), threads) for number in (thread, builder.add(thread, INT(1)))
+    )
     return first, builder.sub(end, first)
 
 

@@ -39,11 +39,11 @@ class Threads:
         self._records, self._seats = records, seats
         self._steps = np.array(steps, np.int64)
         self._order = np.arange(len(records))
-        self._bounds = np.arange(len(seats) + 1) * len(records) // len(seats)
         # Each thread owns as many worlds, of as few tasks as possible.
+        bounds = np.arange(len(seats) + 1) * len(records) // len(seats)
         by_task = np.argsort(records["task"], kind="stable")
         self._owners = np.empty_like(self._order)
-        self._owners[by_task] = np.repeat(np.arange(len(seats)), np.diff(self._bounds))
+        self._owners[by_task] = np.repeat(np.arange(len(seats)), np.diff(bounds))
         self._start()
 
     def _start(self) -> None:
@@ -52,7 +52,6 @@ class Threads:
         self._shared = shared.ctypes.data
         shared[loop.COUNT], shared[loop.THREADS] = len(self._records), len(self._seats)
         for index, array in (
-            (loop.BOUNDS, self._bounds),
             (loop.ORDER, self._order),
             (loop.RECORDS, self._records),
             (loop.STEPS, self._steps),
@@ -68,7 +67,7 @@ class Threads:
         for thread in threads:
             thread.start()
         self._process = os.getpid()
-        used = (memory, self._bounds, self._order, self._records, self._steps, self._seats)
+        used = (memory, self._order, self._records, self._steps, self._seats)
         self._finalizer = weakref.finalize(self, _end, self._process, self._shared, threads, used)
 
     def step(self) -> None:

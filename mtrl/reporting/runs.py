@@ -24,7 +24,7 @@ from mtrl.reporting.logs import (
 from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.storage.json_lines import RETURNS, SUCCESS
 from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at
-from mtrl.training.diverged import FILE as DIVERGED
+from mtrl.training.frozen import FILE as FROZEN
 
 Source = Literal["metrics", "evaluation"]
 
@@ -126,7 +126,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
     config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
-    notes = [*version_notes(path, stamp), *_diverged_notes(path)]
+    notes = [*version_notes(path, stamp), *_frozen_notes(path)]
     mapping_in(stamp, "protocol", path / "stamp.json")
     for group in GROUPS:
         if not isinstance(config.get(group) or {}, dict):
@@ -183,12 +183,12 @@ def _with_outcomes(
     return steps[complete], scores[complete]
 
 
-def _diverged_notes(path: Path) -> list[str]:
+def _frozen_notes(path: Path) -> list[str]:
     """A sentence for each seed that was not trained to the end, because something of it was not finite."""
-    if not (path / DIVERGED).is_file():
+    if not (path / FROZEN).is_file():
         return []
     return [
         f"Seed {seed} of {path} was trained to step {why.get('step')} only: {why.get('reason')}."
-        for seed, why in read_mapping(path / DIVERGED).items()
+        for seed, why in read_mapping(path / FROZEN).items()
         if isinstance(why, dict)
     ]

@@ -14,9 +14,9 @@ from mtrl.storage.check_run import check_run
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
 from mtrl.system.paths import check_writable
-from mtrl.training.diverged import FILE as DIVERGED
+from mtrl.training.frozen import FILE as FROZEN
 
-_FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", DIVERGED)
+_FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", FROZEN)
 
 
 def fetch(source: Path, root: Path) -> None:

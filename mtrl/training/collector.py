@@ -18,7 +18,7 @@ from mtrl.device.generators import Generators
 from mtrl.evaluation.episodes import EpisodeTracker, to_tensor
 from mtrl.logging.metrics import EpisodeMetrics
 from mtrl.policy.acting import VectorPolicy, finite_actions
-from mtrl.training.diverged import DivergedSeeds
+from mtrl.training.frozen import FrozenSeeds
 from mtrl.training.normalize import ReturnStatistics, RewardNormalizer
 from mtrl.training.replay import Replay
 
@@ -29,7 +29,7 @@ class Collector:
     Args:
         replay: takes the transitions, with normalised rewards where the protocol says so; what is not finite never
             reaches it.
-        diverged: is told of seeds that something is wrong with.
+        frozen: is told of seeds that something is wrong with.
 
     Attributes:
         num_steps: made in each task and seed.
@@ -42,10 +42,10 @@ class Collector:
         env: VectorEnv,
         agent: SAC,
         replay: Replay,
-        diverged: DivergedSeeds,
+        frozen: FrozenSeeds,
     ) -> None:
         self._config, self._env, self._agent, self._replay = config, env, agent, replay
-        self._diverged = diverged
+        self._frozen = frozen
         self._tasks = config.get_benchmark().tasks
         self._action_size = agent.action_size
         self.observation, _ = env.reset()
@@ -116,7 +116,7 @@ class Collector:
             return 2 * self.random_actions.rand(*self._layout[1:], self._action_size) - 1
         actions, finite = finite_actions(self._policy.finish())
         if not finite.all():
-            self._diverged.leave_out(~finite, "an action of the policy is not finite")
+            self._frozen.freeze(~finite, "an action of the policy is not finite")
         return actions
 
     @property
@@ -128,11 +128,11 @@ class Collector:
         """Leaves out the seeds with transitions [S, T, W] that are not finite."""
         s, t, w = (int(i[0]) for i in np.nonzero(bad))
         seeds: NDArray[np.bool_] = np.asarray(bad.any((1, 2)))
-        if (self._diverged.mask | seeds).all():
+        if (self._frozen.mask | seeds).all():
             # What is kept must be good to go on from, and the simulation of that world is not.
             self._begin_episodes()
         world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
-        self._diverged.leave_out(seeds, f"an observation or a reward is not finite ({world})")
+        self._frozen.freeze(seeds, f"an observation or a reward is not finite ({world})")
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -13,7 +13,7 @@ from agents.sac import SAC
 from mtrl.device.cuda_graph import Captured
 from mtrl.diagnostics import cosines, gradient_metrics
 from mtrl.logging.metrics import UpdateMetrics
-from mtrl.training.diverged import DivergedSeeds, TrainingError
+from mtrl.training.frozen import FrozenSeeds, TrainingError
 from mtrl.training.replay import Replay
 
 
@@ -22,26 +22,26 @@ class Learner:
 
     Args:
         batch_size: transitions of every task in an update.
-        diverged: seeds that are left as they are. It is told of seeds of which a loss or a gradient is not finite: on a
+        frozen: seeds that are left as they are. It is told of seeds of which a loss or a gradient is not finite: on a
             CPU after the update, on a GPU, where nobody waits for it, when metrics are read. Such an update changes
             nothing of these seeds.
     """
 
-    def __init__(self, agent: SAC, replay: Replay, batch_size: int, diverged: DivergedSeeds) -> None:
+    def __init__(self, agent: SAC, replay: Replay, batch_size: int, frozen: FrozenSeeds) -> None:
         self._agent, self._replay, self._batch_size = agent, replay, batch_size
-        self._diverged, self._metrics = diverged, UpdateMetrics()
+        self._frozen, self._metrics = frozen, UpdateMetrics()
         self._prepare()
 
     def update(self) -> None:
         """One update; on a GPU it is queued and not waited for."""
-        if len(self._diverged.reasons) != self._num_diverged:
+        if len(self._frozen.reasons) != self._num_frozen:
             self._prepare()
         self._run()
 
     def _prepare(self) -> None:
-        """Updates leave the seeds as they are that diverged until now."""
-        self._num_diverged = len(self._diverged.reasons)
-        mask = self._diverged.mask[:, None, None, None]
+        """Updates leave the seeds as they are that are frozen now."""
+        self._num_frozen = len(self._frozen.reasons)
+        mask = self._frozen.mask[:, None, None, None]
         self._mask = torch.tensor(mask, device=self._agent.device) if mask.any() else None
         on_cpu = self._agent.device.type == "cpu"
         self._run = self._update if on_cpu else Captured(self._update)
@@ -94,9 +94,7 @@ class Learner:
     def _check_finite(self, metrics: Mapping[str, NDArray[Any]]) -> None:
         for name, bad in metrics.items():
             if name.endswith("nonfinite"):
-                self._diverged.leave_out(
-                    bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite"
-                )
+                self._frozen.freeze(bad != 0, f"a loss or gradient of the {name.split('/')[0]} is not finite")
 
     def state_dict(self) -> dict[str, Any]:
         return self._metrics.state_dict()

@@ -14,7 +14,7 @@ from mtrl.config.clock import steps_of_intervals
 from mtrl.config.train import TrainConfig
 from mtrl.device.cpu import prepare_cpu
 from mtrl.training.collector import Collector
-from mtrl.training.diverged import DivergedSeeds
+from mtrl.training.frozen import FrozenSeeds
 from mtrl.training.learner import Learner
 from mtrl.training.replay import Replay
 
@@ -24,7 +24,7 @@ class TrainingLoop:
 
     Args:
         config: a resolved configuration.
-        run_dir: where it is said which seeds diverged.
+        run_dir: where it is said which seeds are frozen.
 
     Attributes:
         identity: which run each checkpoint says that it is of, see `mtrl.storage.check_run`.
@@ -63,12 +63,12 @@ class TrainingLoop:
         if self.agent.device.type == "cuda" and config.compile:
             self.agent.compile(autotune=config.compile == "autotune")
             self.replay.compile()
-        self.diverged = DivergedSeeds(config.seeds, run_dir, lambda: self.step)
-        self.collector = Collector(config, self.env, self.agent, self.replay, self.diverged)
+        self.frozen = FrozenSeeds(config.seeds, run_dir, lambda: self.step)
+        self.collector = Collector(config, self.env, self.agent, self.replay, self.frozen)
         # On a GPU the updates of a step run while the worlds simulate it: the newest transitions are not yet in the
         # replay, and the next action waits for the updates.
         self.overlap = self.agent.device.type == "cuda" and not config.sync
-        self.learner = Learner(self.agent, self.replay, config.batch_size, self.diverged)
+        self.learner = Learner(self.agent, self.replay, config.batch_size, self.frozen)
         self.learns_from: int = config.random_steps or 0  # the replay is filled up to this step
         # From which step on metrics were logged in which interval; where and how a run is executed may change.
         self.log_intervals = [[0, config.log_interval]]
@@ -114,7 +114,7 @@ class TrainingLoop:
                 "device": self.config.device,
                 "learns_from": self.learns_from,
                 "log_intervals": self.log_intervals,
-                "frozen": self.diverged.state_dict(),
+                "frozen": self.frozen.state_dict(),
                 "update_metrics": self.learner.state_dict(),
                 **self.collector.state_dict(),
             },
@@ -132,7 +132,7 @@ class TrainingLoop:
         self.collector.load_state_dict(loop)
         self.learner.load_state_dict(loop["update_metrics"])
         self.learns_from = loop.get("learns_from", self.learns_from)
-        self.diverged.load_state_dict(loop.get("frozen", {}))
+        self.frozen.load_state_dict(loop.get("frozen", {}))
         interval = self.config.log_interval
         # Before this step an older version may have logged in another one.
         unknown = [[self.step - self.config.worlds_per_task, interval]]

@@ -18,7 +18,7 @@ from mtrl.storage.scores import Scores, evaluated_at
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
-from mtrl.training.diverged import FILE as FROZEN
+from mtrl.training.frozen import FILE as FROZEN
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.restore import restore
 from mtrl.training.run import run_to_end

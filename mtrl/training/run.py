@@ -16,7 +16,7 @@ from mtrl.storage.run_directory import created, refuse_existing
 from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import write_text
-from mtrl.training.diverged import TrainingError
+from mtrl.training.frozen import TrainingError
 from mtrl.training.initialize import initialize
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer

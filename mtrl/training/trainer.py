@@ -21,7 +21,7 @@ from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
-from mtrl.training.diverged import TrainingError
+from mtrl.training.frozen import TrainingError
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.progress import Progress
 
@@ -79,7 +79,7 @@ class Trainer:
             without_evaluation=goes_on and not self.should_evaluate(self.step),
         )
         self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.loop.tasks)
-        self.loop.diverged.write()
+        self.loop.frozen.write()
         with (
             self.stop_request,
             Progress(config.total_steps, self.step) as self.progress,
@@ -163,7 +163,7 @@ class Trainer:
         self._evaluating = None
         episodes, finite = evaluated.result()
         if not finite.all():
-            self.loop.diverged.leave_out(~finite, "an action of the policy is not finite")
+            self.loop.frozen.freeze(~finite, "an action of the policy is not finite")
         metrics = {f"evaluation/{name}": nan_mean(values) for name, values in vars(episodes).items()}
         self.logger.write(step, metrics)
         self.logger.flush()  # where the line is, the evaluation is not made again

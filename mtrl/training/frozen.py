@@ -1,4 +1,4 @@
-"""Seeds of a run that are trained no more, because something of theirs was not finite."""
+"""Seeds of a run that are frozen, trained no more, because something of theirs was not finite."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class TrainingError(RuntimeError):
     """Training stopped because going on would learn from garbage."""
 
 
-class DivergedSeeds:
-    """Which of the S seeds diverged, since when and why; `frozen.json` tells it to whoever evaluates the run.
+class FrozenSeeds:
+    """Which of the S seeds are frozen, since when and why; `frozen.json` tells it to whoever evaluates the run.
 
     Args:
         step: tells the current one.
@@ -33,10 +33,10 @@ class DivergedSeeds:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """[S], true for a seed that diverged."""
+        """[S], true for a frozen seed."""
         return np.array([seed in self.reasons for seed in self._seeds])
 
-    def leave_out(self, bad: NDArray[np.bool_], reason: str) -> None:
+    def freeze(self, bad: NDArray[np.bool_], reason: str) -> None:
         """Seeds [S] that are bad are trained no more.
 
         Raises:
@@ -56,7 +56,7 @@ class DivergedSeeds:
         )
 
     def write(self) -> None:
-        """Makes `frozen.json` say which diverged; there is none while no seed did."""
+        """Makes `frozen.json` say which are frozen; there is none while no seed is."""
         if self.reasons:
             write_text(self._run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -67,44 +67,54 @@ class ActorCritic(nn.Module):
     """Actor, critics and the targets that follow the critics, and how the actor acts.
 
     Args:
-        axes: of S seeds and T tasks.
         config: settings.
         architecture: of the actor.
-        critic_architecture: of the critics.
+        critic_architecture: of the critics; None for the actor's.
         observation_size: O.
         action_size: A.
-        num_outputs: of each critic, K.
+        num_tasks: T.
         seeds: S of them.
         device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
+        task_names: of the T tasks, for architectures that know something of them.
         precision: of the networks' passes in an update.
 
     Attributes:
+        value: what the critics' outputs say.
         vectors: all parameters of each network, by the names that a checkpoint has: "actor", "critic" and "target".
     """
 
     def __init__(
         self,
-        axes: Axes,
         config: SACConfig,
         architecture: Architecture,
-        critic_architecture: Architecture,
+        critic_architecture: Architecture | None,
         *,
         observation_size: int,
         action_size: int,
-        num_outputs: int,
-        seeds: Iterable[int],
+        num_tasks: int,
+        seeds: Sequence[int],
         device: torch.device | str,
+        task_names: Sequence[str] | None,
         precision: Precision,
     ) -> None:
+        if task_names is not None and len(task_names) != num_tasks:
+            raise ValueError(f"SAC needs a name for each of its {num_tasks} tasks, got {len(task_names)}.")
         super().__init__()
         self.config = config
         self.seeds = tuple(seeds)
         self.observation_size, self.action_size = observation_size, action_size
         self.device = torch.device(device)
         self.precision = precision
-        self.critic = Critic(axes, critic_architecture, observation_size, action_size, num_outputs).to(
-            self.device
-        )
+        names = None if task_names is None else tuple(task_names)
+        axes = Axes(len(seeds), num_tasks, NUM_CRITICS, Generators(seeds, "parameters"), task_names=names)
+        self.value = config.make_value(self.device, axes.dtype)
+        self.critic = Critic(
+            axes,
+            architecture if critic_architecture is None else critic_architecture,
+            observation_size,
+            action_size,
+            self.value.num_outputs,
+        ).to(self.device)
         if self.critic.encoder is None and architecture.build_encoder(axes, observation_size) is not None:
             raise ValueError(
                 f"The network {type(architecture).__name__} reads an encoder that the critics train, and the critic "

@@ -1,35 +1,33 @@
 """Multi-task soft actor-critic: S seeds and T tasks in one set of batched networks, one temperature per task.
 
 Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The losses are in `agents.losses`, what a value is in
-`agents.values`, the networks are in `agents.actor_critic`, and what combines the tasks' losses is in
-`agents.optimizer`.
+`agents.values`, the networks are in `agents.actor_critic`, the temperatures in `agents.temperature`, and what combines
+the tasks' losses is in `agents.optimizer`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from agents.actor_critic import NUM_CRITICS, ActorCritic
+from agents.actor_critic import ActorCritic
 from agents.config import Precision, SACConfig
-from agents.layers import Axes
-from agents.losses import actor_loss, sample_action, temperature_loss, temperature_weights
+from agents.losses import actor_loss, sample_action, temperature_weights
 from agents.networks.base import Architecture
 from agents.optimizer import TaskOptimizer
 from agents.return_scale import ReturnScale
-from mtrl.adam import Adam
+from agents.temperature import Temperature
 from mtrl.balancers.base import Balancer
 from mtrl.device.compile import compile_methods
 from mtrl.device.generators import Generators
 from mtrl.device.streams import SideStream
 
 #: What of an agent has a state of its own.
-_PARTS = ("critic_optimizer", "actor_optimizer", "temperature_adam", "noise", "exploration")
+_PARTS = ("critic_optimizer", "actor_optimizer", "noise", "exploration")
 
 
 class Batch(NamedTuple):
@@ -61,8 +59,6 @@ class SAC(ActorCritic):
             targets and what the balancer computes stay float32, and so does acting.
     """
 
-    log_alpha: Tensor  # [S, T]
-
     def __init__(
         self,
         architecture: Architecture,
@@ -79,41 +75,34 @@ class SAC(ActorCritic):
         task_names: Sequence[str] | None = None,
         precision: Precision = "float32",
     ) -> None:
-        if task_names is not None and len(task_names) != num_tasks:
-            raise ValueError(f"SAC needs a name for each of its {num_tasks} tasks, got {len(task_names)}.")
         if actor_balancer is not None and actor_balancer.requires_positive_losses:
             raise ValueError(
                 f"{type(actor_balancer).__name__} needs positive losses, and the actor's loss is negative where the "
                 "policy is good: balance the critic only (`--balance critic`)."
             )
-        names = None if task_names is None else tuple(task_names)
-        axes = Axes(len(seeds), num_tasks, NUM_CRITICS, Generators(seeds, "parameters"), task_names=names)
-        value = config.make_value(torch.device(device), axes.dtype)
         super().__init__(
-            axes,
             config,
             architecture,
-            architecture if critic_architecture is None else critic_architecture,
+            critic_architecture,
             observation_size=observation_size,
             action_size=action_size,
-            num_outputs=value.num_outputs,
+            num_tasks=num_tasks,
             seeds=seeds,
             device=device,
+            task_names=task_names,
             precision=precision,
         )
-        self.value = value
         decays = config.learning_rate_decay != "none"
         # A CUDA graph reads the tensor anew in each replay, and has a number for good.
         self.learning_rate_factor: Tensor | float = torch.ones((), device=self.device) if decays else 1.0
         self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
         self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
-        initial = math.log(config.initial_temperature)
-        self.register_buffer("log_alpha", torch.full((len(seeds), num_tasks), initial, device=self.device))
-        self.temperature_adam = Adam(
-            self.log_alpha, config.temperature_learning_rate, learning_rate_factor=self.learning_rate_factor
+        self.temperature = Temperature(
+            config, len(seeds), num_tasks, action_size, self.learning_rate_factor, self.device
         )
-        self.target_entropy = -float(action_size) if config.target_entropy is None else config.target_entropy
-        self.return_scale = ReturnScale(self.log_alpha, config.value_max, self.target_entropy, config.gamma)
+        self.return_scale = ReturnScale(
+            self.temperature.log_alpha, config.value_max, self.temperature.target_entropy, config.gamma
+        )
         self.noise = Generators(self.seeds, "update", self.device)
         self._critic_loss = self.value.loss
         self._target_stream, self._policy_stream, self._follow_stream = (
@@ -141,7 +130,7 @@ class SAC(ActorCritic):
         Args:
             batch_size: B of the updates to come, of which none was made or compiled yet.
         """
-        zeros = self.vectors["critic"].shared.new_zeros(*self.log_alpha.shape, batch_size, 1)
+        zeros = self.vectors["critic"].shared.new_zeros(*self.temperature.log_alpha.shape, batch_size, 1)
         observation = zeros.expand(-1, -1, -1, self.observation_size)
         action = zeros.expand(-1, -1, -1, self.action_size)
         self.critic_optimizer.factor_gradients(observation, action)
@@ -166,7 +155,7 @@ class SAC(ActorCritic):
         """
         critic, actor = self.critic_optimizer, self.actor_optimizer
         noise = self.noise.randn(2, *batch.action.shape[1:])
-        alpha = self.log_alpha.exp()
+        alpha = self.temperature()
         with self._target_stream, torch.no_grad():
             target, target_metrics = self._target(batch, noise[:, 0], alpha)
         with self._policy_stream:
@@ -255,7 +244,7 @@ class SAC(ActorCritic):
         """Losses [S, T] times the weights of the tasks."""
         if self.config.task_weights == "uniform":
             return losses
-        return losses * temperature_weights(self.log_alpha)
+        return losses * temperature_weights(self.temperature.log_alpha)
 
     @torch.no_grad()
     def _adapt_temperature(
@@ -264,9 +253,7 @@ class SAC(ActorCritic):
         """A step of the temperatures of the seeds that stepped; returns the means of entropy, value and log standard
         deviation, [S, T]."""
         mean_log_prob = log_prob.mean(-1)
-        # The loss is α times a constant, so its gradient with respect to log α is the loss itself.
-        gradient = temperature_loss(self.log_alpha, mean_log_prob, self.target_entropy)
-        self.temperature_adam.step(self.log_alpha, gradient, 1.0 - nonfinite)
+        self.temperature.step(mean_log_prob, 1.0 - nonfinite)
         return -mean_log_prob, self.value.mean(outputs).mean((1, -1)), log_std.mean((-2, -1))
 
     @torch.no_grad()
@@ -306,7 +293,8 @@ class SAC(ActorCritic):
         """
         return {
             **self.network_state(),
-            "log_alpha": self.log_alpha,
+            "log_alpha": self.temperature.log_alpha,
+            "temperature_adam": self.temperature.adam.state_dict(),
             "return_statistics": self.return_scale.statistics,
             **{part: getattr(self, part).state_dict() for part in _PARTS},
         }
@@ -314,7 +302,8 @@ class SAC(ActorCritic):
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # type: ignore[override]
         self.load_networks(state, self.vectors)
-        self.log_alpha.copy_(state["log_alpha"])
+        self.temperature.log_alpha.copy_(state["log_alpha"])
+        self.temperature.adam.load_state_dict(state["temperature_adam"])
         self.return_scale.statistics.copy_(state["return_statistics"])
         for part in _PARTS:
             getattr(self, part).load_state_dict(state[part])

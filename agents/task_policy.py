@@ -22,7 +22,7 @@ class TaskPolicy(nn.Module):
         super().__init__()
         self.config = agent.config
         self.observation_size, self.action_size = agent.observation_size, agent.action_size
-        self.num_tasks = agent.log_alpha.shape[-1]
+        self.num_tasks = agent.temperature.log_alpha.shape[-1]
         self.actor, self.encoder = agent.actor, agent.critic.encoder
         for parameter in self.parameters():
             parameter.data = parameter.data.clone()  # it was a view of all that the optimizer knows

@@ -82,7 +82,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     path = checkpoints.find(run / "checkpoints", config.init_checkpoint)
     check_run(run, path, source)
     twin = make_agent(source, env)
-    expected = {**twin.network_state(), "log_alpha": twin.log_alpha}
+    expected = {**twin.network_state(), "log_alpha": twin.temperature.log_alpha}
     state = checkpoint.load(path, ["agent"])["agent"]
     try:
         checkpoint.check_fits(path, state, expected, "agent")
@@ -119,7 +119,7 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
             f"Nothing of the actor of {run} fits this one ({type(source.network).__name__} there, "
             f"{type(config.network).__name__} here, or of other sizes): choose the --network and the sizes of that run."
         )
-    tasks.take(agent.log_alpha, state["log_alpha"][rows].to(agent.device), 1)
+    tasks.take(agent.temperature.log_alpha, state["log_alpha"][rows].to(agent.device), 1)
     step: int = checkpoint.read_manifest(path)["step"]
     return Initialization(str(run), step, seeds, tasks.both, tasks.only_new, **outcome)
 

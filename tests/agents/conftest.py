@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+import agents.actor_critic
 import agents.optimizer
-import agents.sac
 from agents.config import SACConfig
 from agents.layers import Axes
 from agents.networks import (
@@ -135,7 +135,7 @@ def batch() -> Callable[..., Batch]:
 @pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents made in this test have float64 networks."""
-    monkeypatch.setattr(agents.sac, "Axes", partial(Axes, dtype=torch.float64))
+    monkeypatch.setattr(agents.actor_critic, "Axes", partial(Axes, dtype=torch.float64))
 
 
 @pytest.fixture

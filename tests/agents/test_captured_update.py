@@ -59,7 +59,7 @@ def train(
         for optimizer in (agent.critic_optimizer, agent.actor_optimizer)
         for p in (optimizer.parameters.shared, optimizer.parameters.owned)
     ]
-    return torch.cat([p.detach().flatten() for p in [*parameters, agent.log_alpha]]), losses
+    return torch.cat([p.detach().flatten() for p in [*parameters, agent.temperature.log_alpha]]), losses
 
 
 def assert_parity(

@@ -31,7 +31,10 @@ def learned(sac: SAC) -> dict[str, Tensor]:
         for n in ("critic", "actor")
         for kind in ("shared", "owned")
     }
-    return {"log_alpha": sac.log_alpha.clone(), **{name: v.detach().clone() for name, v in vectors.items()}}
+    return {
+        "log_alpha": sac.temperature.log_alpha.clone(),
+        **{name: v.detach().clone() for name, v in vectors.items()},
+    }
 
 
 def test_the_schedule() -> None:

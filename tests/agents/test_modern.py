@@ -38,7 +38,7 @@ def test_one_pass_gives_the_gradients_of_each_tasks_loss(
     agent: MakeAgent, batch: MakeBatch, normal: Draw, critic: str, network: str
 ) -> None:
     sac, data = modern(agent, critic=critic), batch(dtype=torch.float64)
-    alpha = sac.log_alpha.exp().double()
+    alpha = sac.temperature.log_alpha.exp().double()
     noise = normal(2, *data.action.shape)
     target = the_target(sac, data, noise[0])
 
@@ -195,9 +195,9 @@ def test_the_entropy_has_a_target_of_its_own(agent: MakeAgent, batch: MakeBatch)
     entropies, moves = [], []
     for target in (-100.0, 100.0):
         sac = modern(agent, target_entropy=target)
-        before = sac.log_alpha.clone()
+        before = sac.temperature.log_alpha.clone()
         entropies.append(sac.update(data)["actor/entropy"])
-        moves.append(sac.log_alpha - before)
+        moves.append(sac.temperature.log_alpha - before)
     assert (moves[0] < 0).all()
     assert (moves[1] > 0).all()
     torch.testing.assert_close(*entropies)

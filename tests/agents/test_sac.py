@@ -83,7 +83,7 @@ class TestLosses:
 
 def the_target(sac: SAC, data: Batch, noise: Tensor | None = None) -> Tensor:
     noise = torch.zeros_like(data.action) if noise is None else noise
-    return sac._target(data, noise, sac.log_alpha.exp())[0]
+    return sac._target(data, noise, sac.temperature.log_alpha.exp())[0]
 
 
 def test_the_target_action_is_drawn_at_the_next_observation(agent: MakeAgent, batch: MakeBatch) -> None:
@@ -93,7 +93,7 @@ def test_the_target_action_is_drawn_at_the_next_observation(agent: MakeAgent, ba
     mean, log_std, _ = sac.actor(data.next_observation.unsqueeze(1))
     action, log_prob = sample_action(mean, log_std.clamp(-20, 2), noise)
     q, _ = sac.critic(data.next_observation, action)  # the targets start as copies of the critics
-    value = q.squeeze(-1).amin(1) - sac.log_alpha.exp().unsqueeze(-1) * log_prob
+    value = q.squeeze(-1).amin(1) - sac.temperature.log_alpha.exp().unsqueeze(-1) * log_prob
     torch.testing.assert_close(target, data.reward + 0.99 * (1 - data.terminated) * value)
     elsewhere = data._replace(observation=data.observation + 1, action=-data.action)
     assert torch.equal(the_target(sac, elsewhere, noise), target)
@@ -139,7 +139,7 @@ def test_the_target_critics_follow_at_rate_tau(agent: MakeAgent, batch: MakeBatc
 def by_hand(sac: SAC, data: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of critics, actor and temperatures of the mean losses, by autograd on the modules themselves."""
     noise = type(sac.noise)(sac.seeds, "update").randn(2, *data.action.shape[1:])
-    alpha = sac.log_alpha.exp()
+    alpha = sac.temperature.log_alpha.exp()
     target = the_target(sac, data, noise[:, 0])
     critics, actors = list(sac.critic.parameters()), list(sac.actor.parameters())
     for parameter in critics + actors:
@@ -173,7 +173,7 @@ def test_an_update_descends_the_mean_losses(
     for adam, expected in (
         (sac.critic_optimizer.adam_shared, of_critics),
         (sac.actor_optimizer.adam_shared, of_actor),
-        (sac.temperature_adam, of_temperature),
+        (sac.temperature.adam, of_temperature),
     ):
         torch.testing.assert_close(adam.first_moment / 0.1, expected, rtol=1e-4, atol=1e-6)
 
@@ -185,9 +185,9 @@ def test_the_temperature_is_never_balanced(agent: MakeAgent, batch: MakeBatch) -
     for options in ({}, {"balancer": AlignedMTL([1, 5, 0.1])}, {"task_weights": "temperature"}):
         sac = agent(NETWORK, **options)
         with torch.no_grad():
-            sac.log_alpha.copy_(torch.tensor([0.0, -1.0, -2.0]))
+            sac.temperature.log_alpha.copy_(torch.tensor([0.0, -1.0, -2.0]))
         sac.update(data)
-        temperatures.append(sac.log_alpha)
+        temperatures.append(sac.temperature.log_alpha)
     assert torch.equal(temperatures[0], temperatures[1])
     assert torch.equal(temperatures[0], temperatures[2])
 
@@ -197,12 +197,12 @@ def test_the_temperature_rises_where_entropy_is_below_its_target(
     agent: MakeAgent, batch: MakeBatch, shift: float, rises: bool
 ) -> None:
     sac = agent(NETWORK)
-    assert sac.target_entropy == -sac.action_size
-    sac.target_entropy += shift
-    before = sac.log_alpha.clone()
+    assert sac.temperature.target_entropy == -sac.action_size
+    sac.temperature.target_entropy += shift
+    before = sac.temperature.log_alpha.clone()
     log_prob = torch.full((2, 3, 5), 4.0)  # entropy -4
     sac._adapt_temperature(log_prob, torch.zeros(2, 2, 3, 5, 1), torch.zeros(2, 3, 5, 4), torch.zeros(2))
-    assert ((sac.log_alpha > before) == rises).all()
+    assert ((sac.temperature.log_alpha > before) == rises).all()
 
 
 def test_task_weights_multiply_the_losses_that_are_optimised(agent: MakeAgent, batch: MakeBatch) -> None:
@@ -215,7 +215,7 @@ def test_task_weights_multiply_the_losses_that_are_optimised(agent: MakeAgent, b
     plain, weighed = agent(NETWORK, Spy()), agent(NETWORK, Spy(), task_weights="temperature")
     metrics = []
     for sac in (plain, weighed):
-        sac.log_alpha.copy_(log_alpha)
+        sac.temperature.log_alpha.copy_(log_alpha)
         sac.critic_optimizer.adam_shared.learning_rate = sac.critic_optimizer.adam_owned.learning_rate = 0.0
         metrics.append(sac.update(data))
     factors = temperature_weights(log_alpha)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from agents.affine import TASK_AXIS, samples_by_weight
+from agents.config import SACConfig
 from agents.parameters import ParameterVector, with_parameters
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
@@ -35,9 +37,8 @@ class TaskOptimizer:
         network: whose losses they are.
         parameters: its parameters, changed in place.
         balancer: set up for S seeds and T tasks, or None.
-        learning_rate: of Adam.
-        max_grad_norm: each seed's whole gradient is scaled down to this norm, or None.
-        weight_decay: of AdamW.
+        config: settings: the learning rate, the weight decay, and the norm that each seed's whole gradient is scaled
+            down to.
         learning_rate_factor: a tensor [] may change in place between the steps.
 
     Attributes:
@@ -50,9 +51,7 @@ class TaskOptimizer:
         parameters: ParameterVector,
         balancer: Balancer | None,
         num_tasks: int,
-        learning_rate: float,
-        max_grad_norm: float | None,
-        weight_decay: float = 0.0,
+        config: SACConfig,
         learning_rate_factor: Tensor | float = 1.0,
     ) -> None:
         if balancer is not None and not parameters.shared_names:
@@ -66,22 +65,17 @@ class TaskOptimizer:
         shared_leaves, self.owned_leaves = parameters.leaves(None if balancer is None else num_tasks)
         self.shared_leaves: dict[str, Tensor | FactoredWeight] = {**shared_leaves}
         self.network = with_parameters(network, self.leaves)
-        self.max_grad_norm = max_grad_norm
-        shared, owned = parameters.shared, parameters.owned
-        self.adam_owned = Adam(
-            owned, learning_rate, weight_decay=weight_decay, learning_rate_factor=learning_rate_factor
+        self.config, self.learning_rate_factor = config, learning_rate_factor
+        make_adam = partial(
+            Adam,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            learning_rate_factor=learning_rate_factor,
         )
-        self.adam_shared = None
-        if balancer is None or not balancer.replaces_optimizer:
-            self.adam_shared = Adam(
-                shared, learning_rate, weight_decay=weight_decay, learning_rate_factor=learning_rate_factor
-            )
-        self.learning_rate, self.weight_decay, self.learning_rate_factor = (
-            learning_rate,
-            weight_decay,
-            learning_rate_factor,
-        )
-        self._stream = SideStream(shared.device)
+        self.adam_owned = make_adam(parameters.owned)
+        replaced = balancer is not None and balancer.replaces_optimizer
+        self.adam_shared = None if replaced else make_adam(parameters.shared)
+        self._stream = SideStream(parameters.shared.device)
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
@@ -118,22 +112,22 @@ class TaskOptimizer:
         """Whether the balancer wants gradients of the features."""
         return self.balancer is not None and self.balancer.system == "representation"
 
-    def representation(self, features: Tensor) -> Tensor:
-        """The features for `step`; constants unless their gradient is wanted: a backward pass would add zeros."""
-        return features if self.reads_representation else features.detach()
+    def representation(self, features: Tensor) -> Tensor | None:
+        """The features for `step`, unless nobody wants their gradient."""
+        return features if self.reads_representation else None
 
     def step(
         self,
         losses: Tensor,
-        representation: Tensor,
-        losses_now: Callable[[], Tensor],
+        representation: Tensor | None,
+        closure: Callable[[], Tensor],
     ) -> dict[str, Tensor]:
         """One step on the losses [S, T] of the leaves; skipped on the device if anything is not finite.
 
         Args:
-            representation: the features [S, E, T, B, R] in the losses' graph.
-            losses_now: computes the losses [S, T] of the same batch again, with the module's own parameters; called
-                after the step where the balancer observes what it did.
+            representation: the features [S, E, T, B, R] in the losses' graph (see `representation`).
+            closure: computes the losses [S, T] of the same batch again, with the module's own parameters; called after
+                the step where the balancer observes what it did.
 
         Returns:
             metrics: grad_norm [S] before clipping, nonfinite [S] (1 where a seed's loss or gradient is not finite), and
@@ -165,17 +159,12 @@ class TaskOptimizer:
         )
         if self.balancer is not None and self.balancer.observes_update:
             with torch.no_grad():
-                self.balancer.observe(losses_now())
+                self.balancer.observe(closure())
         return metrics
 
-    def _task_gradients(self, losses: Tensor, representation: Tensor) -> TaskGradients:
-        return task_gradients(
-            losses,
-            list(self.shared_leaves.values()),
-            list(self.owned_leaves.values()),
-            representation if self.reads_representation else None,
-            task_axis=TASK_AXIS,
-        )
+    def _task_gradients(self, losses: Tensor, representation: Tensor | None) -> TaskGradients:
+        shared, owned = list(self.shared_leaves.values()), list(self.owned_leaves.values())
+        return task_gradients(losses, shared, owned, representation, task_axis=TASK_AXIS)
 
     @torch.no_grad()
     def _apply(
@@ -197,11 +186,11 @@ class TaskOptimizer:
         if self.adam_shared is not None:
             self.adam_shared.step(self.parameters.shared, shared_gradient, finite, scale)
         else:
-            if self.weight_decay:
-                rate = self.learning_rate * self.learning_rate_factor
-                self.parameters.shared.mul_(1 - rate * self.weight_decay * finite.unsqueeze(-1))
+            if self.config.weight_decay:
+                rate = self.config.learning_rate * self.learning_rate_factor
+                self.parameters.shared.mul_(1 - rate * self.config.weight_decay * finite.unsqueeze(-1))
             step = torch.where(finite.unsqueeze(-1) > 0, shared_gradient * self.learning_rate_factor, 0.0)
-            self.parameters.shared.sub_(step, alpha=self.learning_rate)
+            self.parameters.shared.sub_(step, alpha=self.config.learning_rate)
         return norm, nonfinite
 
     def _sum_squares(self, gradient: Tensor) -> Tensor:
@@ -215,10 +204,10 @@ class TaskOptimizer:
         squared_norm = self._sum_squares(shared_gradient) + owned_factor**2 * owned_squares
         finite = ((squared_norm + losses.sum(-1)).abs() < torch.inf).to(losses.dtype)
         norm = squared_norm.sqrt()
-        if self.max_grad_norm is None:
+        if self.config.max_grad_norm is None:
             scale = torch.ones_like(norm)
         else:
-            scale = (self.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
+            scale = (self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0)
         return norm, finite, 1.0 - finite, scale.unsqueeze(-1)
 
     def state_dict(self) -> dict[str, Any]:

@@ -104,7 +104,6 @@ class SAC(ActorCritic):
             self.temperature.log_alpha, config.value_max, self.temperature.target_entropy, config.gamma
         )
         self.noise = Generators(self.seeds, "update", self.device)
-        self._critic_loss = self.value.loss
         self._target_stream, self._policy_stream, self._follow_stream = (
             SideStream(self.device) for _ in range(3)
         )
@@ -118,28 +117,9 @@ class SAC(ActorCritic):
             self.vectors[network],
             balancer,
             num_tasks,
-            self.config.learning_rate,
-            self.config.max_grad_norm,
-            self.config.weight_decay,
+            self.config,
             self.learning_rate_factor,
         )
-
-    def factor_gradients(self, batch_size: int) -> None:
-        """Has the task gradients of some weights as factors, where that costs less (`mtrl.gradients`).
-
-        Args:
-            batch_size: B of the updates to come, of which none was made or compiled yet.
-        """
-        zeros = self.vectors["critic"].shared.new_zeros(*self.temperature.log_alpha.shape, batch_size, 1)
-        observation = zeros.expand(-1, -1, -1, self.observation_size)
-        action = zeros.expand(-1, -1, -1, self.action_size)
-        self.critic_optimizer.factor_gradients(observation, action)
-        self.actor_optimizer.factor_gradients(self.critic.encode(observation))
-
-    def set_progress(self, progress: float) -> None:
-        """Says which share of training in [0, 1] is done when the updates that are queued from now on are made."""
-        if isinstance(self.learning_rate_factor, Tensor):
-            self.learning_rate_factor.fill_(self.config.learning_rate_factor(progress))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of critics, actor, temperatures and targets on a batch; no host synchronisation.
@@ -153,19 +133,18 @@ class SAC(ActorCritic):
             metrics on the device: [S, T] per-task losses, temperatures, entropies, values; of `critic/` and `actor/`
             what `TaskOptimizer.step` returns; [S] the learning rates' factor, where it decays.
         """
-        critic, actor = self.critic_optimizer, self.actor_optimizer
         noise = self.noise.randn(2, *batch.action.shape[1:])
         alpha = self.temperature()
         with self._target_stream, torch.no_grad():
             target, target_metrics = self._target(batch, noise[:, 0], alpha)
         with self._policy_stream:
             action, log_prob, log_std, policy_features = self._policy(
-                actor.network, batch.observation, noise[:, 1]
+                self.actor_optimizer.network, batch.observation, noise[:, 1]
             )
-        outputs, value_features = self._values(critic.network, batch.observation, batch.action)
+        outputs, value_features = self._values(self.critic_optimizer.network, batch.observation, batch.action)
         self._target_stream.join()
-        critic_losses = self._critic_loss(outputs, target)
-        metrics = critic.step(
+        critic_losses = self.value.loss(outputs, target)
+        critic_metrics = self.critic_optimizer.step(
             self._weighed(critic_losses),
             value_features,
             lambda: self._weighed(
@@ -173,11 +152,11 @@ class SAC(ActorCritic):
             ),
         )
         with self._follow_stream:
-            self._follow(metrics["nonfinite"])
+            self._follow(critic_metrics["nonfinite"])
         self._policy_stream.join()
         policy_outputs, _ = self._values(self.critic, batch.observation, action)
         actor_losses = self._actor_loss(policy_outputs, log_prob, alpha)
-        actor_metrics = actor.step(
+        actor_metrics = self.actor_optimizer.step(
             self._weighed(actor_losses),
             policy_features,
             lambda: self._weighed(self._actor_losses_now(batch, noise[:, 1], alpha)),
@@ -191,7 +170,7 @@ class SAC(ActorCritic):
         return {
             "critic/loss": critic_losses.detach(),
             "critic/q_value": q_value,
-            **{f"critic/{name}": value for name, value in metrics.items()},
+            **{f"critic/{name}": value for name, value in critic_metrics.items()},
             "actor/loss": actor_losses.detach(),
             "actor/entropy": entropy,
             "actor/log_std": log_std,
@@ -214,16 +193,16 @@ class SAC(ActorCritic):
         target = self.value.target(reward, discount, next_outputs, alpha.unsqueeze(-1) * next_log_prob)
         return target, metrics
 
-    def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs [S, E, T, B, K] and the representation."""
+    def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Outputs [S, E, T, B, K], and the representation where the balancer wants its gradients."""
         outputs, features = self._run(critic, observation, action)
         return outputs, self.critic_optimizer.representation(features)
 
     def _policy(
         self, actor: nn.Module, observation: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Actions [S, T, B, A] with gradients, their log-probabilities [S, T, B], the log standard deviations [S, T, B,
-        A] as constants, and the representation."""
+        A] as constants, and the representation where the balancer wants its gradients."""
         with torch.no_grad():
             encoded = self.critic.encode(observation)
         mean, log_std, features = self._run(actor, encoded)
@@ -264,6 +243,23 @@ class SAC(ActorCritic):
         target.shared.lerp_(critic.shared, rate)
         target.owned.lerp_(critic.owned, rate)
 
+    def factor_gradients(self, batch_size: int) -> None:
+        """Has the task gradients of some weights as factors, where that costs less (`mtrl.gradients`).
+
+        Args:
+            batch_size: B of the updates to come, of which none was made or compiled yet.
+        """
+        zeros = self.vectors["critic"].shared.new_zeros(*self.temperature.log_alpha.shape, batch_size, 1)
+        observation = zeros.expand(-1, -1, -1, self.observation_size)
+        action = zeros.expand(-1, -1, -1, self.action_size)
+        self.critic_optimizer.factor_gradients(observation, action)
+        self.actor_optimizer.factor_gradients(self.critic.encode(observation))
+
+    def set_progress(self, progress: float) -> None:
+        """Says which share of training in [0, 1] is done when the updates that are queued from now on are made."""
+        if isinstance(self.learning_rate_factor, Tensor):
+            self.learning_rate_factor.fill_(self.config.learning_rate_factor(progress))
+
     def diagnose(self, wanted: bool) -> None:
         """Whether the next updates return a Gramian also where the balancer does without it."""
         for optimizer in (self.critic_optimizer, self.actor_optimizer):
@@ -276,7 +272,8 @@ class SAC(ActorCritic):
         Args:
             autotune: also time kernels for each matrix product on first use, those that apply bias and ReLU among them.
         """
-        names = ["_target", "_critic_loss", "_actor_loss", "_follow", "_adapt_temperature"]
+        compile_methods(self.value, "loss", autotune=autotune)
+        names = ["_target", "_actor_loss", "_follow", "_adapt_temperature"]
         # A compiled function returns features and outputs side by side: the outputs' gradient skips the features.
         if not self.critic_optimizer.reads_representation:
             names.append("_values")

@@ -77,7 +77,7 @@ class LearnerBenchmark:
 class LoopOptimizer(TaskOptimizer):
     """The baseline: per-task gradients by T calls of `autograd.grad` on parameters that are not expanded."""
 
-    def _task_gradients(self, losses: Tensor, representation: Tensor) -> TaskGradients:
+    def _task_gradients(self, losses: Tensor, representation: Tensor | None) -> TaskGradients:
         leaves, num_shared = cast("list[Tensor]", [*self.leaves.values()]), len(self.shared_leaves)
         rows, owned_sums = [], [torch.zeros_like(leaf) for leaf in leaves[num_shared:]]
         for t in range(self.num_tasks):

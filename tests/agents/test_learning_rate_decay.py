@@ -63,9 +63,10 @@ def test_a_step_is_as_long_as_the_factor_says(
     for progress in (0.5, 0.75):
         sac = decaying(agent, balancer)
         critic = sac.critic_optimizer
-        for optimizer in (critic, critic.adam_shared, critic.adam_owned):
-            if optimizer is not None:
-                optimizer.learning_rate = 0.0  # the actor's gradient would be of critics after other steps
+        critic.learning_rate_factor = 0.0  # the actor's gradient would be of critics after other steps
+        for adam in (critic.adam_shared, critic.adam_owned):
+            if adam is not None:
+                adam.learning_rate = 0.0
         before = learned(sac)
         sac.set_progress(progress)
         sac.update(batch())

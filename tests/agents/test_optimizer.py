@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from agents.config import SACConfig
 from agents.layers import Axes
 from agents.networks import Architecture, MultiHead, Shared, SingleTask
 from agents.optimizer import TaskOptimizer
@@ -35,9 +36,8 @@ class Problem:
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
             balancer.setup(T, seeds=seeds, dtype=torch.float64)
-        self.optimizer = TaskOptimizer(
-            self.network, self.parameters, balancer, T, learning_rate, max_grad_norm
-        )
+        config = SACConfig(learning_rate=learning_rate, max_grad_norm=max_grad_norm)
+        self.optimizer = TaskOptimizer(self.network, self.parameters, balancer, T, config)
 
     def losses(self, parameters: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
         def forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,8 @@ class Problem:
 
     def step(self, x: Tensor, scale: Tensor | float = 1.0) -> dict[str, Tensor]:
         losses, features = self.losses(self.optimizer.leaves, x)
-        return self.optimizer.step(losses * scale, features, lambda: self.losses({}, x)[0] * scale)
+        representation = self.optimizer.representation(features)
+        return self.optimizer.step(losses * scale, representation, lambda: self.losses({}, x)[0] * scale)
 
     def vectors(self) -> list[Tensor]:
         return [self.parameters.shared.detach(), self.parameters.owned.detach()]

@@ -27,7 +27,7 @@ from mtrl.benchmarks.output import write_report
 from mtrl.config.catalogue import snake_case
 from mtrl.config.resolve import resolve_device
 from mtrl.config.train import TrainConfig
-from mtrl.device.cpu import prepare_cpu
+from mtrl.device.process import prepare_to_learn
 from mtrl.system import terminal
 
 
@@ -52,10 +52,7 @@ def main(config: LearnerBenchmark) -> None:
             "num_seeds, num_tasks, batch_size, repetitions and updates must be positive numbers below 2**31."
         )
     device = torch.device(resolve_device(config.device))
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    else:
-        prepare_cpu()
+    prepare_to_learn(device.type)
     modes = config.modes if device.type == "cuda" else ["eager"]
     networks = _named(config.network)
     first = next(iter(networks))

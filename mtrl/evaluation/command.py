@@ -14,7 +14,7 @@ from mtrl.config.experiment import experiment
 from mtrl.config.loading import load_config
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import Device, EvaluationConfig, with_defaults
-from mtrl.device.cpu import one_thread
+from mtrl.device.process import one_thread
 from mtrl.evaluation.checkpoint import (
     CheckpointRef,
     Evaluation,

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import envs
 from mtrl.config.build import make_agent
 from mtrl.config.clock import steps_of_intervals
 from mtrl.config.train import TrainConfig
-from mtrl.device.cpu import prepare_cpu
+from mtrl.device.process import prepare_to_learn
 from mtrl.training.collector import Collector
 from mtrl.training.frozen import FrozenSeeds
 from mtrl.training.learner import Learner
@@ -31,12 +29,7 @@ class TrainingLoop:
     """
 
     def __init__(self, config: TrainConfig, run_dir: Path) -> None:
-        if config.device == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32
-            # Other threads would wait for their next piece of work by looking, on the cores that simulate.
-            torch.set_num_threads(config.num_threads or 1)
-        else:
-            prepare_cpu(config.num_threads)
+        prepare_to_learn(config.device, config.num_threads)
         self.config = config
         self.run_dir = run_dir
         self.identity: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A CPU made ready to learn: what costs a large part of an update's time where the defaults stay."""
+"""Settings of this process: what costs a large part of an update's time where the defaults stay."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
-def prepare_cpu(num_threads: int | None = None) -> None:
-    """Settings of this process for learning on a CPU.
+def prepare_to_learn(device: str, num_threads: int | None = None) -> None:
+    """Settings of this process for learning on a GPU (`cuda`), or on a CPU.
 
     Args:
-        num_threads: of PyTorch; null leaves that to PyTorch.
+        num_threads: of PyTorch; null leaves that to PyTorch on a CPU, and takes one on a GPU.
     """
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
+        # Other threads would wait for their next piece of work by looking, on the cores that simulate.
+        torch.set_num_threads(num_threads or 1)
+        return
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     # Squares of tiny gradients would slow Adam's moments down several times.

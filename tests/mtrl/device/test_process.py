@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mtrl.device.cpu import one_thread
+from mtrl.device.process import one_thread
 
 
 @pytest.fixture(autouse=True)

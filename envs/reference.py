@@ -97,37 +97,93 @@ class ReferenceEnv(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
         return state
 
 
+class ReferenceWorlds(gymnasium.Env[NDArray[np.float64], NDArray[np.float64]]):
+    """Several of Meta-World's environments, one after the other in one process.
+
+    Args:
+        worlds: which ones.
+        size: rows of the observations and actions; those beyond the worlds mean nothing.
+    """
+
+    def __init__(self, worlds: Sequence[World], size: int, reward_version: str) -> None:
+        self.envs = [ReferenceEnv(world.task, reward_version, world.position) for world in worlds]
+        self.observation_space = Box(-np.inf, np.inf, (size, OBSERVATION_SIZE), np.float64)
+        self.action_space = Box(-1.0, 1.0, (size, ACTION_SIZE), np.float64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float64], dict[str, Any]]:
+        """Resets those of its worlds that `options["goals"]` or `options["states"]` has by position."""
+        assert options is not None
+        (starts,) = options.values()
+        for env in self.envs:
+            if env.position in starts:
+                env.reset(options=options)
+        return self._observations(), {}
+
+    def step(
+        self, action: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """One step of each; `info["made"]` has their rewards, and infos as of `ReferenceEnv.step`."""
+        made = [env.step(own) for env, own in zip(self.envs, action, strict=False)]
+        return self._observations(), 0.0, False, False, {"made": tuple((m[1], m[4]) for m in made)}
+
+    def get_states(self) -> list[NDArray[np.float64]]:
+        return [env.get_state() for env in self.envs]
+
+    def _observations(self) -> NDArray[np.float64]:
+        assert isinstance(self.observation_space, Box)
+        observations = np.zeros(self.observation_space.shape)
+        observations[: len(self.envs)] = [env.observation for env in self.envs]
+        return observations
+
+
 class ReferenceEngine:
-    """All worlds (see `envs.worlds.Engine`), each in a process, or all in this one if `num_workers` is 0."""
+    """All N worlds (see `envs.worlds.Engine`) in `num_workers` processes, or in this one if it is 0.
+
+    World i is number i // P of process i % P, so that each has worlds of many tasks, which differ in their time.
+    """
 
     observation_size, action_size, keeps_state = OBSERVATION_SIZE, ACTION_SIZE, True
 
     def __init__(self, worlds: Sequence[World], protocol: Protocol, num_workers: int) -> None:
-        self._processes = Processes(
-            [partial(ReferenceEnv, world.task, protocol.reward_version, world.position) for world in worlds],
-            num_workers,
-        )
+        self._num_worlds = len(worlds)
+        self._num_processes = min(max(1, num_workers), len(worlds))
+        size = -(-len(worlds) // self._num_processes)
+        makers = [
+            partial(ReferenceWorlds, worlds[i :: self._num_processes], size, protocol.reward_version)
+            for i in range(self._num_processes)
+        ]
+        self._processes = Processes(makers, num_workers)
 
     def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
-        mask = np.zeros(self._processes.env.num_envs, dtype=np.bool_)
-        mask[positions] = True
-        options = {"reset_mask": mask, "goals": dict(zip(positions.tolist(), goals, strict=True))}
-        observations: NDArray[np.float64] = self._processes.call("reset", options=options)[0]
-        return observations[positions]
+        options = {"goals": dict(zip(positions.tolist(), goals, strict=True))}
+        return np.stack(self._by_world(self._processes.call("reset", options=options)[0]))[positions]
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
-        observations, rewards, _, _, infos = self._processes.call("step", actions)
-        faults = {i: infos["fault"][i] for i in np.flatnonzero(infos.get("_fault", [])).tolist()}
-        return Transitions(observations, rewards, np.array(infos["success"], np.bool_), faults)
+        size = -(-self._num_worlds // self._num_processes)
+        rows = np.resize(actions, (size, self._num_processes, ACTION_SIZE)).swapaxes(0, 1)
+        observations, _, _, _, infos = self._processes.call("step", rows)
+        rewards, said = zip(*self._by_world(infos["made"]), strict=True)
+        return Transitions(
+            np.stack(self._by_world(observations)),
+            np.array(rewards),
+            np.array([info["success"] for info in said], np.bool_),
+            {i: info["fault"] for i, info in enumerate(said) if "fault" in info},
+        )
 
     def get_state(self) -> NDArray[np.float64]:
-        return np.stack(self._processes.call("call", "get_state"))
+        return np.stack(self._by_world(self._processes.call("call", "get_states")))
 
     def set_state(self, state: NDArray[np.float64], observations: NDArray[np.float64]) -> None:
-        self._processes.call("reset", options={"states": state})
+        self._processes.call("reset", options={"states": dict(enumerate(state))})
 
     def close(self) -> None:
         self._processes.close()
+
+    def _by_world(self, processes: Sequence[Any]) -> list[Any]:
+        """What the processes have of their worlds, in the order of all worlds."""
+        return [processes[i % self._num_processes][i // self._num_processes] for i in range(self._num_worlds)]
 
 
 _BAD = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)

@@ -46,7 +46,7 @@ class VectorEnv(gymnasium.vector.VectorEnv[NDArray[np.float64], NDArray[np.float
             reset k of world w, so that the W worlds of a task go through all goals in order. (Episode k·W + w of an
             environment of the user's then has a seed of its own, whatever W is.)
         num_workers: threads that simulate, the calling one among them (default: one per core), and no more than there
-            are worlds. The other engines have a process per world; 0 simulates in this one.
+            are worlds. The engine reference has as many processes, gymnasium one per world, and both none with 0.
         staggered: world w begins its first episode with w·horizon/W steps as already made, so that the episodes of a
             task end at different times, evenly spread. Later episodes have their full length.
 

@@ -86,7 +86,9 @@ def test_fifty_tasks_with_a_balancer() -> None:
 
 def test_the_classic_agent(tmp_path: Path) -> None:
     directory = ROOT / "results" / "mt10_classic"
-    assert main(["report", str(directory), "--source", "evaluation", "--output", str(tmp_path / "report")]) == 0
+    assert (
+        main(["report", str(directory), "--source", "evaluation", "--output", str(tmp_path / "report")]) == 0
+    )
     methods, tasks, improvement, seeds = (
         list(csv.DictReader((tmp_path / "report" / f"{name}.csv").open()))
         for name in ("methods", "tasks", "improvement", "seeds")
@@ -97,7 +99,7 @@ def test_the_classic_agent(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     for method in methods:
         mean = f"{float(method['mean ± SEM']):.3f} ± {float(method['mean ± SEM_sem']):.3f}"
-        assert method["n"] == "5" and method["last step"] == "300,000"
+        assert (method["n"], method["last step"]) == ("5", "300,000")
         low, high = (float(method[f"IQM [95%]_{end}"]) for end in ("low", "high"))
         iqm = f"{float(method['IQM [95%]']):.3f} [{low:.3f}, {high:.3f}]"
         each = " ".join(f"{float(s['success']):.3f}" for s in seeds if s["method"] == method["method"])
@@ -109,7 +111,9 @@ def test_the_classic_agent(tmp_path: Path) -> None:
         assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
     for pair in improvement:
         name = "P(X > Y) [95%]"
-        text = f"{float(pair[name]):.3f} [{float(pair[name + '_low']):.3f}, {float(pair[name + '_high']):.3f}]"
+        text = (
+            f"{float(pair[name]):.3f} [{float(pair[name + '_low']):.3f}, {float(pair[name + '_high']):.3f}]"
+        )
         assert text in " ".join(document.split())
 
 

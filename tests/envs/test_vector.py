@@ -209,7 +209,7 @@ def test_reset_mask_resets_some_worlds(make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "num_workers"), [("batched", 1), ("batched", 3), ("batched", 9), ("reference", 2)]
+    ("engine", "num_workers"), [("batched", 1), ("batched", 3), ("batched", 9), ("reference", 4)]
 )
 def test_the_number_of_workers_changes_nothing(make, engine, num_workers) -> None:
     options = {"seeds": (1, 2), "horizon": 10, "engine": engine}
@@ -229,7 +229,7 @@ def test_a_diverging_simulation_is_reported_and_reset(make, engine, velocity, tm
     env.reset()
     before = env.step(np.zeros((3, 4)))[0]
     if engine == "reference":
-        env._engine._processes.env.envs[1].environment.data.qvel[:] = velocity
+        env._engine._processes.env.envs[0].envs[1].environment.data.qvel[:] = velocity
     else:
         task = env._engine.tasks[1]
         model = task.simulation.model

@@ -155,6 +155,7 @@ def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: M
         "learns_from": lambda value: is_step(value) and value <= step + to_collect,
         "measure": lambda value: value in ("success", "return"),
         "device": lambda value: value in ("cpu", "cuda"),
+        "total_steps": lambda value: is_step(value) and value > 0,
         "frozen": lambda value: (
             isinstance(value, dict)
             and all(seed in names and isinstance(why, dict) for seed, why in value.items())

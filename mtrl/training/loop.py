@@ -113,6 +113,8 @@ class TrainingLoop:
             },
             "env": self.env.state_dict(),
         }
+        if self.config.agent.learning_rate_decay != "none":  # nothing else depends on it
+            state["loop"]["total_steps"] = self.config.total_steps
         if self.config.checkpoint.replay:
             state["replay"] = self.replay.state_dict()
         return state

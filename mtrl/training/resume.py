@@ -51,7 +51,8 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
             config.get_benchmark().tasks,
             lambda step: due(step) or step == manifest["step"],
         )
-        before = config
+        # By the checkpoint's record, as config.yaml may have been edited, if it matters; older versions had none.
+        before: int = manifest["values"]["loop"].get("total_steps", config.total_steps)
         if total_steps is not None:
             if total_steps < manifest["step"]:
                 raise ValueError(
@@ -77,19 +78,24 @@ def resume(config: TrainConfig, run_dir: Path, total_steps: int | None = None) -
         with contextlib.closing(Trainer(loop)) as trainer:
             checkpoints.set_aside(damaged, path)
             _mark_missing(trainer, logs, pending)
+            _say_what_differs(config, before, manifest["step"])
             if total_steps is not None:
-                _say_what_differs(before, manifest["step"], total_steps)
                 write_text(run_dir / "config.yaml", longer)
             run_to_end(trainer)
 
 
-def _say_what_differs(config: TrainConfig, step: int, total_steps: int) -> None:
-    """Says it where a run that goes on is not the one that had another number of steps to make from the start."""
-    factors = [config.agent.learning_rate_factor(step / steps) for steps in (config.total_steps, total_steps)]
+def _say_what_differs(config: TrainConfig, before: int, step: int) -> None:
+    """Says it where a run that goes on is not the one that had its number of steps to make from the start.
+
+    Args:
+        before: the number of steps that it had to make until now.
+    """
+    total = config.total_steps
+    factors = [config.agent.learning_rate_factor(step / steps) for steps in (before, total)]
     if factors[0] != factors[1]:
         terminal.message(
-            f"The learning rate had begun to fall towards step {config.total_steps}, or would have towards step "
-            f"{total_steps}: this differs from the run that had {total_steps} steps to make from the start."
+            f"The learning rate had begun to fall towards step {before}, or would have towards step {total}: this "
+            f"differs from the run that had {total} steps to make from the start."
         )
 
 

@@ -306,6 +306,25 @@ def test_a_falling_learning_rate_follows_the_longer_training(train: Train, cli: 
     np.testing.assert_allclose(expected[30], [0.5, 0.5])
 
 
+@pytest.mark.parametrize(("was", "now"), [(40, 80), (80, 40)])
+def test_a_number_of_steps_that_was_edited_by_hand(
+    interrupted: Callable[..., Path], cli: Cli, tmp_path: Path, was: int, now: int
+) -> None:
+    """The sentence is the one of --total_steps, and it comes once."""
+    run = interrupted("run", 30, **OPTIONS, agent__learning_rate_decay="linear", total_steps=was)
+    shutil.copytree(run, tmp_path / "by_option")
+    edit(run, f"total_steps: {was}", f"total_steps: {now}")
+    results = [
+        cli("train", "--resume", run),
+        cli("train", "--resume", tmp_path / "by_option", "--total_steps", now),
+    ]
+    assert [result.code for result in results] == [0, 0]
+    for result in results:
+        assert f"had begun to fall towards step {was}, or would have towards step {now}" in result.err
+    shutil.rmtree(run / "checkpoints" / f"step_{now:010d}")
+    assert "begun to fall" not in cli("train", "--resume", run).err
+
+
 def test_a_learning_rate_that_had_not_begun_to_fall(
     train: Train, interrupted: Callable[..., Path], cli: Cli
 ) -> None:

@@ -101,7 +101,7 @@ def allow_import(module: str) -> None:
         ValueError: it cannot be imported, or is in a run directory.
     """
     here = Path.cwd()
-    if str(here) not in sys.path and _run_around(here) is None:
+    if str(here) not in sys.path and run_around(here) is None:
         sys.path.append(str(here))
     import_module(module)
     _allow(module)
@@ -115,13 +115,15 @@ def import_module(module: str) -> ModuleType:
     """
     parts = module.split(".")
     for name in (".".join(parts[: i + 1]) for i in range(len(parts))):
+        if name in sys.modules:  # it has run, and the toolkit itself may lie below what looks like a run
+            continue
         try:
             spec = find_spec(name)
             if spec is None:
                 raise ModuleNotFoundError(f"No module named {name!r}")
             origin = spec.origin if spec.has_location else None  # not "frozen", which is no place
             for place in filter(None, [origin, *(spec.submodule_search_locations or ())]):
-                run = _run_around(Path(place).absolute()) or _run_around(Path(place).resolve())
+                run = run_around(Path(place).absolute()) or run_around(Path(place).resolve())
                 if run is not None:
                     raise ImportError(f"it is in the run directory {run}, and no code of a run is imported")
             importlib.import_module(name)
@@ -131,8 +133,8 @@ def import_module(module: str) -> ModuleType:
     return sys.modules[module]
 
 
-def _run_around(path: Path) -> Path | None:
-    """The run directory that a path is in, if it is in one."""
+def run_around(path: Path) -> Path | None:
+    """The run directory that a path is, or is in, if there is one."""
     return next((p for p in (path, *path.parents) if is_run_directory(p)), None)
 
 

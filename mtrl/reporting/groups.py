@@ -94,7 +94,8 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
                 if seed in owner:
                     raise ValueError(
                         f"Seed {seed} of {name} is in {owner[seed].path} and in {run.path}, and counted twice it would "
-                        "feign an independent run: leave one of them out."
+                        "feign an independent run: leave one of them out, by naming the runs to compare instead of a "
+                        "directory with both."
                     )
                 owner[seed] = run
         label = f"{name} ({group[0].path.name})" if name in repeated else name

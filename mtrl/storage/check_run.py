@@ -13,6 +13,7 @@ from mtrl.config.experiment import flatten, record
 from mtrl.storage import checkpoints
 from mtrl.storage.checkpoint import CheckpointError, read_manifest
 from mtrl.storage.json_lines import is_step
+from mtrl.storage.scores import evaluation_clock
 from mtrl.system.files import read_mapping
 
 if TYPE_CHECKING:  # a policy is loaded without environments
@@ -72,6 +73,12 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
     found = {name: stamped.get(name, "unset") for name in expected}
     _compare(run_dir, "stamp.json", "config.yaml and this version", found, expected)
     if checkpoint is not None:
+        clock = evaluation_clock(options)
+        if clock is not None and manifest["step"] > (end := clock[0].end(clock[1])):
+            raise DisagreementError(
+                f"The files of the run {run_dir} disagree: it ends at step {end} by config.yaml, and its checkpoint "
+                f"{checkpoint.name} is of a later one. Restore the total_steps that it was trained to."
+            )
         _check_loop(checkpoint, loop, manifest["step"], options)
 
 

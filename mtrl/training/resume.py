@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mtrl.config.imports import run_around
 from mtrl.config.resolve import resolve
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
@@ -106,6 +107,12 @@ def _check_outputs(run_dir: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
         ValueError: they, or those of the timing, cannot be read, or something else is where training writes.
     """
     curves = run_dir / "tensorboard"
+    for path in (run_dir / "checkpoints", curves):
+        if run_around(path.resolve()) not in (None, run_dir.resolve()):
+            raise ValueError(
+                f"{path} is a link into another run, {path.resolve()}, whose files this run would delete or mix with "
+                "its own: put a copy in its place."
+            )
     for path in (run_dir / FROZEN, run_dir / "failure.json"):
         if path.exists() and not path.is_file():
             raise ValueError(f"{path} must be a file, and it is something else: move it away.")

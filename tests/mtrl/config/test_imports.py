@@ -139,6 +139,17 @@ def test_a_runs_directory_is_no_place_for_code_that_is_allowed(
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_a_toolkit_below_what_looks_like_a_run(
+    finished: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, above: int
+) -> None:
+    """Somebody may put a checkout beside a configuration and a stamp: its classes are the toolkit's still."""
+    looks = Path(imports.__file__).parents[above + 2]
+    is_run_directory = imports.is_run_directory
+    monkeypatch.setattr(imports, "is_run_directory", lambda path: path == looks or is_run_directory(path))
+    assert cli("evaluate", finished, "--episodes", 1, "--engine", "reference").code == 0
+
+
 def test_an_allowed_class_is_trained_resumed_and_evaluated(got: Path, cli: Cli) -> None:
     """By a file that names it; the word may stand before or after it."""
     Path("friendly.py").write_text(NETWORK)

@@ -140,6 +140,20 @@ def test_a_longer_run_agrees(finished: Path, cli: Cli) -> None:
     assert cli("report", finished).code == 0
 
 
+def test_a_checkpoint_beyond_the_end(finished: Path, cli: Cli) -> None:
+    """Whose evaluation is gone, or never was: nothing else tells."""
+    edit(finished, "config.yaml", lambda c: c.update(total_steps=39))
+    path = finished / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"step": 40' not in line))
+    for command in (
+        ["evaluate", finished, "--episodes", 1, "--engine", "reference"],
+        ["train", "--resume", finished],
+        ["report", finished],
+    ):
+        assert_refused(cli(*command), "ends at step 39", "step_0000000040", "Restore the total_steps")
+
+
 @pytest.mark.parametrize("content", ["{", ""])
 def test_a_report_needs_no_checkpoint_that_can_be_read(finished: Path, cli: Cli, content: str) -> None:
     for path in finished.glob("checkpoints/*/manifest.json"):

@@ -542,6 +542,21 @@ def test_something_else_where_training_writes(finished: Path, cli: Cli, name: st
     assert fingerprint(finished) == before
 
 
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+def test_a_link_into_another_run(finished: Path, cli: Cli, tmp_path: Path, name: str) -> None:
+    """The other run's checkpoints would be pruned; what is elsewhere, and in no run, is the run's own."""
+    other = shutil.copytree(finished, tmp_path / "other")
+    shutil.rmtree(finished / name)
+    (finished / name).symlink_to(other / name)
+    before = fingerprint(other)
+    assert_refused(cli("train", "--resume", finished, "--total_steps", 80), f"{finished / name} is a link")
+    assert fingerprint(other) == before
+    shutil.move(other / name, tmp_path / "elsewhere")
+    (finished / name).unlink()
+    (finished / name).symlink_to(tmp_path / "elsewhere")
+    assert cli("train", "--resume", finished, "--total_steps", 80).code == 0
+
+
 def test_an_evaluation_of_other_tasks(finished: Path, cli: Cli) -> None:
     path = finished / "metrics.jsonl"
     path.write_text(path.read_text().replace('"window-open-v3"', '"window-opem-v3"'))

@@ -13,6 +13,7 @@ from pathlib import Path
 from mtrl.storage.check_run import check_run
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import Run
+from mtrl.sweep.state import is_finished, last_step, what_lacks
 from mtrl.system.paths import check_writable
 from mtrl.training.frozen import FILE as FROZEN
 
@@ -46,6 +47,28 @@ def collect(runs: Sequence[Run], root: Path, target: Path) -> None:
     manifest.copy(root, target, [run.name for run in new])  # a run that is there and not recorded is refused
     for run in new:
         _copy(run.directory(root), target / "runs" / run.name)
+
+
+def check_collected(run: Run, root: Path, target: Path) -> None:
+    """Refuses to train a run that could not be collected, as something else is in its place.
+
+    Raises:
+        ValueError: what is collected of it is not the whole run, or another one.
+    """
+    collected, own = run.directory(target), run.directory(root)
+    if not os.path.lexists(collected):
+        return
+    if not manifest.is_same(run, target):
+        lacks = "its files cannot be read, or are of another configuration"
+    elif not is_finished(run, target):
+        lacks = f"{what_lacks(run, target)}, and its checkpoints are gone"
+    else:
+        return
+    is_copy = own.exists() and last_step(run, root) is None and not is_finished(run, root)
+    raise ValueError(
+        f"The collected run {collected} is not {run.name} of this sweep: {lacks}. Restore it, or delete it"
+        f"{f' and its copy {own}' * is_copy} to have the run collected again."
+    )
 
 
 def files(run_dir: Path) -> list[Path]:

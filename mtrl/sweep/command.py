@@ -15,13 +15,14 @@ from mtrl.reporting.command import report, show
 from mtrl.reporting.runs import Source
 from mtrl.sweep import manifest
 from mtrl.sweep.calibrate import Calibration, Measurement
-from mtrl.sweep.collect import collect, fetch, files
+from mtrl.sweep.collect import check_collected, collect, fetch, files
 from mtrl.sweep.config import SweepConfig, parse_request
 from mtrl.sweep.local import LocalExecutor, slots, with_cores
 from mtrl.sweep.plan import Method, Run, methods
 from mtrl.sweep.state import Progress, check_kept, is_finished, is_trained, last_step
 from mtrl.sweep.table import LiveTable, duration
 from mtrl.system import terminal
+from mtrl.system.lock import locked
 from mtrl.system.signals import Interrupted, StopRequest
 
 _GIB = 2**30
@@ -76,12 +77,15 @@ def command(arguments: list[str]) -> int:
             raise ValueError(
                 f"--only must be the number of a run, from 0 to {len(runs) - 1}, got {request.only}."
             )
-        for run in runs:
-            check_kept(run, config.directory)
-        manifest.write(config.directory, runs)
+        _check_places(runs, config)
         if request.only is not None:
+            manifest.write(config.directory, runs)
             return train_runs([runs[request.only]], config.directory, executor, config.collect)
-        code = train_runs(runs, config.directory, executor, config.collect)
+        held = config.directory / "runs"  # not the directory itself, to which other processes may bring runs
+        held.mkdir(parents=True, exist_ok=True)
+        with locked(held):
+            manifest.write(config.directory, runs)
+            code = train_runs(runs, config.directory, executor, config.collect)
     finally:
         signal.signal(signal.SIGTERM, previous)
         executor.close()
@@ -122,6 +126,14 @@ def _plan(
         return min(fair, calibration.most_seeds(method, executor.memory() if given is None else given * _GIB))
 
     return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
+
+
+def _check_places(runs: Sequence[Run], config: SweepConfig) -> None:
+    """Finds out before the work, not after it, which runs could not be trained or collected."""
+    for run in runs:
+        if config.collect is not None:
+            check_collected(run, config.directory, Path(config.collect))
+        check_kept(run, config.directory)
 
 
 def train_runs(runs: Sequence[Run], root: Path, executor: Executor, collected: str | None = None) -> int:
@@ -182,8 +194,8 @@ def _print_runs(found: Sequence[Method], config: SweepConfig) -> None:
     size = len(config.seeds) if seeds == "auto" else seeds
     runs = manifest.plan(config.directory, found, config.seeds, lambda _: size, keep_packs=seeds == "auto")
     table = terminal.table(*_COLUMNS)
+    _check_places(runs, config)
     for number, run in enumerate(runs):
-        check_kept(run, config.directory)
         table.add_row(*_row(number, run, config.directory))
     console = terminal.console()
     console.print(table)

@@ -47,7 +47,7 @@ def plan(
             run = make_run(method, entry["seeds"])
             started = run.directory(root).exists()
             has_config = (run.directory(root) / "config.yaml").is_file()
-            same = _is_same(run, root) if has_config else run.digest == entry["digest"]
+            same = is_same(run, root) if has_config else run.digest == entry["digest"]
             if started and not same:
                 state = "is finished" if is_finished(run, root) else "was started"
                 raise ValueError(
@@ -70,7 +70,7 @@ def plan(
     return runs
 
 
-def _is_same(run: Run, root: Path) -> bool:
+def is_same(run: Run, root: Path) -> bool:
     """Whether a run that was begun, perhaps by another version, is this experiment.
 
     Raises:

@@ -54,6 +54,13 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
     return True
 
 
+def what_lacks(run: Run, root: Path) -> str:
+    """Why a run is not finished."""
+    if is_trained(run, root):
+        return "its last checkpoint was not evaluated"
+    return "it is not trained to the end"
+
+
 def check_kept(run: Run, root: Path) -> None:
     """Refuses to train over results whose checkpoints are gone.
 
@@ -64,14 +71,9 @@ def check_kept(run: Run, root: Path) -> None:
         return
     directory = run.directory(root)
     if _Tail(directory / "metrics.jsonl").lines() or any(directory.glob("evaluation/*")):
-        lacks = (
-            "its last checkpoint was not evaluated"
-            if is_trained(run, root)
-            else "it is not trained to the end"
-        )
         raise ValueError(
-            f"The run {directory} cannot go on: {lacks}, and its checkpoints are gone. Bring them back, or delete the "
-            "run to train it again."
+            f"The run {directory} cannot go on: {what_lacks(run, root)}, and its checkpoints are gone. Bring them back, "
+            "or delete the run to train it again."
         )
 
 

@@ -83,3 +83,8 @@ def test_a_place_for_results_that_is_a_file(dry: Callable, tmp_path: Path) -> No
     """It would be found out after the first run was trained."""
     (tmp_path / "results").write_text("x")
     assert_refused(dry(), "Nothing can be written to", "is not a directory")
+
+
+def test_a_place_for_results_that_is_the_sweeps_own(cli: Cli, write_sweep: Write, tmp_path: Path) -> None:
+    path = write_sweep(collect="sweep")
+    assert_refused(cli("sweep", path, "--dry_run"), "collect must be another directory than sweep_dir")

@@ -1,5 +1,6 @@
 """Sweeps of real runs, killed and resumed: the result is that of an undisturbed one."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from mtrl.cli import main
+from mtrl.system.lock import locked
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import BASE, LONG, OnFirstCheckpoint, training_processes
@@ -25,6 +27,23 @@ EDITS = [
     ("config.yaml", "agent.gamma", "gamma: 0.99", "gamma: 0.5"),
     ("stamp.json", "protocol.horizon", '"horizon": 500', '"horizon": 250'),
 ]
+
+#: What is done to a collected run, and what is said of it.
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no configuration": (lambda run: (run / "config.yaml").unlink(), "its files cannot be read"),
+    "no lines": (lambda run: (run / "metrics.jsonl").write_text(""), "not trained to the end"),
+    "no metrics": (lambda run: (run / "metrics.jsonl").unlink(), "not trained to the end"),
+    "lost lines": (lambda run: cut(run / "metrics.jsonl"), "not trained to the end"),
+    "a link to nowhere": (
+        lambda run: (shutil.rmtree(run), run.symlink_to("nowhere")),
+        "its files cannot be read",
+    ),
+    "nothing": (lambda run: [path.unlink() for path in run.glob("*.*")], "its files cannot be read"),
+}
+
+
+def cut(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
 
 
 def snapshot(root: Path) -> dict[Path, int]:
@@ -79,6 +98,9 @@ def test_killed_once_called_twice_and_changed(write_sweep: Write, cli: Cli, tmp_
     result = cli("sweep", sweep)
     assert result.code == 0
     assert "finished: nothing was trained" in result.err
+    with locked(root / "runs"):  # as another call does while it trains
+        assert_refused(cli("sweep", sweep), "Another process is training in", str(root))
+        assert "1 of them finished" in cli("sweep", sweep, "--dry_run").out
     changed = write_sweep(axes={}, seeds_per_run=2, base=BASE | {"batch_size": 9})
     assert_refused(cli("sweep", changed), "run-seed0-1 is finished with another configuration", "sweep_dir")
     assert snapshot(root) == before
@@ -120,6 +142,18 @@ def test_finished_runs_travel_as_small_files(write_sweep: Write, cli: Cli, tmp_p
         assert_refused(cli("sweep", fourth, "--dry_run"), "run-seed0-1 disagree", f"{name} is")
         assert not (tmp_path / "fourth").exists()
         (run / file).write_text(whole)
+    again = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "again"))
+    for name, (damage, words) in DAMAGES.items():
+        kept = shutil.copytree(results, tmp_path / name)
+        damage(run)
+        for arguments in ([], ["--dry_run"]):
+            assert_refused(cli("sweep", again, *arguments), f"The collected run {run}", words, "or delete it")
+        run.unlink() if run.is_symlink() else shutil.rmtree(run)  # as it says
+        shutil.rmtree(tmp_path / "again" / "runs", ignore_errors=True)
+        assert "run-seed0-1 │ new" in cli("sweep", again, "--dry_run").out
+        shutil.rmtree(tmp_path / "again", ignore_errors=True)
+        shutil.rmtree(results)
+        shutil.move(kept, results)
     evaluation.unlink()
     third = write_sweep(**options, collect="results", sweep_dir=str(tmp_path / "third"))
     assert_refused(cli("sweep", third), "its last checkpoint was not evaluated", "checkpoints are gone")

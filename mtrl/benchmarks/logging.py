@@ -108,7 +108,7 @@ def _time(
 ) -> tuple[list[float], list[float], list[float]]:
     """Seconds of an environment step with its updates, of a line of metrics with its curves, and of the heat maps."""
     training, lines, pictures = [], [], []
-    trainer.logger = Logger(trainer.run_dir, trainer.loop.tasks, config.seeds)
+    trainer.logger = Logger(trainer.run_dir, trainer.loop.tasks, config.seeds, {})
     num_seeds, num_tasks, _ = trainer.loop.env.layout
     shape = (num_seeds, num_tasks, num_tasks)
     cosines = {

@@ -16,19 +16,21 @@ from envs import CustomBenchmark, Engine, Protocol, VectorEnv, check_engine
 from envs.custom import episode_seed
 from envs.goals import benchmark_goals
 from mtrl.config.build import make_agent, make_evaluation_env
+from mtrl.config.experiment import record
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
 from mtrl.evaluation.episodes import Episodes, nan_mean, run_episodes
 from mtrl.logging.logger import json_values
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
-from mtrl.system.files import write_text
+from mtrl.system.files import read_mapping, write_text
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The result of evaluating one checkpoint.
 
+    experiment: what makes the run the one that it is: its options, see `mtrl.config.experiment.record`.
     success_rule: which step of an episode counts for its success, see `envs.CustomProtocol`; any in Meta-World.
     starts: of every episode, [S][T][n]: the goal, where object and target are placed (3 or 6 numbers); or the seed from
         which it begins, in an environment of the user's.
@@ -36,6 +38,7 @@ class Evaluation:
     """
 
     run: str
+    experiment: dict[str, Any]
     step: int
     tasks: list[str]
     seeds: list[int]
@@ -140,6 +143,7 @@ def evaluate_checkpoint(
         env.close()
     return Evaluation(
         run=str(ref.run_dir),
+        experiment=record(read_mapping("configuration", ref.run_dir / "config.yaml")),
         step=ref.step,
         tasks=list(config.get_benchmark().tasks),
         seeds=list(config.seeds),

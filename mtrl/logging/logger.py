@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mtrl.logging.heat_map import HeatMap
 from mtrl.logging.tensorboard import add_picture, add_scalars, describe, put_before_now
-from mtrl.storage.json_lines import MISSING, SUCCESS, read_lines
+from mtrl.storage.json_lines import EXPERIMENT, MISSING, SUCCESS, read_lines
 from mtrl.system.files import write_text
 
 Metrics = Mapping[str, NDArray[np.floating[Any]]]
@@ -34,6 +34,7 @@ class Logger:
         directory: of the run.
         tasks: names of the T tasks.
         seeds: the S seeds.
+        experiment: what makes the run the one that it is, for the first line of a new log.
         step: of the state that the run goes on from, 0 for a new one; what was logged after it is dropped.
         without_training: drop what was logged of training at `step`.
         without_evaluation: drop what was logged of an evaluation at `step`.
@@ -44,6 +45,7 @@ class Logger:
         directory: Path,
         tasks: Sequence[str],
         seeds: Sequence[int],
+        experiment: Mapping[str, Any],
         step: int = 0,
         *,
         without_training: bool = False,
@@ -54,7 +56,9 @@ class Logger:
         self.timing_path = directory / "timing.jsonl"
         logs = {path: read_lines(path) for path in (self.metrics_path, self.timing_path)}
         for path, lines in logs.items():
-            _truncate(path, lines, step, without_training, without_evaluation)
+            kept = _kept(lines, step, without_training, without_evaluation)
+            kept = kept or [{"step": 0, EXPERIMENT: experiment}]
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         names = [*(f"seed_{seed}" for seed in seeds), *(["mean"] if len(seeds) > 1 else [])]
         names += [f"{names[-1]}/{task}" for task in self.tasks]
         directories = [directory / "tensorboard" / name for name in names]
@@ -127,15 +131,16 @@ class Logger:
         return {f"{name}/mean": sum(finite.values()) / len(finite), **finite} if finite else {}
 
 
-def _truncate(
-    path: Path, lines: list[dict[str, Any]], step: int, without_training: bool, without_evaluation: bool
-) -> None:
+def _kept(
+    lines: list[dict[str, Any]], step: int, without_training: bool, without_evaluation: bool
+) -> list[dict[str, Any]]:
+    """The lines that a run that goes on keeps."""
     kept = []
     for line in lines:
         without = without_evaluation if SUCCESS in line else without_training
         if line["step"] < step or (line["step"] == step and (MISSING in line or not without)):
             kept.append(line)
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtrl.reporting.files import mapping_in, read_mapping
+from mtrl.storage.check_run import check_experiment
 from mtrl.storage.json_lines import RETURNS, SUCCESS, is_step
 from mtrl.storage.scores import Floats, Measure, check_scores, to_array
 from mtrl.system.terminal import command
@@ -47,6 +48,7 @@ def _read_evaluations(
         content = read_mapping(file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
+        check_experiment(path, file, content.get("experiment"))
         step, episodes = content.get("step"), mapping_in(content, "episodes", file)
         if not is_step(step) or key not in episodes:
             raise ValueError(f"{file.name} must hold a step and the {measure} of episodes.")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtrl.reporting.files import read_json_lines
 from mtrl.storage import checkpoints
-from mtrl.storage.json_lines import MISSING, SUCCESS, by_seed, describe_steps, missing_steps
+from mtrl.storage.json_lines import EXPERIMENT, MISSING, SUCCESS, by_seed, describe_steps, missing_steps
 from mtrl.storage.scores import Floats, evaluation_clock, scores_of_line, to_array
 
 NETWORKS = ("critic", "actor")
@@ -82,7 +82,7 @@ def read_timing(
     clock = evaluation_clock(config)
     end = math.inf if clock is None else clock[0].end(clock[1])
     try:
-        timed = read_json_lines(path / "timing.jsonl", notes)
+        timed = [line for line in read_json_lines(path / "timing.jsonl", notes) if EXPERIMENT not in line]
         steps = to_array([line["step"] for line in timed])
         rates = to_array([line.get("steps_per_second") for line in timed])
         if not (np.diff(steps) > 0).all() or not (rates > 0).all():
@@ -92,7 +92,7 @@ def read_timing(
     except ValueError as error:
         notes.append(f"There are no times of {path}: {error}")
         return (np.empty(0), np.empty(0)), Missing(0, 0)
-    trained = {line["step"] for line in lines if SUCCESS not in line and MISSING not in line}
+    trained = {line["step"] for line in lines if not {SUCCESS, MISSING, EXPERIMENT} & line.keys()}
     trained.update(step for line in lines for step in line.get(MISSING, {}).get("training", []))
     due = [step for step in sorted(trained) if step <= end]
     timed_steps = {*steps.tolist()}

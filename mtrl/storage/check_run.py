@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mtrl.config.experiment import flatten, record
 from mtrl.storage import checkpoints
 from mtrl.storage.checkpoint import CheckpointError, read_manifest
-from mtrl.storage.json_lines import is_step
+from mtrl.storage.json_lines import is_step, read_experiment
 from mtrl.storage.scores import evaluation_clock
 from mtrl.system.files import read_mapping
 
@@ -72,6 +72,8 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
     expected = _expected(options, stamped, config)
     found = {name: stamped.get(name, "unset") for name in expected}
     _compare(run_dir, "stamp.json", "config.yaml and this version", found, expected)
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        _check_experiment(run_dir, options, name, read_experiment(run_dir / name))
     if checkpoint is not None:
         clock = evaluation_clock(options)
         if clock is not None and manifest["step"] > (end := clock[0].end(clock[1])):
@@ -80,6 +82,26 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
                 f"{checkpoint.name} is of a later one. Restore the total_steps that it was trained to."
             )
         _check_loop(checkpoint, loop, manifest["step"], options)
+
+
+def check_experiment(run_dir: Path, path: Path, found: Any) -> None:
+    """Compares what a file says of the run that it is of with the configuration of the one that it is in.
+
+    Args:
+        found: the options that the file names, see `record`; None where it is of an older version, and names none.
+
+    Raises:
+        DisagreementError: it is of another experiment, or of other seeds.
+    """
+    if found is not None:
+        options = read_mapping("configuration", run_dir / "config.yaml")
+        _check_experiment(run_dir, options, str(path.relative_to(run_dir)), found)
+
+
+def _check_experiment(run_dir: Path, options: Mapping[str, Any], name: str, found: Any) -> None:
+    if found is not None:
+        theirs, ours = (flatten({"experiment": said}) for said in (found, record(options)))
+        _compare(run_dir, "config.yaml", name, ours, theirs)
 
 
 def _identity_in(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,8 +153,8 @@ def _compare(
         differences[_MOST:] = [f"and {len(differences) - _MOST} more differ"]
     if differences:
         raise DisagreementError(
-            f"The files of the run {run_dir} disagree: {'; '.join(differences)}. Restore what was changed, or use the "
-            "version that the stamp names; another experiment is a new run."
+            f"The files of the run {run_dir} disagree: {'; '.join(differences)}. Restore what was changed, move away "
+            "what is another run's, or use the version that the stamp names; another experiment is a new run."
         )
 
 

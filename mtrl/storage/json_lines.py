@@ -12,8 +12,11 @@ from mtrl.system.files import read_file, write_text
 #: A line that has this is of an evaluation; others are of training.
 SUCCESS = "evaluation/success"
 RETURNS = "evaluation/returns"
+#: The first line of a log has this: the options of the run that wrote it. Those of before 2026-11-30 lack it.
+EXPERIMENT = "experiment"
 #: A line that has this says which lines a resumed run found missing.
 MISSING = "missing"
+_LONGEST = 1_000_000  # bytes of a first line
 
 
 def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
@@ -55,6 +58,18 @@ def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
             newest[kind] = step
         found.append(line)
     return found
+
+
+def read_experiment(path: Path) -> Any:
+    """What the first line of a log says of the run that wrote it; None where it says nothing."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            line = json.loads(file.readline(_LONGEST))
+    except (OSError, ValueError, RecursionError):  # who reads the log says what is wrong with it
+        return None
+    return line.get(EXPERIMENT) if isinstance(line, dict) else None
 
 
 def _is_line(line: Any) -> bool:

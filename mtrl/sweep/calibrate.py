@@ -91,7 +91,7 @@ def measure(
         seconds = time.perf_counter() - started
         if process.returncode:
             raise ValueError(f"The calibration failed: {last_words(root / 'log').removeprefix('mtrl: ')}")
-        lines = read_lines(root / "run" / "timing.jsonl")
+        lines = read_lines(root / "run" / "timing.jsonl", "steps_per_second")
     rates = [worlds / line["steps_per_second"] for line in lines]
     return Measurement(seconds - lines[-1]["seconds"], rates[1], sum(rates[-2:]) / 2, memory)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mtrl.storage import checkpoints
+from mtrl.storage.check_run import DisagreementError, check_experiment
 from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
 from mtrl.sweep.plan import Run
 
@@ -36,21 +37,25 @@ def is_trained(run: Run, root: Path) -> bool:
 
 
 def lacks_evaluation(run: Run, root: Path) -> bool:
-    """Whether the sweep asks for an evaluation of the run's last checkpoint that was not made."""
+    """Whether the sweep asks for an evaluation of the run's last checkpoint that was not made.
+
+    Raises:
+        DisagreementError: it is there, and of another experiment.
+    """
     if run.evaluate.engine is None:
         return False
     for path in run.directory(root).glob("evaluation/step_*.json"):
-        with contextlib.suppress(
-            OSError, ValueError, KeyError, IndexError, TypeError
-        ):  # a damaged one is none
+        try:
             content = json.loads(path.read_text(encoding="utf-8"))
             how = content["engine"], content["policy"], len(content["episodes"]["success"][0][0])
-            if content["step"] >= run.total_steps and how == (
-                run.evaluate.engine,
-                "mean",
-                run.evaluate.episodes,
-            ):
+            asked_for = run.evaluate.engine, "mean", run.evaluate.episodes
+            if content["step"] >= run.total_steps and how == asked_for:
+                check_experiment(run.directory(root), path, content.get("experiment"))
                 return False
+        except DisagreementError:
+            raise
+        except (OSError, ValueError, KeyError, IndexError, TypeError):  # a damaged one is none
+            continue
     return True
 
 
@@ -72,8 +77,8 @@ def check_kept(run: Run, root: Path) -> None:
     directory = run.directory(root)
     if _Tail(directory / "metrics.jsonl").lines() or any(directory.glob("evaluation/*")):
         raise ValueError(
-            f"The run {directory} cannot go on: {what_lacks(run, root)}, and its checkpoints are gone. Bring them back, "
-            "or delete the run to train it again."
+            f"The run {directory} cannot go on: {what_lacks(run, root)}, and its checkpoints are gone. Bring them "
+            "back, or delete the run to train it again."
         )
 
 

@@ -74,6 +74,7 @@ class Trainer:
             self.run_dir,
             self.loop.tasks,
             config.seeds,
+            self.loop.identity.get("experiment", {}),
             self.step,
             without_training=goes_on and self.step not in self.loop.logged_steps(),
             without_evaluation=goes_on and not self.should_evaluate(self.step),

@@ -10,7 +10,7 @@ import yaml
 
 from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused
-from tests.mtrl.conftest import Result, read_metrics
+from tests.mtrl.conftest import Result, forget_logs, read_metrics
 
 Cli = Callable[..., Result]
 Train = Callable[..., Path]
@@ -194,6 +194,7 @@ def test_an_option_that_an_older_version_did_not_know_has_its_default(train: Tra
         del manifest["values"]["loop"]["experiment"][name], stamp["experiment"][name]
     (old / "stamp.json").write_text(json.dumps(stamp))
     (path / "manifest.json").write_text(checkpoint.seal(manifest))
+    forget_logs(old)
     result = cli("evaluate", old, new, *FAKE, "--episodes", 1)
     assert result.code == 0, result.err
     assert "(n = 2)" in result.out

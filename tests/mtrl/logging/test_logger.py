@@ -24,7 +24,7 @@ def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Path:
-    logger = Logger(tmp_path, TASKS, [4, 7])
+    logger = Logger(tmp_path, TASKS, [4, 7], {"seeds": [4, 7]})
     logger.write(
         10,
         {
@@ -40,10 +40,11 @@ def logged(tmp_path: Path) -> Path:
 
 
 def test_lines_hold_every_seed_and_task_with_null_for_what_is_no_number(logged: Path) -> None:
-    lines = [
+    first, *lines = [
         json.loads(line, parse_constant=pytest.fail)
         for line in (logged / "metrics.jsonl").read_text().splitlines()
     ]
+    assert first == {"step": 0, "experiment": {"seeds": [4, 7]}}
     assert by_seed(lines[0]["success"]) == [[0.0, 1.0, None], [1.0, 0.5, None]]
     assert by_seed(lines[0]["norm"]) == [2.0, 4.0]
     assert lines == [
@@ -58,7 +59,8 @@ def test_lines_hold_every_seed_and_task_with_null_for_what_is_no_number(logged: 
 
 
 def test_wall_clock_is_kept_apart(logged: Path) -> None:
-    assert read_lines(logged / "timing.jsonl") == [{"step": 20, "seconds": 1.5}]
+    first = {"step": 0, "experiment": {"seeds": [4, 7]}}
+    assert read_lines(logged / "timing.jsonl") == [first, {"step": 20, "seconds": 1.5}]
 
 
 def test_curves_of_each_seed(logged: Path) -> None:
@@ -87,7 +89,7 @@ def test_each_task_has_a_directory_so_that_it_has_a_colour(logged: Path) -> None
 
 
 def test_no_curve_of_a_single_seed_is_there_twice(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, TASKS, [4])
+    logger = Logger(tmp_path, TASKS, [4], {})
     logger.write(10, {"success": np.array([[0.0, 1.0, NAN]]), "norm": np.array([2.0])})
     logger.close()
     seed = tmp_path / "tensorboard" / "seed_4"
@@ -105,23 +107,23 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path: Path) -> None:
 
 
 def test_going_on_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    logger = Logger(tmp_path, TASKS, [0])
+    logger = Logger(tmp_path, TASKS, [0], {"seeds": [0]})
     for step in (10, 20, 30):
         logger.write(step, {"norm": np.array([float(step)])})
         logger.write_timing(step, {"seconds": 1.0})
     logger.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "no')
-    logger = Logger(tmp_path, TASKS, [0], step=20)
+    logger = Logger(tmp_path, TASKS, [0], {"seeds": [0]}, step=20)
     for step in (30, 40):
         logger.write(step, {"norm": np.array([-float(step)])})
     logger.close()
-    assert [line["norm"] for line in read_lines(tmp_path / "metrics.jsonl")] == [
+    assert [line["norm"] for line in read_lines(tmp_path / "metrics.jsonl", "norm")] == [
         [10.0],
         [20.0],
         [-30.0],
         [-40.0],
     ]
-    assert [line["step"] for line in read_lines(tmp_path / "timing.jsonl")] == [10, 20]
+    assert [line["step"] for line in read_lines(tmp_path / "timing.jsonl")] == [0, 10, 20]
     curve = scalars(tmp_path / "tensorboard" / "seed_0")["norm"]
     assert curve == [(10, 10.0), (20, 20.0), (30, -30.0), (40, -40.0)]

@@ -13,8 +13,9 @@ import mtrl
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.storage.checkpoint import seal
+from mtrl.storage.json_lines import read_experiment
 from tests.mtrl.cli.test_cli import assert_refused
-from tests.mtrl.conftest import Result
+from tests.mtrl.conftest import Result, forget_logs
 
 Cli = Callable[..., Result]
 Train = Callable[..., Path]
@@ -66,6 +67,7 @@ def edit(run: Path, name: str, change: Edit) -> None:
 def forget(run: Path) -> None:
     """Makes the files what an older version wrote: nothing but the configuration says what the options were."""
     edit(run, "stamp.json", lambda s: s.pop("experiment"))
+    forget_logs(run)
     for step in checkpoints.steps(run / "checkpoints"):
         path = run / "checkpoints" / f"step_{step:010d}"
         manifest = checkpoint.read_manifest(path)
@@ -170,9 +172,10 @@ def test_many_differences_are_one_sentence(finished: Path, cli: Cli) -> None:
 
 
 def collected(run: Path, name: str) -> Path:
-    """A copy without checkpoints, by a version whose stamps did not say what the options were."""
+    """A copy without checkpoints, by a version whose stamps and logs did not say what the options were."""
     copy = shutil.copytree(run, run.with_name(name), ignore=shutil.ignore_patterns("checkpoints"))
     edit(copy, "stamp.json", lambda s: s.pop("experiment"))
+    forget_logs(copy)
     return copy
 
 
@@ -202,3 +205,59 @@ def test_a_copy_as_another_method_is_named(train: Train, cli: Cli) -> None:
     assert f"{first} and {copy} have the same losses to the last digit in every line" in result.err
     other = train("other", agent__tau=0.5)
     assert "same losses" not in cli("report", first, other).err
+
+
+# ------------------------------------------------------------------------------------------------ other runs' files
+
+
+@pytest.fixture
+def three(train: Train, cli: Cli) -> dict[str, Path]:
+    """Three runs that differ in the method or the seed, each evaluated."""
+    runs = {"run": train("run"), "LS": train("LS", balancer="LS"), "seed": train("seed", seeds="7")}
+    for path in runs.values():
+        assert cli("evaluate", path, "--episodes", 1, "--engine", "reference").code == 0
+    return runs
+
+
+@pytest.mark.parametrize(("other", "name"), [("LS", "balancer"), ("seed", "seeds")])
+@pytest.mark.parametrize("file", ["metrics.jsonl", "timing.jsonl", "evaluation"])
+def test_a_file_of_another_run_counts_nowhere(
+    three: dict[str, Path], cli: Cli, other: str, name: str, file: str
+) -> None:
+    run = three["run"]
+    shutil.rmtree(run / "evaluation")
+    assert cli("report", run).code == 0
+    if file == "evaluation":
+        shutil.copytree(three[other] / file, run / file)
+        result = cli("report", run, "--source", "evaluation")
+        assert result.code == 2
+        assert ("has other seeds" if other == "seed" else "balancer is 'mtrl.balancers.aligned") in result.err
+        return
+    shutil.copy(three[other] / file, run / file)
+    for command in (
+        ["report", run],
+        ["evaluate", run, "--episodes", 1, "--engine", "reference"],
+        ["train", "--resume", run, "--total_steps", 60],
+    ):
+        assert_refused(cli(*command), f"{run} disagree", f"{name} is", f"in {file}")
+
+
+def test_a_file_says_of_which_run_it_is(three: dict[str, Path], cli: Cli) -> None:
+    """Also of a longer run, and of one that was stopped and goes on; what older versions wrote says nothing."""
+    run = three["LS"]
+    assert cli("train", "--resume", run, "--total_steps", 60).code == 0
+    expected = json.loads((run / "stamp.json").read_text())["experiment"]
+    assert [read_experiment(run / name) for name in ("metrics.jsonl", "timing.jsonl")] == [expected] * 2
+    (path,) = (run / "evaluation").iterdir()
+    content = json.loads(path.read_text())
+    assert content.pop("experiment") == expected
+    path.write_text(json.dumps(content))
+    forget_logs(run)
+    assert cli("report", run, "--source", "evaluation").code == 0
+
+
+@pytest.mark.parametrize("first", [b'{"step": 0, "experiment": 3}\n', b'{"step": 0, "experiment": {}}\n'])
+def test_a_first_line_that_nothing_wrote(finished: Path, cli: Cli, first: bytes) -> None:
+    path = finished / "metrics.jsonl"
+    path.write_bytes(first + path.read_bytes().partition(b"\n")[2])
+    assert_refused(cli("report", finished), f"{finished} disagree", "in metrics.jsonl")

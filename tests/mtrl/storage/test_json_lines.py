@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,10 @@ def stopped(finished: Path) -> Path:
     return finished
 
 
-def keep(run: Path, count: int) -> None:
-    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text("".join(lines[:count]))
+def keep(path: Path, kept: Iterable[int]) -> None:
+    """Cuts a log down to its first line, which says whose it is, and these of the others."""
+    first, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([first, *(lines[i] for i in kept)]))
 
 
 def test_lines_of_a_whole_run(finished: Path, cli: Cli) -> None:
@@ -68,8 +69,7 @@ def test_a_resume_says_and_marks_what_is_missing(
     whole = read_metrics(run)
     for step in (20, 60):
         shutil.rmtree(run / "checkpoints" / f"step_{step:010d}", ignore_errors=True)
-    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run / "metrics.jsonl").write_text("".join(lines[i] for i in kept))
+    keep(run / "metrics.jsonl", kept)
     result = cli("train", "--resume", run)
     assert result.code == 0, result.err
     marks = [line["missing"] for line in read_metrics(run) if "missing" in line]
@@ -188,6 +188,8 @@ def test_an_evaluation_where_none_is_due(train: Train, cli: Cli, step: int) -> N
 def test_a_run_that_is_said_to_be_shorter(finished: Path, cli: Cli) -> None:
     config = finished / "config.yaml"
     config.write_text(config.read_text().replace("total_steps: 40", "total_steps: 30"))
+    assert_refused(cli("report", finished), "ends at step 30", "step_0000000040")
+    shutil.rmtree(finished / "checkpoints")
     assert_refused(cli("report", finished), "an evaluation of step 40")
 
 
@@ -213,9 +215,7 @@ def test_the_end_of_a_run_is_evaluated_in_any_case(train: Train, cli: Cli) -> No
 def test_times_that_are_missing(
     finished: Path, cli: Cli, tmp_path: Path, kept: list[int], count: int, steps: str
 ) -> None:
-    path = finished / "timing.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[i] for i in kept))
+    keep(finished / "timing.jsonl", kept)
     result = cli("report", finished, "--output", tmp_path / "report")
     assert result.code == 0
     assert f"the times of steps {steps} are missing in timing.jsonl" in result.err
@@ -234,7 +234,7 @@ def test_times_of_lines_that_the_metrics_lost_too(finished: Path, cli: Cli) -> N
 
 
 def test_a_report_counts_what_the_checkpoints_know_of(finished: Path, cli: Cli) -> None:
-    keep(finished, 3)
+    keep(finished / "metrics.jsonl", range(3))
     result = cli("report", finished)
     assert result.code == 0
     assert "[1 of 2 evaluations missing]" in result.out

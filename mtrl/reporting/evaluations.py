@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mtrl.reporting.files import mapping_in, read_mapping
+from mtrl.reporting.files import mapping_in
 from mtrl.storage.check_run import check_experiment
 from mtrl.storage.json_lines import RETURNS, SUCCESS, is_step
 from mtrl.storage.scores import Floats, Measure, check_scores, to_array
+from mtrl.system.files import read_mapping
 from mtrl.system.terminal import command
 
 
@@ -45,7 +46,7 @@ def _read_evaluations(
     key = "success" if measure == "success" else "returns"
     found: dict[Way, dict[int, tuple[str, Floats]]] = {}
     for file in sorted((path / "evaluation").glob("*.json")):
-        content = read_mapping(file)
+        content = read_mapping("evaluation", file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
         check_experiment(path, file, content.get("experiment"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.storage.json_lines import read_lines
-from mtrl.system.files import parse_json, parse_yaml, read_file
+from mtrl.system.files import read_file
 
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
@@ -20,20 +20,6 @@ def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     if not read_file("log", path).endswith(b"\n") and path.stat().st_size:
         notes.append(f"The last line of {path} was cut off while it was written, and was left out.")
     return read_lines(path)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds a mapping."""
-    if not path.is_file():
-        raise ValueError(f"it has no {path.name}.")
-    text = read_file("file", path)
-    try:
-        content = (parse_json if path.suffix == ".json" else parse_yaml)(text.decode("utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} must hold a mapping, got {type(content).__name__}.")
-    return content
 
 
 def mapping_in(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

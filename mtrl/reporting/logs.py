@@ -19,6 +19,8 @@ NETWORKS = ("critic", "actor")
 MEASURES = ("condition_number", "cosine")
 """Measures of the system of the tasks' gradients that are drawn."""
 
+_MOST = 1_000_000  # evaluations that a run may have
+
 
 class Missing(NamedTuple):
     """How many lines of a log were lost, of how many that were due."""
@@ -57,6 +59,11 @@ def missing_evaluations(
     newest = max((line["step"] for line in lines), default=0)
     evaluated = max((line["step"] for line in lines if SUCCESS in line), default=0)
     last = min(max([newest, *checkpoints.steps(path / "checkpoints")]), should_evaluate.end(total))
+    if last // should_evaluate.interval > _MOST:
+        raise ValueError(
+            f"it says that it made {last} steps, with an evaluation every {should_evaluate.interval}: restore its "
+            "metrics.jsonl, its config.yaml or its checkpoints."
+        )
     due = should_evaluate.steps(last)
     # Those of after the last one that is there may be going on.
     missing = [

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtrl.config.train import GROUPS
 from mtrl.reporting.evaluations import read_best_way
-from mtrl.reporting.files import list_in, mapping_in, read_json_lines, read_mapping, version_notes
+from mtrl.reporting.files import list_in, mapping_in, read_json_lines, version_notes
 from mtrl.reporting.logs import (
     Missing,
     gradient_measures,
@@ -21,9 +21,10 @@ from mtrl.reporting.logs import (
     read_scores,
     read_timing,
 )
-from mtrl.storage.check_run import DisagreementError, check_run
-from mtrl.storage.json_lines import RETURNS, SUCCESS
-from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at
+from mtrl.storage.check_run import DisagreementError, check_files
+from mtrl.storage.json_lines import RETURNS, SUCCESS, is_step
+from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at, evaluation_clock
+from mtrl.system.files import read_mapping
 from mtrl.training.frozen import FILE as FROZEN
 
 Source = Literal["metrics", "evaluation"]
@@ -102,7 +103,7 @@ def read_runs(paths: Sequence[Path], source: Source) -> tuple[list[Run], list[st
         the runs, and a sentence for each one that was skipped.
 
     Raises:
-        DisagreementError: the files of a run are not of one experiment, see `check_run`.
+        DisagreementError: the files of a run are not of one experiment, see `check_files`.
         ValueError: there is no run, or none of them can be read.
     """
     runs, skipped = [], []
@@ -122,10 +123,11 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     """Reads one run directory; checkpoints are not needed.
 
     Raises:
-        DisagreementError: its files are not of one experiment, see `check_run`.
+        DisagreementError: its files are not of one experiment, see `check_files`.
         ValueError: something that a report needs is missing, damaged or does not fit the rest.
     """
-    config, stamp = read_mapping(path / "config.yaml"), read_mapping(path / "stamp.json")
+    config = read_mapping("configuration", path / "config.yaml")
+    stamp = read_mapping("stamp", path / "stamp.json")
     notes = [*version_notes(path, stamp), *_frozen_notes(path)]
     mapping_in(stamp, "protocol", path / "stamp.json")
     for group in GROUPS:
@@ -133,7 +135,10 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
             raise ValueError(
                 f"config.yaml must have a mapping of options for {group}, got {config[group]!r}."
             )
-    check_run(path)
+    check_files(path, config, stamp)
+    total = config.get("total_steps")
+    if total is not None and not (is_step(total) and total):
+        raise ValueError(f"config.yaml must have a positive number of total_steps, got {total!r}.")
     seeds = list_in(config, "seeds", int, "config.yaml")
     tasks = list_in(
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
@@ -151,14 +156,20 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     steps, scores = _with_outcomes(path, steps, scores, notes)
     missing = {"evaluations": missing_evaluations(path, config, lines, notes)}
     timing, missing["times"] = read_timing(path, config, lines, notes)
-    total, last = config.get("total_steps"), steps[-1]
+    last = steps[-1]
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
     if source == "evaluation":
         evaluated_steps, outcomes, way = read_best_way(path, seeds, tasks, notes, measure)
         evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, notes)
         evaluated, last = outcomes[-1], evaluated_steps[-1]
-    if isinstance(total, int) and last < total:
+        clock = evaluation_clock(config)
+        if clock is not None and last > (end := clock[0].end(clock[1])):
+            raise ValueError(
+                f"it has an evaluation of step {last:,}, and by config.yaml it ends at step {end:,}: move that out of "
+                "the evaluation directory."
+            )
+    if total is not None and last < total:
         notes.append(
             f"{path} is not finished: its last evaluation is of step {last:,} of {total:,} per task."
         )
@@ -189,6 +200,6 @@ def _frozen_notes(path: Path) -> list[str]:
         return []
     return [
         f"Seed {seed} of {path} was trained to step {why.get('step')} only: {why.get('reason')}."
-        for seed, why in read_mapping(path / FROZEN).items()
+        for seed, why in read_mapping("list of frozen seeds", path / FROZEN).items()
         if isinstance(why, dict)
     ]

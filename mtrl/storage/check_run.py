@@ -47,6 +47,17 @@ def check_run(run_dir: Path, checkpoint: Path | None = None, config: TrainConfig
     """
     options = read_mapping("configuration", run_dir / "config.yaml")
     stamp = read_mapping("stamp", run_dir / "stamp.json")
+    check_files(run_dir, options, stamp, checkpoint, config)
+
+
+def check_files(
+    run_dir: Path,
+    options: Mapping[str, Any],
+    stamp: Mapping[str, Any],
+    checkpoint: Path | None = None,
+    config: TrainConfig | None = None,
+) -> None:
+    """What `check_run` does, where `config.yaml` and `stamp.json` were read already."""
     stamped = flatten(stamp)
     said = {
         "config.yaml": {"experiment": record(options)},

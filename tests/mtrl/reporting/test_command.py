@@ -167,9 +167,9 @@ def write_evaluation(run: Path, success: object, name: str = "a", **content: obj
 
 EPISODES = [[[1, 0], [1, 1]], [[1, 1], [0, 1]]]
 DAMAGED_EVALUATIONS = {
-    "half of it": ('{"step": 300, "epi', "a.json cannot be read"),
-    "nothing": ("", "a.json cannot be read"),
-    "several runs": ("[{}]", "a.json must hold a mapping, got list"),
+    "half of it": ('{"step": 300, "epi', "a.json is not valid JSON"),
+    "nothing": ("", "a.json is not valid JSON"),
+    "several runs": ("[{}]", "a.json must be a mapping of names to values, and it is a list"),
     "no episodes": ({"episodes": None}, "a.json has no 'episodes'"),
     "no success": ({"episodes": {}}, "a.json must hold a step and the success"),
     "no step": ({"step": None}, "a.json must hold a step"),
@@ -470,22 +470,37 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list for a group": (lambda run: _reconfigure(run, agent=[1]), "config.yaml must have a mapping"),
     "a configuration in itself": (
         lambda run: (run / "config.yaml").write_text("agent: &a {gamma: *a}"),
-        "config.yaml cannot be read: it refers to itself",
+        "config.yaml is not valid YAML: it refers to itself",
     ),
     "a deep configuration": (
         lambda run: (run / "config.yaml").write_text("[" * 5000),
-        "config.yaml cannot be read: it is nested too deeply",
+        "config.yaml is not valid YAML: it is nested too deeply",
     ),
-    "a stamp of two numbers": (lambda run: (run / "stamp.json").write_text("[1, 2]"), "must hold a mapping"),
+    "a stamp of two numbers": (
+        lambda run: (run / "stamp.json").write_text("[1, 2]"),
+        "must be a mapping of names to values, and it is a list",
+    ),
     "a missing seed": (_missing_seed, "success rate for 3 seeds and 2 tasks"),
-    "no stamp": (lambda run: (run / "stamp.json").unlink(), "it has no stamp.json"),
-    "half a stamp": (lambda run: (run / "stamp.json").write_text('{"proto'), "stamp.json cannot be read"),
+    "no stamp": (lambda run: (run / "stamp.json").unlink(), "stamp.json cannot be read: No such file"),
+    "half a stamp": (lambda run: (run / "stamp.json").write_text('{"proto'), "stamp.json is not valid JSON"),
     "another version's stamp": (_drop_from_stamp, "it is of mtrl-toolkit 0.0.1"),
     "a broken configuration": (
         lambda run: (run / "config.yaml").write_text("{a: "),
-        "config.yaml cannot be read",
+        "config.yaml is not valid YAML",
     ),
-    "no configuration": (lambda run: (run / "config.yaml").write_text("- 1"), "must hold a mapping"),
+    "no configuration": (
+        lambda run: (run / "config.yaml").write_text("- 1"),
+        "must be a mapping of names to values, and it is a list",
+    ),
+    "steps as text": (lambda run: _reconfigure(run, total_steps="300"), "a positive number of total_steps"),
+    "no steps to make": (lambda run: _reconfigure(run, total_steps=0), "a positive number of total_steps"),
+    "more evaluations than any run has": (
+        lambda run: (
+            _reconfigure(run, total_steps=10**12, evaluation={"interval": 1}, worlds_per_task=1),
+            _edit_line(run, 3, f'{{"step": {10**12}}}'),
+        ),
+        "it made 1000000000000 steps, with an evaluation every 1",
+    ),
     "no seeds": (lambda run: (run / "config.yaml").write_text("benchmark: MT2"), "a list of seeds"),
 }
 
@@ -527,7 +542,7 @@ def test_what_was_skipped_stands_in_the_report(write_run: Write, cli: Cli, tmp_p
     (write_run("bad", SUCCESS) / "stamp.json").unlink()
     write_run("good", BETTER, balancer="PCGrad")
     assert cli("report", tmp_path / "runs", "--output", tmp_path / "out").code == 0
-    assert "bad was skipped: it has no stamp.json" in (tmp_path / "out" / "report.md").read_text()
+    assert "stamp.json cannot be read: No such file" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_an_evaluation_without_outcomes_is_left_out(write_run: Write, cli: Cli, tmp_path: Path) -> None:

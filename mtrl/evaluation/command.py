@@ -26,6 +26,7 @@ from mtrl.evaluation.custom_clips import check_renders, write_custom_clips
 from mtrl.evaluation.render import Camera, Renderer, renderer
 from mtrl.evaluation.tables import heading, measure_tables, summary_table
 from mtrl.evaluation.video import write_clips
+from mtrl.storage.run_directory import refuse_link
 from mtrl.system import terminal
 from mtrl.system.paths import check_writable
 
@@ -180,5 +181,7 @@ def _check_paths(run_dirs: Sequence[Path], output: Path | None, video: Path | No
             f"--output must be a file, a new one or one that `mtrl evaluate` wrote, and {output} is not."
         )
     directories = [run / "evaluation" for run in run_dirs] if output is None else [output.parent]
+    for run in run_dirs if output is None else []:
+        refuse_link(run, run / "evaluation")
     for directory in directories + ([] if video is None else [video]):
         check_writable(directory)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mtrl.config.imports import run_around
 from mtrl.system.lock import locked
 from mtrl.system.terminal import command
 
@@ -22,6 +23,18 @@ def refuse_existing(run_dir: Path) -> None:
         raise ValueError(
             f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
             f"with it by `{command('train', '--resume', run_dir)}`."
+        )
+
+
+def refuse_link(run_dir: Path, path: Path) -> None:
+    """
+    Raises:
+        ValueError: what is at a path of the run is another run's.
+    """
+    if run_around(path.resolve()) not in (None, run_dir.resolve()):
+        raise ValueError(
+            f"{path} is a link into another run, {path.resolve()}, whose files this one would delete or mix with its "
+            "own: put a copy in its place."
         )
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.config.imports import run_around
 from mtrl.config.resolve import resolve
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run, identity
 from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
+from mtrl.storage.run_directory import refuse_link
 from mtrl.storage.scores import Scores, evaluated_at
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
@@ -107,12 +107,8 @@ def _check_outputs(run_dir: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
         ValueError: they, or those of the timing, cannot be read, or something else is where training writes.
     """
     curves = run_dir / "tensorboard"
-    for path in (run_dir / "checkpoints", curves):
-        if run_around(path.resolve()) not in (None, run_dir.resolve()):
-            raise ValueError(
-                f"{path} is a link into another run, {path.resolve()}, whose files this run would delete or mix with "
-                "its own: put a copy in its place."
-            )
+    for path in (run_dir / "checkpoints", curves, *curves.glob("*")):
+        refuse_link(run_dir, path)
     for path in (run_dir / FROZEN, run_dir / "failure.json"):
         if path.exists() and not path.is_file():
             raise ValueError(f"{path} must be a file, and it is something else: move it away.")

@@ -261,3 +261,20 @@ def test_a_first_line_that_nothing_wrote(finished: Path, cli: Cli, first: bytes)
     path = finished / "metrics.jsonl"
     path.write_bytes(first + path.read_bytes().partition(b"\n")[2])
     assert_refused(cli("report", finished), f"{finished} disagree", "in metrics.jsonl")
+
+
+def test_an_evaluation_of_the_same_run_made_longer(train: Train, cli: Cli) -> None:
+    run, longer = train("run"), train("longer", total_steps=60)
+    assert cli("evaluate", longer, "--episodes", 1, "--engine", "reference").code == 0
+    shutil.copytree(longer / "evaluation", run / "evaluation")
+    result = cli("report", run, "--source", "evaluation")
+    assert_refused(result, "an evaluation of step 60", "ends at step 40", "out of the evaluation directory")
+
+
+def test_an_evaluation_is_not_written_into_another_run(train: Train, cli: Cli) -> None:
+    run, other = train("run"), train("other", seeds="7")
+    (other / "evaluation").mkdir()
+    (run / "evaluation").symlink_to(other / "evaluation")
+    result = cli("evaluate", run, "--episodes", 1, "--engine", "reference")
+    assert_refused(result, f"{run / 'evaluation'} is a link into another run")
+    assert list((other / "evaluation").iterdir()) == []

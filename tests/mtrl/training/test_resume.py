@@ -542,7 +542,7 @@ def test_something_else_where_training_writes(finished: Path, cli: Cli, name: st
     assert fingerprint(finished) == before
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "tensorboard"])
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "tensorboard/seed_0"])
 def test_a_link_into_another_run(finished: Path, cli: Cli, tmp_path: Path, name: str) -> None:
     """The other run's checkpoints would be pruned; what is elsewhere, and in no run, is the run's own."""
     other = shutil.copytree(finished, tmp_path / "other")

@@ -103,6 +103,14 @@ def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = 
     keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), *keep}
     for step in steps(directory):
         if step not in keep:
-            shutil.rmtree(directory / f"step_{step:010d}")
+            _remove(directory / f"step_{step:010d}")
     for path in directory.glob(".writing_*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Deletes a directory; of a link to a place with more room, the link."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink()

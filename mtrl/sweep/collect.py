@@ -27,7 +27,7 @@ def fetch(source: Path, root: Path) -> None:
         ValueError: nothing can be written there later, a run is not in its manifest, or its files disagree; none was
             copied.
     """
-    check_writable(source)
+    check_writable(source / "runs")
     found = [
         run
         for run in sorted((source / "runs").glob("*"))

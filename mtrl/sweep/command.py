@@ -23,6 +23,7 @@ from mtrl.sweep.state import Progress, check_kept, is_finished, is_trained, last
 from mtrl.sweep.table import LiveTable, duration
 from mtrl.system import terminal
 from mtrl.system.lock import locked
+from mtrl.system.paths import check_writable
 from mtrl.system.signals import Interrupted, StopRequest
 
 _GIB = 2**30
@@ -60,6 +61,8 @@ def command(arguments: list[str]) -> int:
     request = parse_request(arguments)
     config = request.config
     found = methods(config)
+    for name in ("runs", "configs", "logs", "report"):
+        check_writable(config.directory / name)
     if config.collect is not None:
         fetch(Path(config.collect), config.directory)
     if request.dry_run and not request.estimate:

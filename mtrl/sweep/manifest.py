@@ -45,6 +45,8 @@ def plan(
             if entry["method"] != method.name or not set(entry["seeds"]) & set(seeds):
                 continue
             run = make_run(method, entry["seeds"])
+            if run.name != name:  # an entry that no sweep made; the run would be trained twice at once
+                continue
             started = run.directory(root).exists()
             has_config = (run.directory(root) / "config.yaml").is_file()
             same = is_same(run, root) if has_config else run.digest == entry["digest"]
@@ -138,7 +140,7 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
                 and _are_seeds(entry["seeds"])
             ):
                 raise ValueError(f"its entry of {name} is {entry}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"The manifest {path} cannot be read ({error}): choose another sweep_dir."
         ) from error

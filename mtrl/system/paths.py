@@ -12,7 +12,7 @@ def check_writable(directory: Path) -> None:
     Raises:
         ValueError: they cannot, or it or what is above it is no directory.
     """
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    nearest = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "not writable" if nearest.is_dir() else "not a directory"
         raise ValueError(

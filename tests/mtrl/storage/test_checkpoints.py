@@ -28,6 +28,20 @@ def test_last_best_and_step(tmp_path: Path) -> None:
         assert checkpoints.find(tmp_path / "checkpoints", which).name == f"step_{step:010d}"
 
 
+def test_a_checkpoint_that_is_a_link(tmp_path: Path) -> None:
+    """To where there is more room, or to another run's: the link goes, and what it leads to stays."""
+    kept = checkpoint.save(tmp_path / "elsewhere", 20, STATE)
+    directory = tmp_path / "checkpoints"
+    for step in (40, 60):
+        checkpoint.save(directory, step, STATE)
+    (directory / "step_0000000020").symlink_to(kept)
+    (directory / ".writing_0000000030").symlink_to(kept)
+    (directory / ".writing_0000000035").write_text("")
+    checkpoints.prune(directory)
+    assert sorted(path.name for path in directory.iterdir()) == ["step_0000000040", "step_0000000060"]
+    assert equal(checkpoint.load(kept), STATE)
+
+
 @pytest.mark.parametrize("which", ["30", "-20", "newest", "", "20.0", "²"])
 def test_a_checkpoint_that_is_not_there(tmp_path: Path, which: str) -> None:
     checkpoint.save(tmp_path, 20, STATE)

@@ -88,3 +88,24 @@ def test_a_place_for_results_that_is_a_file(dry: Callable, tmp_path: Path) -> No
 def test_a_place_for_results_that_is_the_sweeps_own(cli: Cli, write_sweep: Write, tmp_path: Path) -> None:
     path = write_sweep(collect="sweep")
     assert_refused(cli("sweep", path, "--dry_run"), "collect must be another directory than sweep_dir")
+
+
+@pytest.mark.parametrize(
+    "place", ["sweep/runs", "sweep/configs", "sweep/logs", "sweep/report", "results/runs"]
+)
+@pytest.mark.parametrize("is_link", [False, True])
+def test_something_else_where_a_sweep_writes(
+    dry: Callable, tmp_path: Path, place: str, is_link: bool
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir()
+    path.symlink_to("nowhere") if is_link else path.write_text("x")
+    assert_refused(dry(), f"Nothing can be written to {path}", "is not a directory")
+
+
+@pytest.mark.parametrize("place", ["sweep", "results"])
+def test_a_manifest_that_is_a_directory(results: Path, dry: Callable, tmp_path: Path, place: str) -> None:
+    path = tmp_path / place / "manifest.json"
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+    assert_refused(dry(), f"The manifest {path} cannot be read", "Is a directory")

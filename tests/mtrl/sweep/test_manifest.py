@@ -72,6 +72,16 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
         plan(tmp_path, [0, 1])
 
 
+def test_a_run_of_two_names_is_one(tmp_path: Path) -> None:
+    """It would be trained twice at once."""
+    runs = plan(tmp_path, [0, 1])
+    begin(runs[0], tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    content["runs"]["other"] = content["runs"]["LS-seed0-1"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert names(plan(tmp_path, [0, 1])) == names(runs)
+
+
 def test_sweeps_that_collect_at_once_lose_no_entry(tmp_path: Path) -> None:
     names = [f"run{i}" for i in range(60)]
     entry = {"method": "LS", "seeds": [0], "digest": "0"}

@@ -162,8 +162,13 @@ def parse_request(arguments: list[str]) -> Request:
     namespace = parse(parser, arguments)
     config = make_config({f.name: namespace[f.name] for f in fields(SweepConfig)})
     directory = config.directory.absolute()
-    if config.collect is not None and Path(config.collect).resolve() == directory.resolve():
-        raise ValueError(f"collect must be another directory than sweep_dir, and both are {directory}.")
+    own = [
+        path.resolve() for path in (directory, directory / "runs")
+    ]  # the sweep holds the second while it trains
+    if config.collect is not None and Path(config.collect).resolve() in own:
+        raise ValueError(
+            f"collect must be another directory than sweep_dir and its runs, {directory}, got {config.collect}."
+        )
     existing = next(path for path in (directory, *directory.parents) if path.exists())
     if not existing.is_dir():
         raise ValueError(f"sweep_dir must be a directory, and {existing} is a file: choose another one.")

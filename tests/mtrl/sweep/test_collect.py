@@ -85,8 +85,9 @@ def test_a_place_for_results_that_is_a_file(dry: Callable, tmp_path: Path) -> No
     assert_refused(dry(), "Nothing can be written to", "is not a directory")
 
 
-def test_a_place_for_results_that_is_the_sweeps_own(cli: Cli, write_sweep: Write, tmp_path: Path) -> None:
-    path = write_sweep(collect="sweep")
+@pytest.mark.parametrize("collect", ["sweep", "sweep/runs", "sweep/runs/../runs"])
+def test_a_place_for_results_that_is_the_sweeps_own(cli: Cli, write_sweep: Write, collect: str) -> None:
+    path = write_sweep(collect=collect)
     assert_refused(cli("sweep", path, "--dry_run"), "collect must be another directory than sweep_dir")
 
 

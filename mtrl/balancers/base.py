@@ -30,7 +30,7 @@ class Balanced(NamedTuple):
 def per_task(values: float | Sequence[float], zeros: Tensor, what: str) -> Tensor:
     """One number for all tasks, or one per task, as [T] with the device and dtype of `zeros` [S, T]."""
     num_tasks = zeros.shape[-1]
-    given = [float(values)] * num_tasks if isinstance(values, int | float) else [float(v) for v in values]
+    given = [float(v) for v in values] if isinstance(values, Sequence) else [float(values)] * num_tasks
     if len(given) != num_tasks:
         raise ValueError(f"{what} needs one number, or {num_tasks} (one per task), got {len(given)}.")
     return zeros.new_tensor(given)
@@ -129,10 +129,20 @@ class Balancer(nn.Module):
             losses: per-task losses, [S, T].
             representation: per-task gradients of the shared representation, [S, T, R]; read by the methods whose
                 `system` is "representation".
+
+        Raises:
+            ValueError: a shape is not that of what `setup` was given.
         """
         if jacobian.shape[-2] != self.preference.shape[-1]:
             raise ValueError(
                 f"{type(self).__name__} was set up for {self.preference.shape[-1]} tasks, got {jacobian.shape[-2]}."
+            )
+        sizes = (self.failures.shape[0], self.preference.shape[-1])  # S and T
+        if jacobian.shape[:-1] != sizes or losses.shape != sizes:
+            expected = ", ".join(map(str, sizes))
+            raise ValueError(
+                f"{type(self).__name__} was set up for gradients [{expected}, P] and losses [{expected}], got "
+                f"{list(jacobian.shape)} and losses {list(losses.shape)}."
             )
         system = jacobian
         if self.system == "representation":

@@ -126,6 +126,11 @@ def _check_values(config: TrainConfig) -> None:
         raise ValueError(f"num_threads must be a number of threads from 1 to 1024, got {config.num_threads}.")
     if not config.seeds or len(set(config.seeds)) != len(config.seeds) or min(config.seeds) < 0:
         raise ValueError(f"seeds must be different non-negative integers, at least one, got {config.seeds}.")
+    if config.evaluation.seed in config.seeds and not config.fixes_goals:
+        raise ValueError(
+            f"evaluation.seed must be none of the seeds that are trained, got {config.evaluation.seed}: its episodes "
+            "would be those of training; choose another one."
+        )
     if config.buffer_size < config.worlds_per_task:
         raise ValueError(
             f"buffer_size must hold a step of every world, got {config.buffer_size} for "

@@ -1,6 +1,7 @@
 """What every balancer must do, whichever it is: the tests run over all that `available` finds."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -253,6 +254,20 @@ def test_a_wrong_number_of_tasks_is_refused(method: type[Balancer]) -> None:
     (arguments,) = systems(1, 1, 4)
     with pytest.raises(ValueError, match="was set up for 3 tasks, got 4"):
         balancer(**arguments)
+
+
+@every
+@pytest.mark.parametrize(
+    ("jacobian", "losses"),
+    [((2, 3, 5), (2, 3)), ((1, 3, 5), (2, 3)), ((1, 3, 5), (1, 4)), ((1, 3, 5), (3,)), ((3, 5), (1, 3))],
+)
+def test_shapes_that_would_only_broadcast_are_refused(
+    method: type[Balancer], jacobian: tuple[int, ...], losses: tuple[int, ...]
+) -> None:
+    balancer = method().setup(3)
+    found = f"{list(jacobian)} and losses {list(losses)}"
+    with pytest.raises(ValueError, match=re.escape(f"losses [1, 3], got {found}")):
+        balancer(torch.randn(jacobian), torch.rand(losses) + 0.5, torch.randn(jacobian))
 
 
 @every

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torchjd import scalarization
@@ -43,3 +44,8 @@ def test_limits_of_mu() -> None:
 def test_an_ideal_point_of_another_number_of_tasks_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ideal needs one number, or 3 \(one per task\), got 2"):
         STCH(ideal=[0.0, 1.0]).setup(3)
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    balancer = STCH(ideal=np.int64(3)).setup(2)
+    assert balancer.ideal_point.tolist() == [3.0, 3.0]

@@ -222,6 +222,10 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "seed twice": (["--seeds", "1,1"], ["seeds", "different"]),
     "no seed": (["--seeds", "[]"], ["seeds"]),
     "seed that is no number": (["--seeds", "a"], ["seeds must be an integer, got a."]),
+    "the goals of training": (
+        ["--seeds", "0,7", "--evaluation.seed", "7"],
+        ["evaluation.seed must be none of the seeds that are trained, got 7"],
+    ),
     "huge seed": (["--seeds", str(2**40)], ["seed"]),
     "preference of wrong length": (["--balancer.preference", "[0.5, 0.5]"], ["preference of 3 numbers", "got 2"]),
     "word for a width": (["--network.width", "wide"], ["network.width must be an integer, got wide."]),

@@ -68,6 +68,7 @@ class ConicGrad(Balancer):
         # For every w the least g_i·d is at most g_w·d, and that at most ‖g_0‖ times this bound. Where gradients depend
         # on each other, rounding of the Gramian alone is a millionth.
         w = torch.where(in_cone, shortest, worst)
+        w = w / w.sum(dim=-1, keepdim=True)
         w_along, w_length = (w * along).sum(dim=-1), solvers.quadratic(gramian, w).sqrt()
         on_surface = self.c * w_along + sine * solvers.quadratic(across, w).sqrt()
         bound = torch.where(w_along >= self.c * w_length, w_length, on_surface)

@@ -87,6 +87,23 @@ def test_in_the_plane_a_direction_that_is_not_the_best_is_counted() -> None:
     assert counts[False, False] > 500
 
 
+def test_a_direction_that_is_not_the_best_is_counted_however_uneven_the_gradients_are() -> None:
+    """The shortest two help no direction together, and the solver's weights are then on no simplex."""
+    draw = torch.Generator().manual_seed(2)
+    not_counted = 0
+    for _ in range(400):
+        scales = 10.0 ** torch.rand(5, 1, generator=draw, dtype=torch.float64).mul(8.0)
+        rows = scales * torch.randn(5, 2, generator=draw, dtype=torch.float64)
+        balancer = ConicGrad(c=0.1).setup(5, dtype=torch.float64)
+        direction = balancer(rows.unsqueeze(0), torch.ones(1, 5)).direction[0]
+        mean = rows.mean(0)
+        angles = torch.atan2(mean[1], mean[0]) + math.acos(0.1) * torch.linspace(-1.0, 1.0, 4001)
+        others = mean.norm() * torch.stack([angles.cos(), angles.sin()]).double()
+        missing = (rows @ others).amin(0).max() - (rows @ direction).min()
+        not_counted += bool(missing > 1e-5 * mean.norm() * rows.norm(dim=-1).max() and not balancer.failures)
+    assert not_counted == 0
+
+
 def test_a_task_without_gradient_drops_out(make: Callable, run: Callable) -> None:
     """Whatever the others do does not change it; the mean has it."""
     for c in (0.3, 0.9):

@@ -12,6 +12,9 @@ from mtrl.balancers import solvers
 from mtrl.balancers.base import Balancer
 from mtrl.options import Range
 
+#: How much longer than their sum weighted gradients are at most: float32 then keeps it to a thousandth.
+_MOST_CANCELLED = 1e4
+
 
 class ConicGrad(Balancer):
     """The direction of length ‖g_0‖ that helps the worst-off task most, at an angle of at most arccos(c) to g_0 = Jᵀp:
@@ -26,7 +29,8 @@ class ConicGrad(Balancer):
 
     Where no direction in the cone helps every task, the problem is not convex, and this one may not be the best: if it
     falls short of the bound min_i g_i·d ≤ max over the cone of g_w·d, the step is counted in `failures`. So are most
-    Pareto-stationary systems, where b may vanish, and d = g_0.
+    Pareto-stationary systems, where b may vanish, and d = g_0; so it is where the weighted gradients cancel to less
+    than a ten-thousandth of their lengths.
 
     Args:
         preference: the task weights p, see `Balancer`.
@@ -64,6 +68,9 @@ class ConicGrad(Balancer):
         surface = self.c * preference + torch.where(vanished, 0.0, sine / length) * sideways
         surface = torch.where(vanished, preference, surface)
         weights = torch.where(in_cone, shortest * mean_length / shortest_length, surface)
+        # Long gradients that nearly cancel each other: rounding to float32 would turn their sum.
+        cancels = (weights.abs() * lengths).sum(dim=-1, keepdim=True) > _MOST_CANCELLED * mean_length
+        weights = torch.where(cancels, preference, weights)
 
         # For every w the least g_i·d is at most g_w·d, and that at most ‖g_0‖ times this bound. Where gradients depend
         # on each other, rounding of the Gramian alone is a millionth.

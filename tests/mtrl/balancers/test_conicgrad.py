@@ -104,6 +104,35 @@ def test_a_direction_that_is_not_the_best_is_counted_however_uneven_the_gradient
     assert not_counted == 0
 
 
+@pytest.mark.parametrize("tasks", [2, 3, 5])
+def test_gradients_that_cancel_stay_in_the_cone_in_float32(tasks: int) -> None:
+    """In the plane against all directions of the cone in float64; the last two of every second system are opposite,
+    but for the rounding of float32."""
+    draw = torch.Generator().manual_seed(1)
+    cases = 0
+    for trial in range(600):
+        c = (0.25, 0.5, 0.9, 0.99)[trial % 4]
+        scales = torch.rand(tasks, 1, generator=draw).mul(4.0).sub(2.0).mul(math.log(10.0)).exp()
+        rows = scales * torch.randn(tasks, 2, generator=draw)
+        if trial // 4 % 2:
+            rows[-1] = -rows[0] * (0.1 + 2.9 * torch.rand(1, generator=draw))
+        balancer = ConicGrad(c=c).setup(tasks)
+        direction = balancer(rows.unsqueeze(0), torch.ones(1, tasks)).direction[0].double()
+        exact = rows.double()
+        mean, longest = exact.mean(0), exact.norm(dim=-1).max()
+        length = mean.norm()
+        if length < 1e-4 * longest:  # float32 does not hold the mean itself to a thousandth
+            continue
+        cases += 1
+        assert abs(direction.norm() - length) <= 1e-3 * length
+        assert direction @ mean >= (c - 1e-3) * length**2
+        angles = torch.atan2(mean[1], mean[0]) + math.acos(c) * torch.linspace(-1.0, 1.0, 2001).double()
+        others = length * torch.stack([angles.cos(), angles.sin()])
+        missing = (exact @ others).amin(0).max() - (exact @ direction).min()
+        assert missing <= 1e-3 * length * longest or balancer.failures
+    assert cases > 590
+
+
 def test_a_task_without_gradient_drops_out(make: Callable, run: Callable) -> None:
     """Whatever the others do does not change it; the mean has it."""
     for c in (0.3, 0.9):

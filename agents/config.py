@@ -14,7 +14,7 @@ from mtrl.options import FiniteFloat, NonNegativeFloat, PositiveFloat, Range, Un
 Rate = Annotated[float, Range(0.0, 1.0, "(]")]
 #: Its exponential does not overflow or vanish in float32.
 LogScale = Annotated[float, Range(-80.0, 80.0)]
-Atoms = Annotated[int, Range(2, 2**31 - 1)]
+Atoms = Annotated[int, Range(2, 2**16)]
 Precision = Literal["float32", "bfloat16"]
 
 

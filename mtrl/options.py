@@ -16,11 +16,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`; `ends` tells which of the two are among them. NaN is in no range."""
+    """The numbers from `low` to `high`; `ends` tells which of the two are among them. NaN is in no range.
+
+    why: the reason for an end that does not explain itself.
+    """
 
     low: float
     high: float
     ends: Literal["[]", "(]", "[)"] = "[]"
+    why: str = ""
 
     def __contains__(self, number: Any) -> bool:
         above = number > self.low if self.ends[0] == "(" else number >= self.low
@@ -28,7 +32,8 @@ class Range:
         return bool(above and below)
 
     def __str__(self) -> str:
-        return f"{self.ends[0]}{self.low:.10g}, {self.high:.10g}{self.ends[1]}"
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.ends[0]}{self.low:.10g}, {self.high:.10g}{self.ends[1]}{why}"
 
 
 #: Within these ends nothing overflows or vanishes in float32; what lies beyond them cannot be meant.
@@ -40,6 +45,14 @@ UnitInterval = Annotated[float, Range(0.0, 1.0)]
 Decay = Annotated[float, Range(0.0, 1.0, "[)")]
 PositiveInt = Annotated[int, Range(1, 2**31 - 1)]
 NonNegativeInt = Annotated[int, Range(0, 2**31 - 1)]
+#: Units of a network's layer: 65,536² weights of a critic, their averages and gradients are 70 GB and more.
+Width = Annotated[int, Range(1, 2**16, why="one layer of that width fills a GPU")]
+_DEEPEST = "the deepest agents known have 1024 layers"  # 2503.14858
+#: Layers of a network, which take a hundredth of a second each to build: at least one, or perhaps none.
+Depth = Annotated[int, Range(1, 2_000, why=_DEEPEST)]
+OptionalDepth = Annotated[int, Range(0, 2_000, why=_DEEPEST)]
+#: Experts, modules, ... side by side.
+Parts = Annotated[int, Range(1, 1_000, why="each is a network of its own")]
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:

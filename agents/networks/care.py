@@ -13,7 +13,7 @@ from agents.metadata import task_embeddings
 from agents.networks.base import Architecture, Encoder, beside
 from agents.networks.shared import Shared, SharedNetwork
 from agents.networks.task_encoder import LearnedContext
-from mtrl.options import NonNegativeInt, PositiveFloat, PositiveInt
+from mtrl.options import Depth, OptionalDepth, Parts, PositiveFloat, Width
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Care(Architecture):
         temperature: of the attention.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    num_experts: PositiveInt = 6
-    expert_width: PositiveInt = 50
-    expert_depth: NonNegativeInt = 2
+    width: Width = 400
+    depth: Depth = 3
+    num_experts: Parts = 6
+    expert_width: Width = 50
+    expert_depth: OptionalDepth = 2
     context: Literal["metadata", "learned"] = "metadata"
-    context_width: PositiveInt = 50
+    context_width: Width = 50
     temperature: PositiveFloat = 1.0
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agents.layers import Axes, Linear
 from agents.networks.base import Architecture, Network
 from agents.networks.task_encoder import LearnedContext
-from mtrl.options import NonNegativeInt, PositiveInt
+from mtrl.options import Depth, OptionalDepth, Width
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Film(Architecture):
         context_depth: number of hidden layers from embedding to context.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    context_width: PositiveInt = 50
-    context_depth: NonNegativeInt = 2
+    width: Width = 400
+    depth: Depth = 3
+    context_width: Width = 50
+    context_depth: OptionalDepth = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> FilmNetwork:
         return FilmNetwork(self, axes, in_features, out_features)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.layers import Axes, Experts, Linear
 from agents.networks.base import Architecture, Network
-from mtrl.options import PositiveInt
+from mtrl.options import Depth, Parts, Width
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Moore(Architecture):
         num_experts: k; the authors take 4 for MT10 and 6 for MT50.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    num_experts: PositiveInt = 4
+    width: Width = 400
+    depth: Depth = 3
+    num_experts: Parts = 4
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> MooreNetwork:
         return MooreNetwork(self, axes, in_features, out_features)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agents.layers import MLP, Axes
 from agents.networks.base import Architecture, Network
-from mtrl.options import NonNegativeInt, PositiveInt
+from mtrl.options import Depth, OptionalDepth, Width
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class MultiHead(Architecture):
         head_depth: number of hidden layers of a head before its output layer; 0 makes the head one affine layer.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    head_width: PositiveInt = 400
-    head_depth: NonNegativeInt = 1
+    width: Width = 400
+    depth: Depth = 3
+    head_width: Width = 400
+    head_depth: OptionalDepth = 1
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> MultiHeadNetwork:
         return MultiHeadNetwork(self, axes, in_features, out_features)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from agents.affine import TASK_AXIS, linear
 from agents.layers import Axes
 from agents.networks.base import Architecture, Network
-from mtrl.options import PositiveInt
+from mtrl.options import Depth, Parts, Width
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Paco(Architecture):
         num_parameter_sets: K.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    num_parameter_sets: PositiveInt = 5
+    width: Width = 400
+    depth: Depth = 3
+    num_parameter_sets: Parts = 5
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> PacoNetwork:
         return PacoNetwork(self, axes, in_features, out_features)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from agents.layers import Axes, LayerNorm, Linear, TaskEmbedding
 from agents.networks.base import Architecture, Encoder, Network, beside
-from mtrl.options import PositiveInt
+from mtrl.options import Depth, Width
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Residual(Architecture):
         heads: `owned` by each task, or one that they share.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 2
-    embedding_width: PositiveInt | None = None
+    width: Width = 400
+    depth: Depth = 2
+    embedding_width: Width | None = None
     heads: Literal["owned", "shared"] = "owned"
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> ResidualNetwork:

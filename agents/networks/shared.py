@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agents.layers import MLP, Axes, Linear
 from agents.networks.base import Architecture, Network, task_id
-from mtrl.options import PositiveInt
+from mtrl.options import Depth, Width
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Shared(Architecture):
         task_id: give the network the one-hot task identity; the original baseline had none.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
+    width: Width = 400
+    depth: Depth = 3
     task_id: bool = False
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agents.layers import MLP, Axes, Linear
 from agents.networks.base import Architecture, Network
-from mtrl.options import PositiveInt
+from mtrl.options import Depth, Width
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class SingleTask(Architecture):
         depth: number of hidden layers.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
+    width: Width = 400
+    depth: Depth = 3
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SingleTaskNetwork:
         return SingleTaskNetwork(self, axes, in_features, out_features)

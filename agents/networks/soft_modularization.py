@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agents.layers import MLP, RELU_GAIN, Axes, Linear, TaskEmbedding
 from agents.networks.base import Architecture, Network
-from mtrl.options import NonNegativeInt, PositiveInt, Range
+from mtrl.options import Depth, OptionalDepth, Parts, Range, Width
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class SoftModularization(Architecture):
         routing_depth: number of layers of the routing network before those that make the weights.
     """
 
-    num_layers: Annotated[int, Range(2, 2**31 - 1)] = 2
-    num_modules: PositiveInt = 2
-    module_width: PositiveInt = 256
-    embedding_width: PositiveInt = 400
-    base_depth: NonNegativeInt = 1
-    routing_width: PositiveInt = 256
-    routing_depth: PositiveInt = 2
+    num_layers: Annotated[int, Range(2, 2_000)] = 2
+    num_modules: Parts = 2
+    module_width: Width = 256
+    embedding_width: Width = 400
+    base_depth: OptionalDepth = 1
+    routing_width: Width = 256
+    routing_depth: Depth = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SoftModularizationNetwork:
         return SoftModularizationNetwork(self, axes, in_features, out_features)
@@ -49,9 +49,9 @@ class SoftModularization(Architecture):
 class DeepSoftModularization(SoftModularization):
     """The deep variant of soft modularization, with 4 layers of 4 modules (Yang et al. 2020, 2003.13661, Sec. 5)."""
 
-    num_layers: Annotated[int, Range(2, 2**31 - 1)] = 4
-    num_modules: PositiveInt = 4
-    module_width: PositiveInt = 128
+    num_layers: Annotated[int, Range(2, 2_000)] = 4
+    num_modules: Parts = 4
+    module_width: Width = 128
 
 
 class SoftModularizationNetwork(Network):

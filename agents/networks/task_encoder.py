@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from agents.layers import MLP, RELU_GAIN, Axes, TaskEmbedding
 from agents.networks.base import Architecture, Encoder, beside
 from agents.networks.shared import Shared, SharedNetwork
-from mtrl.options import NonNegativeInt, PositiveInt
+from mtrl.options import Depth, OptionalDepth, Width
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class TaskEncoder(Architecture):
         context_depth: number of hidden layers from embedding to context.
     """
 
-    width: PositiveInt = 400
-    depth: PositiveInt = 3
-    context_width: PositiveInt = 50
-    context_depth: NonNegativeInt = 2
+    width: Width = 400
+    depth: Depth = 3
+    context_width: Width = 50
+    context_depth: OptionalDepth = 2
 
     def build(self, axes: Axes, in_features: int, out_features: int) -> SharedNetwork:
         return SharedNetwork(Shared(self.width, self.depth), axes, in_features, out_features)

@@ -5,14 +5,13 @@ Loading one imports no environment and starts no process.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,7 +23,8 @@ from mtrl.config.imports import import_class
 from mtrl.storage.check_run import META_WORLD_SIZES, check_run
 from mtrl.storage.checkpoint import load_part, read_manifest
 from mtrl.storage.checkpoints import find
-from mtrl.system.terminal import one_line
+from mtrl.system.files import read_mapping
+from mtrl.system.terminal import one_line, shorten
 
 Observation = TypeVar("Observation", NDArray[Any], Tensor)
 TaskName = str | int | np.integer[Any]
@@ -161,8 +161,8 @@ def load_policy(
     seeds: list[int] = config["seeds"]
     seed = seeds[0] if seed is None else seed
     try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
+        place = torch.device(device)
+        torch.empty(0, device=place)
     except (RuntimeError, TypeError, AssertionError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(f"The device {device!r} cannot be used: {reason}.") from error
@@ -170,65 +170,63 @@ def load_policy(
         raise ValueError(
             f"The run {run} was trained with the seeds {', '.join(map(str, seeds))}, not {seed}."
         )
-    path = find(run / "checkpoints", str(checkpoint))
     try:
-        agent = _make_agent(config, tasks, sizes, seed)
-    except (TypeError, KeyError, AttributeError, RuntimeError) as error:
+        path = find(run / "checkpoints", str(checkpoint))
+        network, settings = _make_architecture(config["network"]), SACConfig(**config["agent"])
+        critic = config.get("critic_network")
+        critic_network = None if critic is None else _make_architecture(critic)
+        check_run(run, path)  # before anything is built, in sizes that may have been edited
+        agent = SAC(
+            network,
+            settings,
+            critic_architecture=critic_network,
+            num_tasks=len(tasks),
+            task_names=tasks,
+            seeds=[seed],
+            observation_size=sizes["observation_size"],
+            action_size=sizes["action_size"],
+        )
+    except (TypeError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
         raise ValueError(
             f"The run {run} cannot be read: its config.yaml or stamp.json does not fit this version "
             f"({one_line(str(error))})."
         ) from error
-    check_run(run, path)
     s = seeds.index(seed)
     ours = agent.policy_state()
     of_all_seeds = {n: {k: x.expand(len(seeds), *x.shape[1:]) for k, x in v.items()} for n, v in ours.items()}
     state = load_part(path, "agent", of_all_seeds)
     agent.load_policy({n: {k: state[n][k][s : s + 1] for k in v} for n, v in ours.items()})
     step: int = read_manifest(path)["step"]
-    return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(device)
+    return Policy(TaskPolicy(agent), tasks, step=step, seed=seed).to(place)
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], list[str], dict[str, int]]:
     """The configuration that a run keeps, the names of its tasks, and the sizes of observations and actions."""
     path = run / "config.yaml"
-    if not path.is_file():
-        inside = f"; its runs are in {run / 'runs'}" if (run / "runs").is_dir() else ""
+    if not os.path.isfile(path):  # unlike the path's method it takes any name
+        inside = f"; its runs are in {run / 'runs'}" if os.path.isdir(run / "runs") else ""
         raise ValueError(f"{run} is no run directory: it has no config.yaml{inside}.")
     try:
-        config = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        stamp = json.loads((run / "stamp.json").read_bytes())
+        config, stamp = read_mapping("configuration", path), read_mapping("stamp", run / "stamp.json")
         tasks = stamp["benchmark"]["tasks"]
         # A stamp that does not say is of before there were other environments.
-        sizes = {name: int(stamp.get(name, size)) for name, size in META_WORLD_SIZES.items()}
+        sizes = {name: stamp.get(name, size) for name, size in META_WORLD_SIZES.items()}
         missing = {"network", "agent", "seeds"} - config.keys()
         for name, values, kind in (("seeds", config.get("seeds", [0]), int), ("tasks", tasks, str)):
             if not (isinstance(values, list) and values and all(type(value) is kind for value in values)):
-                raise ValueError(f"{name} is {values!r}")
-        if not all(0 < size < 2**31 for size in sizes.values()):
-            raise ValueError(f"the sizes are {sizes}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+                raise ValueError(f"{name} is {shorten(values)}")
+        if not all(type(size) is int and 0 < size < 2**31 for size in sizes.values()):
+            raise ValueError(f"the sizes are {shorten(sizes)}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"The run {run} cannot be read: config.yaml or stamp.json is damaged ({one_line(str(error))})."
+            f"The run {run} cannot be read: config.yaml or stamp.json is damaged "
+            f"({one_line(str(error)).rstrip('.')})."
         ) from error
     if missing:
         raise ValueError(
             f"The run {run} cannot be read: its config.yaml has no {', '.join(sorted(missing))}."
         )
     return config, tasks, sizes
-
-
-def _make_agent(config: Mapping[str, Any], tasks: list[str], sizes: Mapping[str, int], seed: int) -> SAC:
-    critic = config.get("critic_network")
-    return SAC(
-        _make_architecture(config["network"]),
-        SACConfig(**config["agent"]),
-        critic_architecture=None if critic is None else _make_architecture(critic),
-        num_tasks=len(tasks),
-        task_names=tasks,
-        seeds=[seed],
-        observation_size=sizes["observation_size"],
-        action_size=sizes["action_size"],
-    )
 
 
 def _make_architecture(described: Mapping[str, Any]) -> Architecture:

@@ -15,6 +15,7 @@ from mtrl.storage.checkpoint import CheckpointError, read_manifest
 from mtrl.storage.json_lines import is_step, read_experiment
 from mtrl.storage.scores import evaluation_clock
 from mtrl.system.files import read_mapping
+from mtrl.system.terminal import shorten
 
 if TYPE_CHECKING:  # a policy is loaded without environments
     from mtrl.config.train import TrainConfig
@@ -156,7 +157,7 @@ def _compare(
         name: (first.get(name, "unset"), second.get(name, "unset")) for name in sorted({*first, *second})
     }
     differences = [
-        f"{name.removeprefix('experiment.')} is {value!r} in {one} and {other_value!r} in {other}"
+        f"{name.removeprefix('experiment.')} is {shorten(value)} in {one} and {shorten(other_value)} in {other}"
         for name, (value, other_value) in values.items()
         if _as_text(value) != _as_text(other_value)
     ]
@@ -205,7 +206,7 @@ def _check_loop(checkpoint: Path, loop: Mapping[str, Any], step: int, options: M
         if name in loop and not fit(loop[name]):
             raise CheckpointError(
                 f"The manifest of {checkpoint} was not written for it by this toolkit: its `{name}` is "
-                f"{loop[name]!r}; use another checkpoint."
+                f"{shorten(loop[name])}; use another checkpoint."
             )
 
 

@@ -82,6 +82,12 @@ def one_line(text: str) -> str:
     return " ".join(line for line in map(str.strip, text.split("\n")) if line)
 
 
+def shorten(value: object) -> str:
+    """A value as Python writes it, or how that begins."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def printable(text: str) -> str:
     """Control characters, those of lines, tabs and the direction of writing too, and what stands for bytes that are no
     text, as escapes."""

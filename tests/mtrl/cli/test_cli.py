@@ -153,7 +153,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero batch": (["--batch_size", "0"], ["batch_size"]),
     "negative buffer": (["--buffer_size", "-5"], ["buffer_size"]),
     "buffer smaller than a step": (["--buffer_size", "2", "--worlds_per_task", "4"], ["buffer_size", "2", "4"]),
-    "width beyond all memory": (["--network.width", str(2**63)], ["width", "in [1, 2147483647]"]),
+    "width beyond all memory": (["--network.width", str(2**63)], ["width", "in [1, 65536] (one layer of"]),
     "batch beyond all memory": (["--batch_size", str(2**62)], ["batch_size", "below 2**31"]),
     "zero worlds": (["--worlds_per_task", "0"], ["worlds_per_task"]),
     "zero updates": (["--updates_per_step", "0"], ["updates_per_step"]),
@@ -242,7 +242,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
         ["--balancer", "collections.OrderedDict"],
         ["a subclass of Balancer, got collections.OrderedDict."],
     ),
-    "one atom": (["--agent.num_atoms", "1"], ["agent needs num_atoms to be a whole number in [2, 2147483647], got 1."]),
+    "one atom": (["--agent.num_atoms", "1"], ["agent needs num_atoms to be a whole number in [2, 65536], got 1."]),
     "support that is empty": (
         ["--agent.value_min", "1", "--agent.value_max", "1"],
         ["agent.value_min must be below agent.value_max", "got 1.0 and 1.0"],

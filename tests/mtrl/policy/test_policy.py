@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,14 +181,17 @@ DAMAGED: dict[str, list[tuple[str, Any]]] = {
         *itertools.product(["agent", "network", "network.init_args"], [5, "x", [1]]),
         *itertools.product(["critic_network"], [5, {}, "x"]),
         *itertools.product(["network.class_path"], [5, None, ["a"], "", "os.system"]),
-        *itertools.product(["network.init_args.width"], [9, "a"]),
+        *itertools.product(["network.init_args.width"], [9, "a", 10**6]),
+        *itertools.product(["network.init_args.depth"], [9, 10**6]),
         ("agent", None),
         ("agent.nosuch", 1),
         ("network.init_args.nosuch", 1),
     ],
     "stamp.json": [
         *itertools.product(["benchmark.tasks"], [5, [], ["a"], [1, 2, 3]]),
-        *itertools.product(["observation_size", "action_size"], [5, -1, "a", 10**12, None]),
+        *itertools.product(
+            ["observation_size", "action_size"], [5, 5.0, -1, "a", 10**12, math.inf, math.nan, None]
+        ),
         ("benchmark", []),
     ],
 }
@@ -219,6 +223,31 @@ def test_a_run_that_was_edited_is_refused_in_a_sentence(
     with pytest.raises(ValueError, match=r"\.$") as error:
         mtrl.load_policy(finished)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": 1' + "0" * 5_000 + "}", "[]"])
+def test_a_stamp_that_python_cannot_read_is_refused(finished: Path, content: str) -> None:
+    (finished / "stamp.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.yaml or stamp\.json is damaged \(.*\)\.$"):
+        mtrl.load_policy(finished)
+
+
+def test_nothing_is_built_in_sizes_that_the_checkpoint_does_not_have(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: Any, **__: Any) -> None:
+        raise AssertionError("it builds an agent")
+
+    monkeypatch.setattr(policy_module, "SAC", build)
+    edited(finished, "config.yaml", "network.init_args.depth", 1_000)
+    with pytest.raises(ValueError, match=r"network\.depth is 1000 in config\.yaml and 1 in"):
+        mtrl.load_policy(finished)
+
+
+def test_a_name_that_no_file_can_have_is_no_run() -> None:
+    for name in ("x" * 300, "x\0y"):
+        with pytest.raises(ValueError, match="no run directory: it has no config"):
+            mtrl.load_policy(name)
 
 
 def test_loading_imports_no_environment_and_starts_no_process(trained_once: Path) -> None:

@@ -21,7 +21,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ValueError: it cannot be read, or holds something else.
     """
     known = [f.name for f in fields(TrainConfig)]
-    content = read_mapping("configuration", path)
+    content = read_mapping("configuration", path, may_be_pipe=True)
     for name in content:
         if str(name).partition(".")[0] not in known:
             raise unknown("option or key", str(name), known)

@@ -86,7 +86,10 @@ def _read_benchmark(benchmark: str | list[str] | dict[str, Any]) -> str | list[s
         ValueError: a file cannot be read, something in it is wrong, or it names code that the user did not allow.
     """
     if isinstance(benchmark, str) and benchmark.endswith((".yaml", ".yml")):
-        benchmark = {"name": Path(benchmark).stem, **read_mapping("benchmark", Path(benchmark))}
+        benchmark = {
+            "name": Path(benchmark).stem,
+            **read_mapping("benchmark", Path(benchmark), may_be_pipe=True),
+        }
     if not isinstance(benchmark, dict):
         return benchmark
     own = CustomBenchmark.from_mapping(benchmark)

@@ -23,7 +23,7 @@ from mtrl.evaluation.episodes import Episodes, nan_mean, run_episodes
 from mtrl.logging.logger import json_values
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run
-from mtrl.system.files import read_mapping, write_text
+from mtrl.system.files import parse_json, read_file, read_mapping, write_text
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,8 @@ def write_evaluations(evaluations: Sequence[Evaluation], path: Path) -> None:
 def is_evaluation(path: Path) -> bool:
     """Whether this is a file of `write_evaluations`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+        content = parse_json(read_file("evaluation", path).decode())
+    except ValueError:
         return False
     return all(
         isinstance(c, dict) and "episodes" in c for c in (content if isinstance(content, list) else [content])

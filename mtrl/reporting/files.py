@@ -15,7 +15,7 @@ from mtrl.system.files import read_file
 
 def read_json_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The lines of a log, each with a step; that a last one was cut off is added to the notes."""
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"it has no {path.name}.")
     if not read_file("log", path).endswith(b"\n") and path.stat().st_size:
         notes.append(f"The last line of {path} was cut off while it was written, and was left out.")

@@ -30,8 +30,6 @@ def read_lines(path: Path, having: str = "") -> list[dict[str, Any]]:
     """
     if not path.exists() and not path.is_symlink():
         return []
-    if not path.is_file():
-        raise ValueError(f"The log {path} must be a file, and it is something else: move it away.")
     found: list[dict[str, Any]] = []
     # Two counts: an evaluation may come to its end later than lines of training.
     newest = {"training": -1, "evaluation": -1}

@@ -152,7 +152,7 @@ def parse_request(arguments: list[str]) -> Request:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
     parser.add_class_arguments(SweepConfig)
     file = parse(parser, arguments).file
-    values = sweep_options(read_mapping("sweep", file))
+    values = sweep_options(read_mapping("sweep", file, may_be_pipe=True))
     if isinstance(values["base"], str):
         values["base"] = str(file.parent / values["base"])
     if values["collect"] is not None:

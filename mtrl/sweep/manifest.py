@@ -14,7 +14,7 @@ from typing import Any
 from mtrl.storage.check_run import DisagreementError, check_run
 from mtrl.sweep.plan import Method, Run, digest_of, make_run
 from mtrl.sweep.state import is_finished
-from mtrl.system.files import write_text
+from mtrl.system.files import parse_json, read_file, write_text
 from mtrl.system.lock import locked
 
 _FORMAT = 2  # of 1, the digest was of other options
@@ -129,7 +129,7 @@ def _read(root: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_file("manifest", path).decode())
         runs: dict[str, dict[str, Any]] = content["runs"]
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']} instead of {_FORMAT}")

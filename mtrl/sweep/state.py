@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mtrl.storage import checkpoints
 from mtrl.storage.check_run import DisagreementError, check_experiment
 from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
 from mtrl.sweep.plan import Run
+from mtrl.system.files import parse_json, read_file
 
 
 def last_step(run: Run, root: Path) -> int | None:
@@ -46,7 +46,7 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
         return False
     for path in run.directory(root).glob("evaluation/step_*.json"):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_file("evaluation", path).decode())
             how = content["engine"], content["policy"], len(content["episodes"]["success"][0][0])
             asked_for = run.evaluate.engine, "mean", run.evaluate.episodes
             if content["step"] >= run.total_steps and how == asked_for:
@@ -54,7 +54,7 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
                 return False
         except DisagreementError:
             raise
-        except (OSError, ValueError, KeyError, IndexError, TypeError):  # a damaged one is none
+        except (ValueError, KeyError, IndexError, TypeError):  # a damaged one is none
             continue
     return True
 
@@ -129,6 +129,8 @@ class _Tail:
         self._offset = 0
 
     def lines(self) -> list[dict[str, Any]]:
+        if not self._path.is_file():
+            return []
         try:
             with self._path.open("rb") as file:
                 if file.seek(0, 2) < self._offset:
@@ -141,8 +143,8 @@ class _Tail:
         self._offset += len(whole)
         found = []
         for line in whole.split(b"\n"):
-            with contextlib.suppress(ValueError, RecursionError):  # a resume says what is wrong with it
-                value = json.loads(line)
+            with contextlib.suppress(ValueError):  # a resume says what is wrong with it
+                value = parse_json(line.decode())
                 if isinstance(value, dict) and is_step(value.get("step")):
                     found.append(value)
         return found

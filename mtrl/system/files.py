@@ -32,31 +32,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_file(kind: str, path: Path) -> bytes:
+def read_file(kind: str, path: Path, *, may_be_pipe: bool = False) -> bytes:
     """
     Args:
         kind: what the file is, for the error.
+        may_be_pipe: for a file that the user names; anywhere else nobody would ever write to the pipe.
 
     Raises:
         ValueError: it cannot be read.
     """
+    exists = path.exists() or path.is_symlink()
+    if not may_be_pipe and exists and not path.is_file():
+        raise ValueError(f"The {kind} {path} must be a file, and it is something else: move it away.")
     try:
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
 
 
-def read_mapping(kind: str, path: Path) -> dict[str, Any]:
+def read_mapping(kind: str, path: Path, *, may_be_pipe: bool = False) -> dict[str, Any]:
     """A file of YAML, or of JSON if it is called so, that holds a mapping of names to values.
 
     Args:
-        kind: what the file is, for the errors.
+        kind, may_be_pipe: see `read_file`.
 
     Raises:
         ValueError: it cannot be read, or holds something else.
     """
     language, parse_text = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
-    text = read_file(kind, path)
+    text = read_file(kind, path, may_be_pipe=may_be_pipe)
     try:
         content = parse_text(text.decode())
     except ValueError as error:
@@ -79,6 +83,8 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"it is no JSON from line {error.lineno}, column {error.colno} on") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    except ValueError as error:  # Python reads 4,300 digits at most
+        raise ValueError("a number in it has too many digits") from error
 
 
 def parse_yaml(text: str) -> Any:

@@ -1,7 +1,11 @@
-"""Mappings in YAML: what cannot be read is said in a sentence, whatever the parser makes of it."""
+"""Files that are read: what cannot be is said in a sentence, whatever the parser makes of it, and nothing waits."""
 
-from collections.abc import Callable
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +64,61 @@ def test_files_that_cannot_be_read(
         "benchmark": ["train", "--benchmark", path],
     }[command]
     assert_refused(cli(*arguments), str(path), words)
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Fails what waits for a pipe that nobody writes to."""
+
+    def give_up(*_: Any) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+READ = {
+    "stamp.json": ("evaluate", "resume", "report", "export"),
+    "config.yaml": ("evaluate", "resume", "report", "export"),
+    "metrics.jsonl": ("resume", "report"),
+    "timing.jsonl": ("resume",),
+}
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize(
+    ("file", "command"), [(file, c) for file, commands in READ.items() for c in commands]
+)
+def test_no_command_waits_for_a_pipe_in_a_run(
+    finished: Path, cli: Callable[..., Result], file: str, command: str
+) -> None:
+    (finished / file).unlink()
+    os.mkfifo(finished / file)
+    arguments = {"resume": ["train", "--resume", finished, "--total_steps", 50]}
+    result = cli(*arguments.get(command, [command, finished]))
+    assert_refused(result, str(finished))
+    assert "must be a file" in result.err or "no config.yaml" in result.err
+
+
+@pytest.mark.usefixtures("in_time")
+def test_no_command_waits_for_a_pipe_among_evaluations(finished: Path, cli: Callable[..., Result]) -> None:
+    path = finished / "evaluation" / "step_0000000040.json"
+    path.parent.mkdir()
+    os.mkfifo(path)
+    assert_refused(cli("report", finished, "--source", "evaluation"), str(path), "must be a file")
+    assert_refused(cli("evaluate", finished, "--output", path), str(path), "must be a file")
+
+
+def test_a_configuration_comes_from_a_pipe(
+    tmp_path: Path, cli: Callable[..., Result], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of `--config <(command)`, say."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=["total_steps: 77\n"], daemon=True)
+    writer.start()
+    with pytest.raises(SystemExit):
+        cli("train", "--config", tmp_path / "pipe", "--print_config")
+    assert "total_steps: 77" in capsys.readouterr().out

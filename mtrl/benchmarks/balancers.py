@@ -134,9 +134,11 @@ def interleave(contenders: dict[str, Call], repeats: int, cuda: bool) -> dict[st
         except ImportError:  # TorchJD's optional dependencies
             del contenders[name]
     for _ in range(repeats):
-        for name, call in contenders.items():
-            if sum(times[name]) < 1e3 * BUDGET:
-                times[name].append(_milliseconds(call, cuda))
+        left = [name for name in contenders if sum(times[name]) < 1e3 * BUDGET]
+        if not left:
+            break
+        for name in left:
+            times[name].append(_milliseconds(contenders[name], cuda))
     return {name: statistics.median(values) for name, values in times.items() if values}
 
 
@@ -195,8 +197,11 @@ def run(config: BalancerBenchmarkConfig) -> list[Timing]:
     Raises:
         ValueError: a name is not a balancer's, a number is not positive, or there is no GPU to measure.
     """
-    if min(config.seeds, config.parameters, config.repeats, *config.tasks) < 1:
-        raise ValueError("The numbers of tasks, seeds, parameters and repeats must be at least 1.")
+    numbers = [config.seeds, config.parameters, config.repeats, *config.tasks]
+    if not all(0 < number < 2**31 for number in numbers):
+        raise ValueError(
+            "The numbers of tasks, seeds, parameters and repeats must be at least 1 and below 2**31."
+        )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no CUDA device here; choose --device cpu.")
     methods = [find_class("balancer", name, given=True) for name in config.balancer] or list(

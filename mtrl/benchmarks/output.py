@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from mtrl.system.files import write_text
+
 
 class Benchmark(Protocol):
     """The options of a benchmark, a dataclass."""
@@ -24,6 +26,4 @@ def write_report(config: Benchmark, report: Mapping[str, Any]) -> None:
         return
     settings = {f.name: getattr(config, f.name) for f in fields(config) if f.name != "output"}
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    config.output.write_text(
-        json.dumps({"settings": settings, **report}, indent=1, default=str) + "\n", encoding="utf-8"
-    )
+    write_text(config.output, json.dumps({"settings": settings, **report}, indent=1, default=str) + "\n")

@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
+    os.environ["MPLBACKEND"] = "agg"  # figures are files: what draws on the user's screen may not be here
     try:
         for argument in arguments:
             is_text = argument.isascii() or argument == argument.encode(errors="replace").decode()
@@ -55,9 +56,17 @@ def _main(arguments: list[str]) -> int:
                 f"mtrl: The name {error.filename!r} is too long for the file system: choose a shorter one."
             )
             return 2
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            from mtrl.system.files import reason
+
+            message(
+                f"mtrl: The disk is full ({reason(error)}). What was written whole before is kept: make room and run "
+                "the command again."
+            )
+            return 1
         if isinstance(error, BrokenPipeError) and not is_read():
             return 1
-        message(f"mtrl: {_advice(error)}{one_line(_sentence(error))}")
+        message(f"mtrl: {_advice(error, arguments[0])}{one_line(_sentence(error))}")
         return 1
 
 
@@ -82,7 +91,14 @@ def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], in
     return commands[name](rest)
 
 
-def _advice(error: BaseException) -> str:
+#: Options of which less takes less memory.
+_SIZES = {
+    "train": "--buffer_size, --batch_size, --network.width or the number of --seeds",
+    "evaluate": "--worlds_per_task or --episodes",
+}
+
+
+def _advice(error: BaseException, command: str) -> str:
     """What to do where memory is short; torch is not imported for it, which would slow `--help` down."""
     if type(error).__name__ == "OutOfMemoryError":
         place = "The GPU is out of memory"
@@ -90,7 +106,7 @@ def _advice(error: BaseException) -> str:
         place = "The machine is out of memory"
     else:
         return ""
-    return f"{place}: lower --buffer_size, --batch_size, --network.width or the number of --seeds. "
+    return f"{place}: lower {_SIZES[command]}. " if command in _SIZES else f"{place}. "
 
 
 def _sentence(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -79,6 +80,7 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             arguments = _put_first(source, ["--allow_import", "--config", *wholes])
             if "config" in options:
                 arguments = read_files(arguments)
+            _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes})
             several = [kind for kind in classes if "list[" in str(hints[kind])]
             arguments = _join_lists(expand_arguments(arguments, classes, several), lists)
             namespace = parser.parse_args(rewrite_arguments(arguments, hints))
@@ -109,6 +111,32 @@ def _put_first(arguments: list[str], options: list[str]) -> list[str]:
     return first + rest
 
 
+def _check_null(arguments: list[str], is_null: dict[str, bool]) -> None:
+    """Refuses options of a class that is null.
+
+    Args:
+        is_null: whether each class is where it is not named.
+    """
+    is_null = dict(is_null)
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, equals, value = argument.removeprefix("--").partition("=")
+        value = value if equals else following
+        if option == "config":
+            is_null |= {k: v is None for k, v in json.loads(value).items() if k in is_null}
+        elif option.removesuffix(".class_path") in is_null:
+            is_null[option.removesuffix(".class_path")] = value.lower() in ("null", "none")
+        elif (
+            is_null.get(option.partition(".")[0])
+            and argument.startswith("--")
+            and not option.endswith(".help")
+        ):
+            kind = option.partition(".")[0]
+            raise ValueError(
+                f"{option} is an option of {kind}, and {kind} is null: name a class by --{kind}, or leave the option "
+                "out."
+            )
+
+
 def _join_lists(arguments: list[str], lists: list[str]) -> list[str]:
     """`--seeds 0,1` or `--seeds 0 1` as the list that the parser takes, for every option in `lists`."""
     joined: list[str] = []
@@ -124,6 +152,8 @@ def _join_lists(arguments: list[str], lists: list[str]) -> list[str]:
             while i < len(arguments) and not arguments[i].startswith("--"):
                 values += [_as_text(value) for value in arguments[i].split(",") if value]
                 i += 1
+            if not values:
+                raise ValueError(f"{argument} needs a value, got nothing: leave it out for its default.")
             joined.append(f"[{', '.join(values)}]")
     return joined
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from agents.task_policy import MeanAction
 from mtrl.config.parsing import make_parser, parse
 from mtrl.policy.policy import Policy, load_policy
 from mtrl.system import terminal
+from mtrl.system.files import writing
 
 Format = Literal["onnx", "torch"]
 Program = Callable[[Tensor, Tensor], Tensor]
@@ -85,7 +87,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as directory:
         new = Path(directory) / path.name
         write, read = (_write_onnx, _read_onnx) if format == "onnx" else (_write_torch, _read_torch)
-        with _quiet():
+        with _quiet(), writing(path):
             write(policy, new)
         check(policy, read(new))
         try:
@@ -133,7 +135,9 @@ def _write_torch(policy: Policy, path: Path) -> None:
     program = torch.export.export(
         MeanAction(policy.network), _example(policy), dynamic_shapes=_dynamic_shapes()
     )
-    torch.export.save(program, path, extra_files={_DESCRIPTION: json.dumps(_description(policy))})
+    content = io.BytesIO()  # where the disk is full, PyTorch ends the process
+    torch.export.save(program, content, extra_files={_DESCRIPTION: json.dumps(_description(policy))})
+    path.write_bytes(content.getbuffer())
 
 
 def _read_torch(path: Path) -> Program:

@@ -21,6 +21,7 @@ from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
 from mtrl.system import terminal
+from mtrl.system.files import writing
 from mtrl.system.paths import check_writable
 
 
@@ -70,8 +71,8 @@ def report(
         output: a directory for Markdown, CSV, JSON and figures.
         baseline: compare each method with this one only: its name in the tables, or a part of it (LS).
     """
-    if last_k < 1:
-        raise ValueError(f"last_k must be at least 1, got {last_k}.")
+    if not 0 < last_k < 2**31:
+        raise ValueError(f"last_k must be at least 1 and below 2**31, got {last_k}.")
     if output is not None:
         _check_output(output)
     found, notes = read_runs(runs, source)
@@ -102,7 +103,8 @@ def report(
             "resamples": RESAMPLES,
             "baseline": baseline,
         }
-        _write(output, settings, groups, tables, notes, statistic, last_k)
+        with writing(output):
+            _write(output, settings, groups, tables, notes, statistic, last_k)
     return tables
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,33 @@ _MOST_VALUES = 100_000  # of a file that is written by hand; a few lines of alia
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one step: under a temporary name, synced and renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write the same file
-    temporary.write_text(text, encoding="utf-8")
-    sync(temporary)
+    try:
+        with writing(path):
+            temporary.write_text(text, encoding="utf-8")
+            sync(temporary)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
     sync(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names what is written in the error of a full disk, which does not say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def reason(error: OSError) -> str:
+    """What the system says of a file, in words."""
+    name = error.filename2 or error.filename
+    text = error.strerror or str(error).rstrip(".")
+    return f"{name}: {text}" if name else text
 
 
 def sync(path: Path) -> None:

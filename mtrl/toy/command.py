@@ -21,6 +21,7 @@ from mtrl.adam import Adam
 from mtrl.balancers import Balancer, available
 from mtrl.config.lookup import find_class
 from mtrl.system import terminal
+from mtrl.system.files import write_text, writing
 from mtrl.toy import plot
 from mtrl.toy.problem import (
     STARTS,
@@ -142,11 +143,11 @@ def run(
         (output / f"{preference:g}").mkdir(parents=True, exist_ok=True)
     front = pareto_front()
     runs = []
-    with matplotlib.style.context("default"):  # not that of a file in the working directory
+    with writing(output), matplotlib.style.context("default"):  # not that of a file in the working directory
         for method in balancers:
             for result in run_method(method, preferences, steps):
                 path = output / f"{result.preference:g}" / result.balancer
-                path.with_suffix(".json").write_text(json.dumps(asdict(result)), encoding="utf-8")
+                write_text(path.with_suffix(".json"), json.dumps(asdict(result)))
                 plot.method(result, front).savefig(path.with_suffix(".png"), dpi=DPI)
                 runs.append(result)
             print(
@@ -155,7 +156,7 @@ def run(
         for preference in preferences:
             grid = plot.grid([r for r in runs if r.preference == preference], front)
             grid.savefig(output / f"{preference:g}" / "all.png", dpi=DPI)
-    (output / "table.md").write_text(markdown(runs), encoding="utf-8")
+    write_text(output / "table.md", markdown(runs))
     return runs
 
 

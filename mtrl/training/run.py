@@ -15,7 +15,7 @@ from mtrl.storage.check_run import identity
 from mtrl.storage.run_directory import created, refuse_existing
 from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
-from mtrl.system.files import write_text
+from mtrl.system.files import reason, write_text
 from mtrl.training.frozen import TrainingError
 from mtrl.training.initialize import initialize
 from mtrl.training.loop import TrainingLoop
@@ -73,7 +73,7 @@ def run_to_end(trainer: Trainer) -> None:
         trainer.run()
     except OSError as error:
         raise TrainingError(
-            f"Training stopped at step {trainer.step}: {str(error).rstrip('.')}. The checkpoints that were written are "
+            f"Training stopped at step {trainer.step}: {reason(error)}. The checkpoints that were written are "
             f"whole: remove the cause (a full disk?) and go on by "
             f"`{terminal.command('train', '--resume', trainer.run_dir)}`."
         ) from error

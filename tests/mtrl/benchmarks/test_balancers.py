@@ -45,6 +45,8 @@ def test_a_contender_whose_dependencies_are_missing_is_left_out() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         benchmark.run(BalancerBenchmarkConfig(tasks=[0]))
+    with pytest.raises(ValueError, match="and below"):
+        benchmark.run(BalancerBenchmarkConfig(repeats=10**30))
     with pytest.raises(ValueError, match="There is no balancer 'Foo'"):
         benchmark.run(BalancerBenchmarkConfig(balancer=["Foo"], device="cpu"))
     if not torch.cuda.is_available():

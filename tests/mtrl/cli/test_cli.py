@@ -1,5 +1,6 @@
 """The command line: results on stdout, one sentence on stderr for bad input, exit codes 0, 1 and 2."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -221,6 +222,15 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "negative seed": (["--seeds", "0,-1"], ["seeds"]),
     "seed twice": (["--seeds", "1,1"], ["seeds", "different"]),
     "no seed": (["--seeds", "[]"], ["seeds"]),
+    "nothing as seeds": (["--seeds", ""], ["--seeds needs a value"]),
+    "an option of no balancer": (
+        ["--balancer.c", "0.4", "--balancer", "none"],
+        ["balancer.c is an option of balancer, and balancer is null"],
+    ),
+    "an option of no critic network": (
+        ["--critic_network.width", "4"],
+        ["critic_network.width is an option of critic_network, and critic_network is null"],
+    ),
     "seed that is no number": (["--seeds", "a"], ["seeds must be an integer, got a."]),
     "the goals of training": (
         ["--seeds", "0,7", "--evaluation.seed", "7"],
@@ -355,6 +365,49 @@ def test_out_of_gpu_memory(cli: Cli, fake: object, tmp_path: Path, monkeypatch: 
     assert "--seeds" in result.err
     assert result.err.endswith("Tried to allocate 3.13 GiB. GPU 0 has 78 GiB.\n")
     assert not (tmp_path / "run").exists()
+
+
+def test_memory_that_an_evaluation_lacks(cli: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lowered are options of the command."""
+
+    def allocate(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("mtrl.evaluation.command.evaluate", allocate)
+    result = cli("evaluate", finished)
+    assert (result.code, result.err) == (
+        1,
+        "mtrl: The machine is out of memory: lower --worlds_per_task or --episodes. MemoryError\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["toy", "benchmark balancers", "benchmark learner"])
+def test_nothing_as_a_list_of_names(cli: Cli, elsewhere: Path, command: str) -> None:
+    for nothing in ("", ","):
+        assert_refused(cli(*command.split(), "--balancer", nothing), "--balancer needs a value")
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate", "export"])
+def test_a_full_disk(
+    cli: Cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Says what could not be written, and leaves nothing of it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    output = tmp_path / "output"
+    for name in ("write_text", "write_bytes"):
+        monkeypatch.setattr(Path, name, full)
+    options = {"export": ["--format", "torch"], "evaluate": ["--episodes", "1"], "report": []}
+    result = cli(command, finished, "--output", output, *options[command])
+    assert result.code == 1
+    words = f"The disk is full ({output}: No space left on device). What was written whole before is kept"
+    assert words in result.err.splitlines()[-1]
+    assert "Errno" not in result.err
+    assert not output.is_file()
+    assert not (output.is_dir() and list(output.iterdir()))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "report", "train --resume", "sweep", "export"])

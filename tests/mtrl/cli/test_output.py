@@ -125,3 +125,9 @@ def test_a_table_that_nobody_reads(runs: Path) -> None:
     assert b"Traceback" not in result.stderr
     assert b"pipe" not in result.stderr
     assert result.returncode in (0, 1)
+
+
+def test_figures_need_no_backend_of_the_users(tmp_path: Path) -> None:
+    result = mtrl("toy", "--balancer", "LS", "--steps", "2", cwd=tmp_path, MPLBACKEND="not_here")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "toy" / "0.5" / "LS.png").is_file()

@@ -271,7 +271,8 @@ def test_bad_arguments(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "There is no run in" in refused(cli("report", empty))
     assert f"{tmp_path / 'nowhere'} is none" in refused(cli("report", tmp_path / "nowhere"))
-    assert "last_k must be at least 1" in refused(cli("report", run, "--last_k", "0"))
+    for last_k in ("0", "-1e30", "1e30"):
+        assert "last_k must be at least 1 and below" in refused(cli("report", run, "--last_k", last_k))
     assert "one of final, last_k, paper_max" in refused(cli("report", run, "--statistic", "best"))
     assert "did you mean 'statistic'?" in refused(cli("report", run, "--statistics", "final"))
     assert "is a file" in refused(cli("report", run, "--output", tmp_path / "file"))

@@ -17,8 +17,11 @@ from mtrl.config.lookup import get_object
 def explain(parser: ArgumentParser, message: str) -> ValueError:
     """The error for what jsonargparse says of a key or a value."""
     message = re.sub(r"\s*\n\s*", " ", message)
+    message = re.sub(
+        r"^.*Unable to load config '.*' - (?=Parser key)", "", message
+    )  # of a group: what is in it
     help_command = f"`{parser.prog} --help`"
-    if arguments := re.search(r"[Uu]nrecognized arguments?: (?!-)(.*)", message):
+    if arguments := re.search(r"[Uu]nrecognized arguments?: (?!--\w)(.*)", message):
         return ValueError(f"{parser.prog} takes no {arguments[1]!r} here: see {help_command}.")
     if required := re.search(r"the following arguments are required: (.*)", message):
         return ValueError(f"{parser.prog} needs {required[1]}: see {help_command}.")
@@ -56,6 +59,8 @@ def _explain_value(message: str) -> ValueError:
     path = re.search(r"class_path '([^']*)': ((?:No module|module) .*? '[\w.]+')", message)
     if path:
         return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
+    if "unsupported operand type" in message:  # of {0} among numbers, say
+        return ValueError(f"{name} cannot be read: write its values as in [1, 2].")
     if "Exceeds the limit" in message:
         return ValueError(f"{name} must be a number of fewer digits.")
     group = re.search(

@@ -119,7 +119,7 @@ def parse_yaml(text: str) -> Any:
         ValueError: it is no YAML, or no tree that can be gone through.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ValueError(one_line(str(error))) from error
     except RecursionError as error:
@@ -129,6 +129,19 @@ def parse_yaml(text: str) -> Any:
     if _count(content, {}) > _MOST_VALUES:
         raise ValueError(f"with what it refers to it has more than {_MOST_VALUES} values")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that is there twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found = set()
+        for name in [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if name in found and name != "<<":
+                raise yaml.YAMLError(f"{name!r} is there twice")
+            found.add(name)
+        return node
 
 
 def _count(value: Any, counted: dict[int, int]) -> int:

@@ -223,6 +223,13 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "seed twice": (["--seeds", "1,1"], ["seeds", "different"]),
     "no seed": (["--seeds", "[]"], ["seeds"]),
     "nothing as seeds": (["--seeds", ""], ["--seeds needs a value"]),
+    "braces as a seed": (["--seeds", "{0}"], ["seeds cannot be read: write its values as in [1, 2]"]),
+    "text in a group": (["--agent", "{gamma: x}"], ["agent.gamma must be a number, got x"]),
+    "mapping in a group": (["--agent", "{gamma: {a: 1}}"], ["agent.gamma must be a number, got {'a': 1}"]),
+    "text for a number or null": (["--evaluation", "{interval: x}"], ["evaluation.interval must be an integer"]),
+    "two dashes": (["--"], ["mtrl train takes no '--' here"]),
+    "three dashes": (["---seeds", "1"], ["mtrl train takes no '---seeds 1' here"]),
+    "a name twice": (["--network", "{class_path: shared, class_path: residual}"], ["'class_path' is there twice"]),
     "an option of no balancer": (
         ["--balancer.c", "0.4", "--balancer", "none"],
         ["balancer.c is an option of balancer, and balancer is null"],

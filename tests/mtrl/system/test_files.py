@@ -32,6 +32,8 @@ BAD = {
     "a word for a time": ("seeds: !!timestamp many", "a number or a date in it cannot be read"),
     "code": ("seeds: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
     "no text": (b"seeds: \xff", "is not valid YAML"),
+    "a name twice": ("seeds: [1]\nbatch_size: 8\nseeds: [2]\n", "'seeds' is there twice"),
+    "a name twice below": ("agent: {tau: 0.1, gamma: 0.5, tau: 0.2}", "'tau' is there twice"),
     "two documents": ("seeds: 1\n---\nseeds: 2\n", "is not valid YAML"),
     "empty": ("", "must be a mapping of names to values, and it is empty"),
     "a line's end": ("\n", "must be a mapping of names to values, and it is empty"),

@@ -45,8 +45,8 @@ UnitInterval = Annotated[float, Range(0.0, 1.0)]
 Decay = Annotated[float, Range(0.0, 1.0, "[)")]
 PositiveInt = Annotated[int, Range(1, 2**31 - 1)]
 NonNegativeInt = Annotated[int, Range(0, 2**31 - 1)]
-#: Units of a network's layer: 65,536² weights of a critic, their averages and gradients are 70 GB and more.
-Width = Annotated[int, Range(1, 2**16, why="one layer of that width fills a GPU")]
+#: Units of a network's layer: 2^20 squared weights are 4 TB.
+Width = Annotated[int, Range(1, 2**20, why="no GPU holds a layer of that width")]
 _DEEPEST = "the deepest agents known have 1024 layers"  # 2503.14858
 #: Layers of a network, which take a hundredth of a second each to build: at least one, or perhaps none.
 Depth = Annotated[int, Range(1, 2_000, why=_DEEPEST)]

@@ -63,10 +63,16 @@ def main(config: EnvBenchmark) -> None:
     benchmark = get_benchmark(config.benchmark)
     num_tasks = len(benchmark.tasks)
     for worlds in config.worlds:
-        if worlds < 1 or worlds % num_tasks:
+        if not 0 < worlds < 2**20 or worlds % num_tasks:
             raise ValueError(
-                f"worlds are expected to be multiples of {num_tasks}, the number of tasks, but {worlds} was given."
+                f"worlds are expected to be multiples of {num_tasks}, the number of tasks, below 2**20, but "
+                f"{worlds} was given."
             )
+    if not all(0 < horizon <= 500 for horizon in config.horizons):
+        raise ValueError(f"horizons are expected to be from 1 to 500, but they are {config.horizons}.")
+    for name, number in (("workers", config.workers), ("async_processes", config.async_processes)):
+        if number is not None and not 0 < number <= 1024:
+            raise ValueError(f"{name} is expected to be from 1 to 1024, but it is {number}.")
     if config.seconds <= 0 or config.repetitions < 1:
         raise ValueError(
             f"seconds and repetitions must be positive, got {config.seconds} and {config.repetitions}."

@@ -62,6 +62,8 @@ def main(config: EvaluationBenchmark) -> None:
     counts = (config.training_worlds, config.evaluation_worlds, config.repetitions)
     if min(*counts, config.seconds, config.period) <= 0 or config.wait < 0:
         raise ValueError("Worlds, seconds, period and repetitions must be positive, and wait not negative.")
+    if max(config.training_worlds, config.evaluation_worlds) >= 2**20 or (config.num_workers or 1) > 1024:
+        raise ValueError("Worlds must be fewer than 2**20, and workers at most 1024.")
     training = _Training(config)
     evaluation = ProcessPoolExecutor(1, get_context("spawn"))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}

@@ -64,7 +64,8 @@ def _explain_value(message: str) -> ValueError:
     if "Exceeds the limit" in message:
         return ValueError(f"{name} must be a number of fewer digits.")
     group = re.search(
-        r"Unable to load config '(.*?)'|Importing '(.*?)' is not allowed|thus '(.*?)' is not accepted as class_path",
+        r"Unable to load config ['\"](.*?)['\"]|Importing '(.*?)' is not allowed|"
+        r"thus '(.*?)' is not accepted as class_path",
         message,
     )
     if group:

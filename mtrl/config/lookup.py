@@ -199,7 +199,10 @@ def _expand_list(kind: str, value: str, arguments: Sequence[str]) -> str:
                 f"{argument.partition('=')[0]} is an option of one {kind}, and --{kind} names several, which have "
                 "their default options: name one."
             )
-    return f"[{', '.join(_expand_argument(kind, name) for name in value.split(',') if name)}]"
+    names = [name for name in value.split(",") if name]
+    if not names:
+        raise ValueError(f"--{kind} needs a value, got {value!r}.")
+    return f"[{', '.join(_expand_argument(kind, name) for name in names)}]"
 
 
 def get_object(path: str) -> Any:

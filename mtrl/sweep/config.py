@@ -190,6 +190,8 @@ def sweep_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in names:
             raise unknown("option of a sweep", str(name), names)
+    if options.get("evaluate", {}) is None:  # the parser takes null for any option
+        raise ValueError("evaluate must be a mapping of options to values, got null.")
     parser = make_parser("sweep", "")
     parser.add_class_arguments(SweepConfig)
     return parse(parser, options).as_dict()

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -45,3 +46,18 @@ def test_phases_are_spread_over_the_whole_episode() -> None:
     steps = phases(range(10), 10, 150)
     assert sorted(steps.tolist()) == list(range(0, 150, 15))
     assert phases([7, 2], 10, 150).tolist() == [steps[7], steps[2]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"worlds": [3 * 10**30]},
+        {"horizons": [0]},
+        {"horizons": [501]},
+        {"workers": 0},
+        {"async_processes": 10**9},
+    ],
+)
+def test_numbers_have_ends(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected to be"):
+        env.main(EnvBenchmark(**{"benchmark": "MT3", "worlds": [3], **options}))

@@ -154,7 +154,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "zero batch": (["--batch_size", "0"], ["batch_size"]),
     "negative buffer": (["--buffer_size", "-5"], ["buffer_size"]),
     "buffer smaller than a step": (["--buffer_size", "2", "--worlds_per_task", "4"], ["buffer_size", "2", "4"]),
-    "width beyond all memory": (["--network.width", str(2**63)], ["width", "in [1, 65536] (one layer of"]),
+    "width beyond all memory": (["--network.width", str(2**63)], ["width", "in [1, 1048576] (no GPU"]),
     "batch beyond all memory": (["--batch_size", str(2**62)], ["batch_size", "below 2**31"]),
     "zero worlds": (["--worlds_per_task", "0"], ["worlds_per_task"]),
     "zero updates": (["--updates_per_step", "0"], ["updates_per_step"]),
@@ -392,6 +392,7 @@ def test_memory_that_an_evaluation_lacks(cli: Cli, finished: Path, monkeypatch: 
 def test_nothing_as_a_list_of_names(cli: Cli, elsewhere: Path, command: str) -> None:
     for nothing in ("", ","):
         assert_refused(cli(*command.split(), "--balancer", nothing), "--balancer needs a value")
+    assert_refused(cli("benchmark", "learner", "--network", ","), "--network needs a value")
     assert not list(elsewhere.iterdir())
 
 

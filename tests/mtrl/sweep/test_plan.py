@@ -96,6 +96,7 @@ BAD = {
     "unknown nested axis": ({"axes": {"agent.gama": [0.9]}}, ["did you mean 'agent.gamma'?"]),
     "seeds as an axis": ({"axes": {"seeds": [[0], [1]]}}, ["seeds are no axis"]),
     "empty axis": ({"axes": {"balancer": []}}, ["axis balancer", "at least one value"]),
+    "no evaluation": ({"evaluate": None}, ["evaluate must be a mapping of options to values, got null"]),
     "axis of one value": ({"axes": {"balancer": "LS"}}, ["axes must be"]),
     "same value twice": ({"axes": {"balancer": ["LS", "ls"]}}, ["same name 'ls'"]),
     "same class twice": (

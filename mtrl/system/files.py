@@ -68,7 +68,10 @@ def read_file(kind: str, path: Path, *, may_be_pipe: bool = False) -> bytes:
     """
     exists = path.exists() or path.is_symlink()
     if not may_be_pipe and exists and not path.is_file():
-        raise ValueError(f"The {kind} {path} must be a file, and it is something else: move it away.")
+        found = "Is a directory" if path.is_dir() else "a pipe, a device or a link to nowhere"
+        raise ValueError(
+            f"The {kind} {path} must be a file, and it is something else ({found}): move it away."
+        )
     try:
         return path.read_bytes()
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from mtrl.system.files import parse_yaml
 
+_DIGITS = re.compile(r"[-+]?\d[\d_]*")
 _EXPONENT = re.compile(r"[-+]?\d[\d_]*(\.\d*)?[eE]\+?\d{1,2}")
 _WORD = re.compile(r"[^\s,\[\]]+")
 
@@ -90,7 +91,7 @@ def _is_scalar(text: str) -> bool:
     try:
         return not isinstance(parse_yaml(text), (dict, list))
     except ValueError:
-        return True
+        return ":" not in text  # the parser would take 1:10 for 70
 
 
 def _rewrite(value: Any, parts: list[Any]) -> Any:
@@ -98,7 +99,7 @@ def _rewrite(value: Any, parts: list[Any]) -> Any:
         return [v if isinstance(v, float) else _rewrite(v, parts) for v in value]
     if isinstance(value, str) and value.lower() == "none" and NoneType in parts and "none" not in parts:
         return None
-    if isinstance(value, str) and int in parts and _EXPONENT.fullmatch(value):
+    if isinstance(value, str) and int in parts and (_EXPONENT.fullmatch(value) or _DIGITS.fullmatch(value)):
         number = whole_number(value)
         return value if number is None else number
     if isinstance(value, float) and int in parts and value.is_integer():  # YAML's 1.0e+5

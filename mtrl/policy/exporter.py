@@ -85,7 +85,7 @@ def export(
         raise exists
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export", dir=path.parent) as directory:
-        new = Path(directory) / path.name
+        new = Path(directory) / name  # PyTorch warns of another ending
         write, read = (_write_onnx, _read_onnx) if format == "onnx" else (_write_torch, _read_torch)
         with _quiet(), writing(path):
             write(policy, new)

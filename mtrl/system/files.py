@@ -135,7 +135,12 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a name that is there twice, of which YAML would take the last."""
+    """Refuses a name that is there twice, of which YAML would take the last, and reads whole numbers in decimal."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """YAML would take 010 for 8 and 1:10 for 70."""
+        based = node.value.lstrip("+-").startswith(("0x", "0b"))
+        return int(node.value, 0 if based else 10)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -145,6 +150,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.YAMLError(f"{name!r} is there twice")
             found.add(name)
         return node
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _count(value: Any, counted: dict[int, int]) -> int:

@@ -129,7 +129,7 @@ def run(
     figures for each preference, and `table.md`.
 
     Raises:
-        ValueError: a preference is not between 0 and 1, or there are no steps.
+        ValueError: a preference is not between 0 and 1, there are no steps, or `table.md` is another's.
     """
     for preference in preferences:
         if not 0.0 <= preference <= 1.0:
@@ -139,6 +139,9 @@ def run(
             f"There must be a preference, and a positive number of steps below 2**31, got {list(preferences)} and "
             f"{steps}."
         )
+    table = output / "table.md"
+    if table.exists() and not (table.is_file() and table.read_bytes().startswith(b"| method |")):
+        raise ValueError(f"`mtrl toy` did not write {table}: choose another --output.")
     for preference in preferences:
         (output / f"{preference:g}").mkdir(parents=True, exist_ok=True)
     front = pareto_front()
@@ -156,7 +159,7 @@ def run(
         for preference in preferences:
             grid = plot.grid([r for r in runs if r.preference == preference], front)
             grid.savefig(output / f"{preference:g}" / "all.png", dpi=DPI)
-    write_text(output / "table.md", markdown(runs))
+    write_text(table, markdown(runs))
     return runs
 
 

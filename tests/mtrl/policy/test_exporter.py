@@ -36,9 +36,10 @@ def test_onnx(finished: Path, cli: Cli) -> None:
 
 
 def test_torch(finished: Path, cli: Cli, tmp_path: Path) -> None:
-    path = tmp_path / "new" / "policy.pt2"
+    path = tmp_path / "new" / "policy"
     arguments = ["--format", "torch", "--checkpoint", "20", "--output", path]
-    assert cli("export", finished, *arguments).out == f"{path}\n"
+    result = cli("export", finished, *arguments)
+    assert (result.out, result.err) == (f"{path}\n", "")
     files = {"policy.json": ""}
     program = torch.export.load(path, extra_files=files).module()
     assert json.loads(files["policy.json"])["step"] == "20"

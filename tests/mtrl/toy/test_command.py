@@ -120,6 +120,16 @@ def test_main_prints_a_table(tmp_path, capsys) -> None:
     assert "LS" in capsys.readouterr().out
 
 
+def test_only_its_own_table_is_overwritten(tmp_path) -> None:
+    own = tmp_path / "table.md"
+    own.write_text("mine")
+    with pytest.raises(ValueError, match=r"did not write .*table.md: choose another --output"):
+        toy.run([LS], steps=2, output=tmp_path)
+    assert (own.read_text(), list(tmp_path.iterdir())) == ("mine", [own])
+    for _ in range(2):
+        toy.run([LS], steps=2, output=tmp_path / "toy")
+
+
 @pytest.mark.parametrize(
     ("preferences", "steps"), [([0.5], 0), ([0.5], -1), ([0.5], 2**31), ([], 10), ([0.5, 1.5], 10)]
 )

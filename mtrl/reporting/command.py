@@ -20,6 +20,7 @@ from mtrl.reporting.groups import (
 from mtrl.reporting.runs import Source, read_runs
 from mtrl.reporting.statistics import RESAMPLES, Statistic, describe
 from mtrl.reporting.tables import Table, make_tables, markdown, published_tables
+from mtrl.storage.run_directory import refuse_inside
 from mtrl.system import terminal
 from mtrl.system.files import writing
 from mtrl.system.paths import check_writable
@@ -132,6 +133,7 @@ def _seed_notes(groups: Sequence[Group], statistic: Statistic, k: int) -> list[s
 
 
 def _check_output(output: Path) -> None:
+    refuse_inside(output, "output")
     if output.exists() and not output.is_dir():
         raise ValueError(f"The output {output} must be a directory, and it is a file.")
     if output.is_dir() and any(output.iterdir()) and not (output / "report.json").is_file():

@@ -13,16 +13,34 @@ from mtrl.config.imports import run_around
 from mtrl.system.lock import locked
 from mtrl.system.terminal import command
 
+#: What lies in these directories of a run counts as the run's own: it is read, or deleted with what is old.
+_OF_THE_RUN = ("checkpoints", "evaluation", "tensorboard")
+
 
 def refuse_existing(run_dir: Path) -> None:
     """
     Raises:
-        ValueError: the directory exists.
+        ValueError: the directory exists, or is among a run's own.
     """
+    refuse_inside(run_dir, "run_dir")
     if run_dir.exists() or run_dir.is_symlink():
         raise ValueError(
             f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
             f"with it by `{command('train', '--resume', run_dir)}`."
+        )
+
+
+def refuse_inside(path: Path, option: str) -> None:
+    """
+    Raises:
+        ValueError: what is written to a path of the user's would count as a run's own.
+    """
+    path = path.resolve()
+    run = run_around(path)
+    if run is not None and path.relative_to(run).parts[:1] in [(name,) for name in _OF_THE_RUN]:
+        raise ValueError(
+            f"The {option} {path} is among the files of the run {run}, which reads and deletes what is there: choose "
+            "another place."
         )
 
 

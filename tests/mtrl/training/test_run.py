@@ -69,6 +69,15 @@ def test_something_else_that_comes_to_be_there(
     assert (run / "mine" if other == "directory" else run).exists()
 
 
+@pytest.mark.parametrize("place", ["checkpoints", "evaluation/deep"])
+def test_a_run_is_not_made_among_the_files_of_another(finished: Path, cli: Cli, place: str) -> None:
+    """Its checkpoints are deleted as they get old, and a report reads every evaluation."""
+    before = sorted(finished.rglob("*"))
+    run = finished / place / "step_0000000001"
+    assert_refused(cli(*train_arguments(run)), f"among the files of the run {finished}")
+    assert sorted(finished.rglob("*")) == before
+
+
 def test_a_run_belongs_to_its_process_as_soon_as_it_is_there(
     fake: object, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ class ReferenceEngine:
         self._num_worlds = len(worlds)
         self._num_processes = min(max(1, num_workers), len(worlds))
         size = -(-len(worlds) // self._num_processes)
+        self._shape = (size, self._num_processes, ACTION_SIZE)
         makers = [
             partial(ReferenceWorlds, worlds[i :: self._num_processes], size, protocol.reward_version)
             for i in range(self._num_processes)
@@ -161,8 +162,7 @@ class ReferenceEngine:
         return np.stack(self._by_world(self._processes.call("reset", options=options)[0]))[positions]
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
-        size = -(-self._num_worlds // self._num_processes)
-        rows = np.resize(actions, (size, self._num_processes, ACTION_SIZE)).swapaxes(0, 1)
+        rows = np.resize(actions, self._shape).swapaxes(0, 1)  # repeated where a process has fewer worlds
         observations, _, _, _, infos = self._processes.call("step", rows)
         rewards, said = zip(*self._by_world(infos["made"]), strict=True)
         return Transitions(

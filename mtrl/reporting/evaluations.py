@@ -40,7 +40,7 @@ class Way(NamedTuple):
 
 
 def _read_evaluations(
-    path: Path, seeds: list[int], tasks: list[str], measure: Measure
+    path: Path, config: dict[str, Any], seeds: list[int], tasks: list[str], measure: Measure
 ) -> dict[Way, dict[int, tuple[str, Floats]]]:
     """The files that `mtrl evaluate` wrote: their name and scores [S, T] by way and step."""
     key = "success" if measure == "success" else "returns"
@@ -49,7 +49,7 @@ def _read_evaluations(
         content = read_mapping("evaluation", file)
         if content.get("seeds") != seeds or content.get("tasks") != tasks:
             raise ValueError(f"{file.name} has other seeds or tasks than the run.")
-        check_experiment(path, file, content.get("experiment"))
+        check_experiment(path, config, f"evaluation/{file.name}", content.get("experiment"))
         step, episodes = content.get("step"), mapping_in(content, "episodes", file)
         if not is_step(step) or key not in episodes:
             raise ValueError(f"{file.name} must hold a step and the {measure} of episodes.")
@@ -80,10 +80,10 @@ def _read_evaluations(
 
 
 def read_best_way(
-    path: Path, seeds: list[int], tasks: list[str], notes: list[str], measure: Measure
+    path: Path, config: dict[str, Any], seeds: list[int], tasks: list[str], notes: list[str], measure: Measure
 ) -> tuple[NDArray[np.int64], Floats, dict[str, Any]]:
     """Steps [n] and scores [n, S, T] of one way of evaluating, and what of it must be the same to be compared."""
-    found = _read_evaluations(path, seeds, tasks, measure)
+    found = _read_evaluations(path, config, seeds, tasks, measure)
     if not found:
         raise ValueError(f"it has no evaluation; `{command('evaluate', path)}` writes one.")
     way = max(found)

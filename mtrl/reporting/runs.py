@@ -144,9 +144,10 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
         mapping_in(stamp, "benchmark", path / "stamp.json"), "tasks", str, "the benchmark in stamp.json"
     )
     lines = read_json_lines(path / "metrics.jsonl", notes)
+    is_due = evaluated_at(config)
     for line in lines:
         if SUCCESS in line:
-            check_due(path / "metrics.jsonl", line["step"], evaluated_at(config))
+            check_due(path / "metrics.jsonl", line["step"], is_due)
     shape = (len(seeds), len(tasks))
     measure: Measure = "success"
     steps, scores = read_scores(lines, SUCCESS, shape, tasks)
@@ -160,7 +161,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
     if source == "evaluation":
-        evaluated_steps, outcomes, way = read_best_way(path, seeds, tasks, notes, measure)
+        evaluated_steps, outcomes, way = read_best_way(path, config, seeds, tasks, notes, measure)
         evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, notes)
         evaluated, last = outcomes[-1], evaluated_steps[-1]
         clock = evaluation_clock(config)

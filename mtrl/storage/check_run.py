@@ -85,7 +85,7 @@ def check_files(
     found = {name: stamped.get(name, "unset") for name in expected}
     _compare(run_dir, "stamp.json", "config.yaml and this version", found, expected)
     for name in ("metrics.jsonl", "timing.jsonl"):
-        _check_experiment(run_dir, options, name, read_experiment(run_dir / name))
+        check_experiment(run_dir, options, name, read_experiment(run_dir / name))
     if checkpoint is not None:
         clock = evaluation_clock(options)
         if clock is not None and manifest["step"] > (end := clock[0].end(clock[1])):
@@ -96,21 +96,17 @@ def check_files(
         _check_loop(checkpoint, loop, manifest["step"], options)
 
 
-def check_experiment(run_dir: Path, path: Path, found: Any) -> None:
+def check_experiment(run_dir: Path, options: Mapping[str, Any], name: str, found: Any) -> None:
     """Compares what a file says of the run that it is of with the configuration of the one that it is in.
 
     Args:
+        options: of the run's config.yaml.
+        name: of the file, in the run.
         found: the options that the file names, see `record`; None where it is of an older version, and names none.
 
     Raises:
         DisagreementError: it is of another experiment, or of other seeds.
     """
-    if found is not None:
-        options = read_mapping("configuration", run_dir / "config.yaml")
-        _check_experiment(run_dir, options, str(path.relative_to(run_dir)), found)
-
-
-def _check_experiment(run_dir: Path, options: Mapping[str, Any], name: str, found: Any) -> None:
     if found is not None:
         theirs, ours = (flatten({"experiment": said}) for said in (found, record(options)))
         _compare(run_dir, "config.yaml", name, ours, theirs)

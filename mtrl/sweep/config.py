@@ -162,9 +162,8 @@ def parse_request(arguments: list[str]) -> Request:
     namespace = parse(parser, arguments)
     config = make_config({f.name: namespace[f.name] for f in fields(SweepConfig)})
     directory = config.directory.absolute()
-    own = [
-        path.resolve() for path in (directory, directory / "runs")
-    ]  # the sweep holds the second while it trains
+    # The sweep holds the second while it trains.
+    own = [path.resolve() for path in (directory, directory / "runs")]
     if config.collect is not None and Path(config.collect).resolve() in own:
         raise ValueError(
             f"collect must be another directory than sweep_dir and its runs, {directory}, got {config.collect}."

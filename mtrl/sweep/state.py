@@ -13,7 +13,7 @@ from mtrl.storage import checkpoints
 from mtrl.storage.check_run import DisagreementError, check_experiment
 from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
 from mtrl.sweep.plan import Run
-from mtrl.system.files import parse_json, read_file
+from mtrl.system.files import parse_json, read_file, read_mapping
 
 
 def last_step(run: Run, root: Path) -> int | None:
@@ -44,13 +44,16 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
     """
     if run.evaluate.engine is None:
         return False
-    for path in run.directory(root).glob("evaluation/step_*.json"):
+    directory = run.directory(root)
+    for path in directory.glob("evaluation/step_*.json"):
         try:
             content = parse_json(read_file("evaluation", path).decode())
             how = content["engine"], content["policy"], len(content["episodes"]["success"][0][0])
             asked_for = run.evaluate.engine, "mean", run.evaluate.episodes
             if content["step"] >= run.total_steps and how == asked_for:
-                check_experiment(run.directory(root), path, content.get("experiment"))
+                if (experiment := content.get("experiment")) is not None:  # older files have none
+                    options = read_mapping("configuration", directory / "config.yaml")
+                    check_experiment(directory, options, f"evaluation/{path.name}", experiment)
                 return False
         except DisagreementError:
             raise

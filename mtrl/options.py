@@ -47,10 +47,16 @@ PositiveInt = Annotated[int, Range(1, 2**31 - 1)]
 NonNegativeInt = Annotated[int, Range(0, 2**31 - 1)]
 #: Units of a network's layer: 2^20 squared weights are 4 TB.
 Width = Annotated[int, Range(1, 2**20, why="no GPU holds a layer of that width")]
-_DEEPEST = "the deepest agents known have 1024 layers"  # 2503.14858
-#: Layers of a network, which take a hundredth of a second each to build: at least one, or perhaps none.
-Depth = Annotated[int, Range(1, 2_000, why=_DEEPEST)]
-OptionalDepth = Annotated[int, Range(0, 2_000, why=_DEEPEST)]
+
+
+def depths(least: int) -> Range:
+    """How many layers a network can have. Each takes a hundredth of a second to build."""
+    return Range(least, 2_000, why="the deepest agents known have 1024 layers")  # 2503.14858
+
+
+#: Layers of a network: at least one, or perhaps none.
+Depth = Annotated[int, depths(1)]
+OptionalDepth = Annotated[int, depths(0)]
 #: Experts, modules, ... side by side.
 Parts = Annotated[int, Range(1, 1_000, why="each is a network of its own")]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agents.layers import MLP, RELU_GAIN, Axes, Linear, TaskEmbedding
 from agents.networks.base import Architecture, Network
-from mtrl.options import Depth, OptionalDepth, Parts, Range, Width
+from mtrl.options import Depth, OptionalDepth, Parts, Width, depths
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SoftModularization(Architecture):
         routing_depth: number of layers of the routing network before those that make the weights.
     """
 
-    num_layers: Annotated[int, Range(2, 2_000)] = 2
+    num_layers: Annotated[int, depths(2)] = 2
     num_modules: Parts = 2
     module_width: Width = 256
     embedding_width: Width = 400
@@ -49,7 +49,7 @@ class SoftModularization(Architecture):
 class DeepSoftModularization(SoftModularization):
     """The deep variant of soft modularization, with 4 layers of 4 modules (Yang et al. 2020, 2003.13661, Sec. 5)."""
 
-    num_layers: Annotated[int, Range(2, 2_000)] = 4
+    num_layers: Annotated[int, depths(2)] = 4
     num_modules: Parts = 4
     module_width: Width = 128
 

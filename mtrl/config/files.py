@@ -11,7 +11,7 @@ from typing import Any
 from envs.suggestion import unknown
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.train import GROUPS, TrainConfig
-from mtrl.system.files import parse_yaml, read_mapping
+from mtrl.system.files import read_mapping
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -70,26 +70,26 @@ def read_files(arguments: Sequence[str]) -> list[str]:
 
     A class that a later argument or file replaces is left out, so that nobody looks at it.
 
+    Args:
+        arguments: with the names of classes expanded, see `mtrl.config.lookup.expand_arguments`.
+
     Raises:
         ValueError: a file cannot be read.
     """
     read = list(arguments)
     named: set[str] = set()
+    options_of_classes = [f"--{kind}" for kind in CLASS_OPTIONS]
     for i in reversed(range(len(read))):
         option, equals, value = read[i].partition("=")
-        if option == "--config" and (equals or i + 1 < len(read)):
-            content = without_replaced(read_config(Path(value if equals else read[i + 1])), named)
+        if not equals and i + 1 == len(read):
+            continue  # without a value, which the parser says
+        value = value if equals else read[i + 1]
+        if option == "--config":
+            content = without_replaced(read_config(Path(value)), named)
             named.update(k for k, v in content.items() if not isinstance(v, dict) or "class_path" in v)
             read[i : i + (1 if equals else 2)] = [f"--config={json.dumps(content)}"]
-        elif option.startswith("--") and not _only_options(value if equals else "".join(read[i + 1 : i + 2])):
-            named.add(option.removeprefix("--"))
+        elif option in options_of_classes:
+            only_options = value.startswith("{") and "class_path" not in json.loads(value)
+            if not only_options:
+                named.add(option.removeprefix("--"))
     return read
-
-
-def _only_options(value: str) -> bool:
-    """Whether a value on the command line describes options of a class that another one names."""
-    try:
-        described = parse_yaml(value) if value.startswith("{") else None
-    except ValueError:  # said where it is read
-        return False
-    return isinstance(described, dict) and "class_path" not in described

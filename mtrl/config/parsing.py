@@ -77,13 +77,13 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             classes = [kind for kind in CLASS_OPTIONS if kind in hints and f"--{kind}" not in lists]
             groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in options if "." in dest)]
             wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
+            several = [kind for kind in classes if "list[" in str(hints[kind])]
             arguments = _put_first(source, ["--allow_import", "--config", *wholes])
+            arguments = expand_arguments(arguments, classes, several)
             if "config" in options:
                 arguments = read_files(arguments)
             _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes})
-            several = [kind for kind in classes if "list[" in str(hints[kind])]
-            arguments = _join_lists(expand_arguments(arguments, classes, several), lists)
-            namespace = parser.parse_args(rewrite_arguments(arguments, hints))
+            namespace = parser.parse_args(rewrite_arguments(_join_lists(arguments, lists), hints))
     except (ArgumentError, TypeError, KeyError) as error:
         raise explain(parser, str(error)) from error
     return namespace

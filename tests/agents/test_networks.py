@@ -291,8 +291,12 @@ def test_the_settings_of_the_papers_are_the_defaults() -> None:
 
 
 def test_one_layer_of_modules_has_nothing_to_route() -> None:
-    with pytest.raises(ValueError, match=r"needs num_layers to be a whole number in \[2, 2000\], got 1"):
-        SoftModularization(num_layers=1)
+    for num_layers in (1, 2001):
+        with pytest.raises(
+            ValueError,
+            match=rf"needs num_layers to be a whole number in \[2, 2000\] \(the deepest .*\), got {num_layers}\.",
+        ):
+            SoftModularization(num_layers=num_layers)
     with pytest.raises(
         ValueError,
         match=r"needs routing_depth to be a whole number in \[1, 2000\] .*, got 0\.",

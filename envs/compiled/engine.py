@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from envs.benchmarks import Protocol
 from envs.compiled.compiled_task import RECORD, compiled_task
 from envs.compiled.floats import use_standard_floats
-from envs.compiled.step import Seat
+from envs.compiled.simulation import Simulation
 from envs.compiled.threads import Threads
 from envs.worlds import ACTION_SIZE, OBSERVATION_SIZE, Transitions, World
 
@@ -29,12 +29,13 @@ class CompiledEngine:
         num_threads = min(max(num_workers, 1), len(worlds))
         with ThreadPoolExecutor(num_threads, initializer=use_standard_floats) as executor:
             self.tasks = list(executor.map(compiled_task, names, repeat(protocol.reward_version)))
-            self.seats = list(executor.map(self._make_seats, range(num_threads)))
-        addresses = np.array([[seat.addresses for seat in row] for row in self.seats], np.int64)
+            self.simulations = list(executor.map(self._make_simulations, range(num_threads)))
+        addresses = np.array([[each.addresses() for each in row] for row in self.simulations], np.int64)
         self._threads = Threads(self.records, [task.step for task in self.tasks], addresses)
 
-    def _make_seats(self, _: int) -> list[Seat]:
-        return [Seat(task.simulation) for task in self.tasks]
+    def _make_simulations(self, _: int) -> list[Simulation]:
+        """A thread's own, one of each task."""
+        return [task.simulation.copy() for task in self.tasks]
 
     def reset(self, positions: NDArray[np.intp], goals: NDArray[np.float64]) -> NDArray[np.float64]:
         tasks = self.records["task"][positions].tolist()
@@ -44,18 +45,21 @@ class CompiledEngine:
             if goal.tobytes() not in self.tasks[task].initial_states
         }
         if new:
-            shares = [list(new.items())[i :: len(self.seats)] for i in range(len(self.seats))]
-            with ThreadPoolExecutor(len(self.seats), initializer=use_standard_floats) as executor:
-                list(executor.map(self._prepare, self.seats, shares))
+            num_threads = len(self.simulations)
+            shares = [list(new.items())[i::num_threads] for i in range(num_threads)]
+            with ThreadPoolExecutor(num_threads, initializer=use_standard_floats) as executor:
+                list(executor.map(self._prepare, self.simulations, shares))
         for position, task, goal in zip(positions.tolist(), tasks, goals, strict=True):
             state, observation = self.tasks[task].initial_states[goal.tobytes()]
             self.records["state"][position, : len(state)] = state
             self.records["observation"][position] = observation
         return self.records["observation"][positions]
 
-    def _prepare(self, seats: list[Seat], goals: list[tuple[tuple[int, bytes], NDArray[np.float64]]]) -> None:
+    def _prepare(
+        self, simulations: list[Simulation], goals: list[tuple[tuple[int, bytes], NDArray[np.float64]]]
+    ) -> None:
         for (task, _), goal in goals:
-            self.tasks[task].initial_state(goal, seats[task].simulation.model)
+            self.tasks[task].initial_state(goal, simulations[task].model)
 
     def step(self, actions: NDArray[np.float64]) -> Transitions:
         records = self.records

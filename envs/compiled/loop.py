@@ -28,7 +28,7 @@ from envs.compiled.machine_code import (
     load,
     repeat,
 )
-from envs.compiled.step import SEAT_SIZE
+from envs.compiled.simulation import NUM_ADDRESSES
 
 _LOOK = 1_000_000  # nanoseconds that somebody looks before going to sleep
 
@@ -44,28 +44,28 @@ def num_words(num_threads: int) -> int:
 
 
 def write() -> Code:
-    """`run(shared, seats)` makes a step, `serve(shared, seats, thread)` is the life of a thread that helps, and
-    `stop(shared)` ends these.
+    """`run(shared, simulations)` makes a step, `serve(shared, simulations, thread)` is the life of a thread that helps,
+    and `stop(shared)` ends these.
 
-    Their arguments are the addresses of the words and of the thread's seats [tasks, SEAT_SIZE], and its number. Who
-    calls `run` is thread 0.
+    Their arguments are the address of the words, that of the addresses of the thread's simulations [tasks,
+    NUM_ADDRESSES], and its number. Who calls `run` is thread 0.
     """
     code = Code()
     wake, wait = _wake(code), _wait(code)
     work = _work(code, wake)
 
     builder = code.define("run", VOID, [POINTER, POINTER])
-    shared, seats = builder.function.args
+    shared, simulations = builder.function.args
     _set(builder, shared, DONE, INT(0))
     with each(builder, load(builder, shared, THREADS)) as thread:
         _set(builder, shared, _left(builder, thread), _share(builder, shared, thread)[1])
     builder.call(wake, [shared])
-    builder.call(work, [shared, seats, INT(0)])
+    builder.call(work, [shared, simulations, INT(0)])
     builder.call(wait, [shared, INT(DONE), load(builder, shared, COUNT), INT(_LOOK)])
     builder.ret_void()
 
     builder = code.define("serve", VOID, [POINTER, POINTER, INT])
-    shared, seats, thread = builder.function.args
+    shared, simulations, thread = builder.function.args
     left, look = _left(builder, thread), builder.alloca(INT)
     builder.store(INT(_LOOK), look)
     with repeat(builder) as leave_if:
@@ -73,7 +73,7 @@ def write() -> Code:
         leave_if(builder.icmp_signed(">", _word(builder, shared, left), INT(_STOP // 2)))
         soon = builder.icmp_signed("<", waited, INT(_LOOK))
         builder.store(builder.select(soon, INT(_LOOK), INT(0)), look)
-        builder.call(work, [shared, seats, thread])
+        builder.call(work, [shared, simulations, thread])
     builder.ret_void()
 
     builder = code.define("stop", VOID, [POINTER])
@@ -93,7 +93,7 @@ def _work(code: Code, wake: ir.Function) -> ir.Function:
     assert RECORD.fields is not None
     task_index, cost_index = (RECORD.fields[name][1] // 8 for name in ("task", "cost"))
     builder = code.define("work", VOID, [POINTER, POINTER, INT])
-    shared, seats, thread = builder.function.args
+    shared, simulations, thread = builder.function.args
     now = _clock(code, builder)
     floats = builder.alloca(ir.ArrayType(INT, 8))
     builder.call(code.declare("fegetenv", INT32, [POINTER]), [floats])
@@ -112,8 +112,8 @@ def _work(code: Code, wake: ir.Function) -> ir.Function:
             offset = builder.mul(load(builder, order, builder.add(first, number)), INT(RECORD.itemsize))
             record = builder.gep(records, [offset], source_etype=BYTE)
             task = load(builder, record, task_index)
-            seat = field(builder, seats, builder.mul(task, INT(SEAT_SIZE)))
-            builder.call(function_at(builder, steps, task, [POINTER, POINTER]), [seat, record])
+            simulation = field(builder, simulations, builder.mul(task, INT(NUM_ADDRESSES)))
+            builder.call(function_at(builder, steps, task, [POINTER, POINTER]), [simulation, record])
             builder.store(builder.sub(now(), began), field(builder, record, cost_index))
             done = builder.add(_add(builder, shared, DONE, 1), INT(1))
             with builder.if_then(builder.icmp_signed("==", done, count)):

@@ -7,6 +7,7 @@ reset moved in the model. It is loaded into a model and its `MjData` before a st
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +51,8 @@ _SENSORS = {
 }
 _WIDTHS = {"position": 3, "quaternion": 4, "axes": 9, "joint": 1, "grip": 1}
 _PADS = ("leftpad_geom", "rightpad_geom")
+_CALLBACK = ctypes.CFUNCTYPE(None)  # without arguments, a null pointer
+NUM_ADDRESSES = 6
 
 Columns = dict[str, slice | int]
 
@@ -149,6 +152,19 @@ class Simulation(Scene):
             other.model = copy.copy(self.model) if model is None else model
             other.model.body_pos[:], other.model.site_pos[:] = self.model.body_pos, self.model.site_pos
         return other
+
+    def addresses(self) -> list[int]:
+        """What a step in this simulation needs to know of it, NUM_ADDRESSES integers (`envs.compiled.step`)."""
+        model, data = self.model, self.data
+        self._callback = _CALLBACK(self.feel) if self.feels else _CALLBACK()
+        return [
+            model._address,
+            data._address,
+            data.sensordata.ctypes.data,
+            model.body_pos.ctypes.data,
+            model.site_pos.ctypes.data,
+            ctypes.cast(self._callback, ctypes.c_void_p).value or 0,
+        ]
 
     # ---------------------------------------------------------------- what the sensors say
 

@@ -5,7 +5,6 @@ With Python between the calls, a step would take several microseconds more, and 
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -14,7 +13,7 @@ from llvmlite import ir
 from envs.compiled.machine_code import DOUBLE, INT32, POINTER, VOID, Code, field, function_at, load
 from envs.compiled.native import Place
 from envs.compiled.scene import FRAME_SKIP
-from envs.compiled.simulation import SPECIFICATION, Simulation
+from envs.compiled.simulation import NUM_ADDRESSES, SPECIFICATION, Simulation
 from envs.headless import mujoco
 
 _FUNCTIONS = {
@@ -27,31 +26,6 @@ _FUNCTIONS = {
     "mj_Euler": (),
     "mj_forward": (),
 }
-_FEEL = ctypes.CFUNCTYPE(None)
-
-
-class Seat:
-    """A model and its `MjData`, that a thread loads one world of a task after the other into.
-
-    Attributes:
-        addresses: what the machine code needs to know, as integers.
-    """
-
-    def __init__(self, simulation: Simulation) -> None:
-        self.simulation = simulation = simulation.copy()
-        self._feel = _FEEL(simulation.feel)
-        model, data = simulation.model, simulation.data
-        self.addresses = [
-            model._address,
-            data._address,
-            data.sensordata.ctypes.data,
-            model.body_pos.ctypes.data,
-            model.site_pos.ctypes.data,
-            ctypes.cast(self._feel, ctypes.c_void_p).value,
-        ]
-
-
-SEAT_SIZE = 6
 
 
 def load_library() -> None:
@@ -73,7 +47,7 @@ def load_library() -> None:
 def define_step(
     code: Code, name: str, simulation: Simulation, state: Place, aim: ir.Function, outcome: ir.Function
 ) -> None:
-    """Adds the function that makes a step, given the addresses of a seat and a world's record.
+    """Adds the function that makes a step, given `Simulation.addresses` and the address of a world's record.
 
     Args:
         state: where in the record the simulation's vector is.
@@ -81,8 +55,9 @@ def define_step(
         outcome: makes of the sensors what a step came to, given the record and the sensors.
     """
     builder = code.define(name, VOID, [POINTER, POINTER])
-    seat, record = builder.function.args
-    model, data, sensors, body_pos, site_pos = (load(builder, seat, i, POINTER) for i in range(SEAT_SIZE - 1))
+    addresses, record = builder.function.args
+    *loaded, feel = range(NUM_ADDRESSES)
+    model, data, sensors, body_pos, site_pos = (load(builder, addresses, i, POINTER) for i in loaded)
     vector = field(builder, record, state.offset // 8, DOUBLE)
 
     def call(name: str, *arguments: ir.Value) -> None:
@@ -103,7 +78,7 @@ def define_step(
         call("mj_Euler")
     call("mj_forward")
     if simulation.feels:
-        builder.call(function_at(builder, seat, SEAT_SIZE - 1, []), [])
+        builder.call(function_at(builder, addresses, feel, []), [])
     builder.call(outcome, [record, sensors])
     call("mj_getState", vector, INT32(SPECIFICATION))
     builder.ret_void()

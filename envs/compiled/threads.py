@@ -27,30 +27,30 @@ class Threads:
     Args:
         records: of the worlds [N] (`envs.compiled.compiled_task.RECORD`).
         steps: the addresses of the tasks' steps.
-        seats: the addresses of each thread's seat of each task [threads, tasks, SEAT_SIZE].
+        simulations: what `Simulation.addresses` gives, of each thread and task [threads, tasks, NUM_ADDRESSES].
     """
 
     def __init__(
         self,
         records: NDArray[np.void],
         steps: Sequence[int],
-        seats: NDArray[np.int64],
+        simulations: NDArray[np.int64],
     ) -> None:
-        self._records, self._seats = records, seats
+        self._records, self._simulations = records, simulations
         self._steps = np.array(steps, np.int64)
         self._order = np.arange(len(records))
         # Each thread owns as many worlds, of as few tasks as possible.
-        bounds = np.arange(len(seats) + 1) * len(records) // len(seats)
+        bounds = np.arange(len(simulations) + 1) * len(records) // len(simulations)
         by_task = np.argsort(records["task"], kind="stable")
         self._owners = np.empty_like(self._order)
-        self._owners[by_task] = np.repeat(np.arange(len(seats)), np.diff(bounds))
+        self._owners[by_task] = np.repeat(np.arange(len(simulations)), np.diff(bounds))
         self._start()
 
     def _start(self) -> None:
-        memory = np.zeros(loop.num_words(len(self._seats)) + loop.LINE, np.int64)
+        memory = np.zeros(loop.num_words(len(self._simulations)) + loop.LINE, np.int64)
         shared = memory[-(memory.ctypes.data // 8) % loop.LINE :]
         self._shared = shared.ctypes.data
-        shared[loop.COUNT], shared[loop.THREADS] = len(self._records), len(self._seats)
+        shared[loop.COUNT], shared[loop.THREADS] = len(self._records), len(self._simulations)
         for index, array in (
             (loop.ORDER, self._order),
             (loop.RECORDS, self._records),
@@ -61,13 +61,13 @@ class Threads:
         library.pthread_mutex_init(_ADDRESS(shared[loop.MUTEX :].ctypes.data), None)
         library.pthread_cond_init(_ADDRESS(shared[loop.CHANGED :].ctypes.data), None)
         threads = [
-            threading.Thread(target=_serve, args=(self._shared, seats.ctypes.data, number), daemon=True)
-            for number, seats in enumerate(self._seats[1:], 1)
+            threading.Thread(target=_serve, args=(self._shared, simulations.ctypes.data, number), daemon=True)
+            for number, simulations in enumerate(self._simulations[1:], 1)
         ]
         for thread in threads:
             thread.start()
         self._process = os.getpid()
-        used = (memory, self._order, self._records, self._steps, self._seats)
+        used = (memory, self._order, self._records, self._steps, self._simulations)
         self._finalizer = weakref.finalize(self, _end, self._process, self._shared, threads, used)
 
     def step(self) -> None:
@@ -76,7 +76,7 @@ class Threads:
             self._finalizer.detach()
             self._start()
         self._order[:] = np.lexsort((self._records["cost"], self._owners))  # a share is taken from its end
-        _run(self._shared, self._seats[0].ctypes.data)
+        _run(self._shared, self._simulations[0].ctypes.data)
 
     def close(self) -> None:
         self._finalizer()

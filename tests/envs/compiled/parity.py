@@ -20,7 +20,6 @@ from envs.benchmarks import get_benchmark, get_protocol, task_name
 from envs.compiled import simulation
 from envs.compiled.compiled_task import RECORD, compiled_task
 from envs.compiled.engine import CompiledEngine
-from envs.compiled.step import Seat
 from envs.compiled.task import load_task
 from envs.goals import benchmark_goals
 from envs.reference import ReferenceEnv
@@ -119,10 +118,9 @@ class SomeWorlds:
         self.compiled = compiled_task(task, reward_version)
         self.task = self.compiled.task
         self.records = np.zeros(count, RECORD)
-        self._seat = Seat(self.compiled.simulation)
-        self.simulation = self._seat.simulation
+        self.simulation = self.compiled.simulation.copy()
         self.sensors = self.simulation.data.sensordata[None]
-        self._addresses = np.array(self._seat.addresses, np.int64)
+        self._addresses = np.array(self.simulation.addresses(), np.int64)
         function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
         self._step, self._outcome = function(self.compiled.step), function(self.compiled.outcome)
         states = self.compiled.states(self.records)

@@ -22,7 +22,7 @@ import envs
 from envs.compiled.compiled_task import RECORD
 from envs.compiled.machine_code import Code
 from envs.compiled.native import Place, define
-from envs.compiled.step import SEAT_SIZE
+from envs.compiled.simulation import NUM_ADDRESSES
 from envs.compiled.threads import Threads
 from tests.envs.conftest import random_actions
 
@@ -36,8 +36,8 @@ def make_threads(num_worlds: int, num_threads: int) -> tuple[np.ndarray, Threads
     """Records of two tasks: a step of the first adds one to the first number of a record, the other halves it."""
     records = np.zeros(num_worlds, RECORD)
     records["task"] = np.arange(num_worlds) % 2
-    seats = np.zeros((num_threads, 2, SEAT_SIZE), np.int64)
-    return records, Threads(records, [_compiled("count"), _compiled("halve")], seats)
+    simulations = np.zeros((num_threads, 2, NUM_ADDRESSES), np.int64)
+    return records, Threads(records, [_compiled("count"), _compiled("halve")], simulations)
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
@@ -171,7 +171,7 @@ engine, what = sys.argv[1:]
 env = envs.make("MT1:reach", "paper", [0], worlds_per_task=2, num_workers=2, engine=engine)
 env.reset()
 if what == "crash":
-    env._engine._threads._seats[:, :, 0] = 8
+    env._engine._threads._simulations[:, :, 0] = 8
 print("ready", flush=True)
 if what == "fail":
     sys.stdin.readline()

@@ -64,19 +64,20 @@ class Critic(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Actor, critics and the targets that follow the critics, and how the actor acts.
+    """Actor, critics and the targets that follow the critics, and how the actor acts: all that a trained agent needs.
 
     Args:
+        architecture: of actor and critics.
         config: settings.
-        architecture: of the actor.
-        critic_architecture: of the critics; None for the actor's.
         observation_size: O.
         action_size: A.
         num_tasks: T.
-        seeds: S of them.
+        seeds: S of them; everything of seed s depends on `seeds[s]` alone.
+        critic_architecture: of the critics, where it is another one.
         device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
         task_names: of the T tasks, for architectures that know something of them.
-        precision: of the networks' passes in an update.
+        precision: of the networks' passes in an update. With bfloat16 (autocast) parameters, losses, optimisers,
+            targets and what the balancer computes stay float32, and so does acting.
 
     Attributes:
         value: what the critics' outputs say.
@@ -85,23 +86,23 @@ class ActorCritic(nn.Module):
 
     def __init__(
         self,
-        config: SACConfig,
         architecture: Architecture,
-        critic_architecture: Architecture | None,
+        config: SACConfig,
         *,
         observation_size: int,
         action_size: int,
         num_tasks: int,
         seeds: Sequence[int],
-        device: torch.device | str,
-        task_names: Sequence[str] | None,
-        precision: Precision,
+        critic_architecture: Architecture | None = None,
+        device: torch.device | str = "cpu",
+        task_names: Sequence[str] | None = None,
+        precision: Precision = "float32",
     ) -> None:
         if task_names is not None and len(task_names) != num_tasks:
             raise ValueError(f"SAC needs a name for each of its {num_tasks} tasks, got {len(task_names)}.")
         super().__init__()
         self.config = config
-        self.seeds = tuple(seeds)
+        self.seeds, self.num_tasks = tuple(seeds), num_tasks
         self.observation_size, self.action_size = observation_size, action_size
         self.device = torch.device(device)
         self.precision = precision

@@ -1,8 +1,8 @@
 """Multi-task soft actor-critic: S seeds and T tasks in one set of batched networks, one temperature per task.
 
-Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The losses are in `agents.losses`, what a value is in
-`agents.values`, the networks are in `agents.actor_critic`, the temperatures in `agents.temperature`, and what combines
-the tasks' losses is in `agents.optimizer`.
+Haarnoja et al. 2018, 1812.05905 (SAC with learned temperature). The networks and how they act are in
+`agents.actor_critic`, what a value is in `agents.values`, the losses in `agents.losses`, the temperatures in
+`agents.temperature`, and what combines the tasks' losses in `agents.optimizer`.
 """
 
 from __future__ import annotations
@@ -43,20 +43,9 @@ class Batch(NamedTuple):
 class SAC(ActorCritic):
     """The agent: S seeds trained side by side, each with parameters, noise and balancer state of its own.
 
-    Args:
-        architecture: of actor and critics.
-        config: settings.
-        observation_size: O.
-        action_size: A.
-        num_tasks: T.
-        seeds: S of them; everything of seed s depends on `seeds[s]` alone.
-        critic_architecture: of the critics, where it is another one.
+    Args, besides those of `ActorCritic`:
         critic_balancer: prototype for the critics' gradients, copied and set up here, or None for the plain mean loss.
         actor_balancer: the same for the actor's. The temperature is never balanced.
-        device: where parameters live; initial values are drawn on the CPU, so they do not depend on it.
-        task_names: of the T tasks, for architectures that know something of them.
-        precision: of the networks' passes in an update. With bfloat16 (autocast) parameters, losses, optimisers,
-            targets and what the balancer computes stay float32, and so does acting.
     """
 
     def __init__(
@@ -81,13 +70,13 @@ class SAC(ActorCritic):
                 "policy is good: balance the critic only (`--balance critic`)."
             )
         super().__init__(
-            config,
             architecture,
-            critic_architecture,
+            config,
             observation_size=observation_size,
             action_size=action_size,
             num_tasks=num_tasks,
             seeds=seeds,
+            critic_architecture=critic_architecture,
             device=device,
             task_names=task_names,
             precision=precision,
@@ -95,8 +84,8 @@ class SAC(ActorCritic):
         decays = config.learning_rate_decay != "none"
         # A CUDA graph reads the tensor anew in each replay, and has a number for good.
         self.learning_rate_factor: Tensor | float = torch.ones((), device=self.device) if decays else 1.0
-        self.critic_optimizer = self._optimizer("critic", critic_balancer, num_tasks)
-        self.actor_optimizer = self._optimizer("actor", actor_balancer, num_tasks)
+        self.critic_optimizer = self._optimizer("critic", critic_balancer)
+        self.actor_optimizer = self._optimizer("actor", actor_balancer)
         self.temperature = Temperature(
             config, len(seeds), num_tasks, action_size, self.learning_rate_factor, self.device
         )
@@ -108,15 +97,15 @@ class SAC(ActorCritic):
             SideStream(self.device) for _ in range(3)
         )
 
-    def _optimizer(self, network: str, balancer: Balancer | None, num_tasks: int) -> TaskOptimizer:
+    def _optimizer(self, network: str, balancer: Balancer | None) -> TaskOptimizer:
         if balancer is not None:
             balancer = copy.deepcopy(balancer)
-            balancer.setup(num_tasks, seeds=self.seeds, device=self.device, stream=network)
+            balancer.setup(self.num_tasks, seeds=self.seeds, device=self.device, stream=network)
         return TaskOptimizer(
             getattr(self, network),
             self.vectors[network],
             balancer,
-            num_tasks,
+            self.num_tasks,
             self.config,
             self.learning_rate_factor,
         )
@@ -249,7 +238,8 @@ class SAC(ActorCritic):
         Args:
             batch_size: B of the updates to come, of which none was made or compiled yet.
         """
-        zeros = self.vectors["critic"].shared.new_zeros(*self.temperature.log_alpha.shape, batch_size, 1)
+        shape = (len(self.seeds), self.num_tasks, batch_size, 1)
+        zeros = self.vectors["critic"].shared.new_zeros(shape)
         observation = zeros.expand(-1, -1, -1, self.observation_size)
         action = zeros.expand(-1, -1, -1, self.action_size)
         self.critic_optimizer.factor_gradients(observation, action)

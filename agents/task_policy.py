@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from agents.sac import SAC
+from agents.actor_critic import ActorCritic
 
 
 class TaskPolicy(nn.Module):
@@ -18,14 +18,14 @@ class TaskPolicy(nn.Module):
         agent: with one seed; it is not used any more.
     """
 
-    def __init__(self, agent: SAC) -> None:
+    def __init__(self, agent: ActorCritic) -> None:
         super().__init__()
         self.config = agent.config
         self.observation_size, self.action_size = agent.observation_size, agent.action_size
-        self.num_tasks = agent.temperature.log_alpha.shape[-1]
+        self.num_tasks = agent.num_tasks
         self.actor, self.encoder = agent.actor, agent.critic.encoder
         for parameter in self.parameters():
-            parameter.data = parameter.data.clone()  # it was a view of all that the optimizer knows
+            parameter.data = parameter.data.clone()  # it was a view of all of the agent's
 
     def forward(self, observation: Tensor, task: Tensor) -> tuple[Tensor, Tensor]:
         """observation [N, O] and task [N] (integers) to mean and log standard deviation [N, A] before squashing."""

@@ -6,29 +6,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import envs
+from agents.actor_critic import ActorCritic
 from agents.sac import SAC
 from mtrl.config.train import EvaluationConfig, TrainConfig
 
 
 def make_agent(config: TrainConfig, env: envs.VectorEnv) -> SAC:
-    """An agent with fresh parameters for a resolved configuration and the spaces of an environment."""
-    assert env.single_observation_space.shape is not None
-    assert env.single_action_space.shape is not None
+    """An agent to be trained, with fresh parameters, for a resolved configuration and the spaces of an environment."""
     balancer = config.balancer
     return SAC(
-        config.network,
-        config.agent,
-        critic_architecture=config.critic_network,
-        observation_size=env.single_observation_space.shape[0],
-        action_size=env.single_action_space.shape[0],
-        num_tasks=len(config.get_benchmark().tasks),
-        task_names=config.get_benchmark().tasks,
-        seeds=config.seeds,
+        **_networks(config, env),
         critic_balancer=balancer if config.balance in ("both", "critic") else None,
         actor_balancer=balancer if config.balance in ("both", "actor") else None,
-        device=config.device,
-        precision=config.precision,
     )
+
+
+def make_actor_critic(config: TrainConfig, env: envs.VectorEnv) -> ActorCritic:
+    """The same, only to act."""
+    return ActorCritic(**_networks(config, env))
+
+
+def _networks(config: TrainConfig, env: envs.VectorEnv) -> dict[str, Any]:
+    assert env.single_observation_space.shape is not None
+    assert env.single_action_space.shape is not None
+    return {
+        "architecture": config.network,
+        "config": config.agent,
+        "critic_architecture": config.critic_network,
+        "observation_size": env.single_observation_space.shape[0],
+        "action_size": env.single_action_space.shape[0],
+        "num_tasks": len(config.get_benchmark().tasks),
+        "task_names": config.get_benchmark().tasks,
+        "seeds": config.seeds,
+        "device": config.device,
+        "precision": config.precision,
+    }
 
 
 def evaluation_env_arguments(

@@ -19,7 +19,7 @@ from torch import Tensor
 from envs import VectorEnv
 from envs.cores import yield_to_others
 from envs.processes import SIGNALS, begin_beside, deaf_processes
-from mtrl.config.build import evaluation_env_arguments, make_agent
+from mtrl.config.build import evaluation_env_arguments, make_actor_critic
 from mtrl.config.train import TrainConfig
 from mtrl.device.host_copy import HostCopier
 from mtrl.evaluation.foreground import Evaluated, PolicyState, evaluate_policy
@@ -102,7 +102,7 @@ class _Evaluation:
         if config.device == "cuda":
             torch.set_float32_matmul_precision("high")
         self._config, self._env = config, VectorEnv(**env_arguments)
-        self._agent = make_agent(config, self._env)
+        self._agent = make_actor_critic(config, self._env)
         shape = (*self._env.layout, self._agent.observation_size)
         self._policy = VectorPolicy(self._agent, shape, deterministic=True, spin=False)
 

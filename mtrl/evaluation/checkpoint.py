@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.sac import SAC
+from agents.actor_critic import ActorCritic
 from envs import CustomBenchmark, Engine, Protocol, VectorEnv, check_engine
 from envs.custom import episode_seed
 from envs.goals import benchmark_goals
-from mtrl.config.build import make_agent, make_evaluation_env
+from mtrl.config.build import make_actor_critic, make_evaluation_env
 from mtrl.config.experiment import record
 from mtrl.config.train import EvaluationConfig, TrainConfig
 from mtrl.device.generators import Generators
@@ -97,13 +97,13 @@ class CheckpointRef:
         check_run(run_dir, path, config)
         return cls(run_dir, config, path, checkpoint.read_manifest(path)["step"])
 
-    def load_agent(self, env: VectorEnv, evaluation: EvaluationConfig) -> SAC:
+    def load_agent(self, env: VectorEnv, evaluation: EvaluationConfig) -> ActorCritic:
         """The agent as it acts, with noise of the evaluation's seed, the same for every trained seed.
 
         Raises:
             CheckpointError: the checkpoint is damaged.
         """
-        agent = make_agent(self.config, env)
+        agent = make_actor_critic(self.config, env)
         agent.load_policy(checkpoint.load_part(self.path, "agent", agent.policy_state()))
         agent.exploration = Generators([evaluation.seed] * len(self.config.seeds), "evaluation", agent.device)
         return agent

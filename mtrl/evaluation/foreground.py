@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.sac import SAC
+from agents.actor_critic import ActorCritic
 from envs import VectorEnv
 from mtrl.config.build import make_evaluation_env
 from mtrl.config.train import TrainConfig
@@ -19,7 +19,7 @@ from mtrl.evaluation.episodes import Episodes, run_episodes
 from mtrl.policy.acting import finite_actions
 
 PolicyState = Mapping[str, Mapping[str, Tensor]]
-"""What `SAC.policy_state` gives."""
+"""What `ActorCritic.policy_state` gives."""
 
 
 class Evaluated(NamedTuple):
@@ -41,7 +41,7 @@ class ForegroundEvaluator:
 
     background = False
 
-    def __init__(self, config: TrainConfig, agent: SAC, before_step: Callable[[], None]) -> None:
+    def __init__(self, config: TrainConfig, agent: ActorCritic, before_step: Callable[[], None]) -> None:
         self._env = make_evaluation_env(config, config.seeds, config.evaluation, config.engine)
         self._config, self._agent, self._before_step = config, agent, before_step
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.sac import SAC
+from agents.actor_critic import ActorCritic
 from mtrl.device.cuda_graph import Captured
 
 
@@ -35,7 +35,7 @@ class VectorPolicy:
     """
 
     def __init__(
-        self, agent: SAC, shape: tuple[int, ...], *, deterministic: bool = False, spin: bool = True
+        self, agent: ActorCritic, shape: tuple[int, ...], *, deterministic: bool = False, spin: bool = True
     ) -> None:
         self._agent, self._deterministic = agent, deterministic
         self._observation = torch.zeros(shape, device=agent.device)

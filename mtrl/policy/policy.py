@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from agents.actor_critic import ActorCritic
 from agents.config import SACConfig
 from agents.networks.base import Architecture
-from agents.sac import SAC
 from agents.task_policy import TaskPolicy
 from mtrl.config.imports import import_class
 from mtrl.storage.check_run import META_WORLD_SIZES, check_run
@@ -176,7 +176,7 @@ def load_policy(
         critic = config.get("critic_network")
         critic_network = None if critic is None else _make_architecture(critic)
         check_run(run, path)  # before anything is built, in sizes that may have been edited
-        agent = SAC(
+        agent = ActorCritic(
             network,
             settings,
             critic_architecture=critic_network,

@@ -238,7 +238,7 @@ def test_nothing_is_built_in_sizes_that_the_checkpoint_does_not_have(
     def build(*_: Any, **__: Any) -> None:
         raise AssertionError("it builds an agent")
 
-    monkeypatch.setattr(policy_module, "SAC", build)
+    monkeypatch.setattr(policy_module, "ActorCritic", build)
     edited(finished, "config.yaml", "network.init_args.depth", 1_000)
     with pytest.raises(ValueError, match=r"network\.depth is 1000 in config\.yaml and 1 in"):
         mtrl.load_policy(finished)

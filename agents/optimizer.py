@@ -112,10 +112,6 @@ class TaskOptimizer:
         """Whether the balancer wants gradients of the features."""
         return self.balancer is not None and self.balancer.system == "representation"
 
-    def representation(self, features: Tensor) -> Tensor | None:
-        """The features for `step`, unless nobody wants their gradient."""
-        return features if self.reads_representation else None
-
     def step(
         self,
         losses: Tensor,
@@ -125,7 +121,7 @@ class TaskOptimizer:
         """One step on the losses [S, T] of the leaves; skipped on the device if anything is not finite.
 
         Args:
-            representation: the features [S, E, T, B, R] in the losses' graph (see `representation`).
+            representation: the features [S, E, T, B, R] in the losses' graph, if the balancer `reads_representation`.
             closure: computes the losses [S, T] of the same batch again, with the module's own parameters; called after
                 the step where the balancer observes what it did.
 

@@ -185,7 +185,7 @@ class SAC(ActorCritic):
     def _values(self, critic: nn.Module, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor | None]:
         """Outputs [S, E, T, B, K], and the representation where the balancer wants its gradients."""
         outputs, features = self._run(critic, observation, action)
-        return outputs, self.critic_optimizer.representation(features)
+        return outputs, features if self.critic_optimizer.reads_representation else None
 
     def _policy(
         self, actor: nn.Module, observation: Tensor, noise: Tensor
@@ -197,7 +197,8 @@ class SAC(ActorCritic):
         mean, log_std, features = self._run(actor, encoded)
         log_std = self.config.bounded_log_std(log_std)
         action, log_prob = sample_action(mean, log_std, noise)
-        return action, log_prob, log_std.detach(), self.actor_optimizer.representation(features)
+        representation = features if self.actor_optimizer.reads_representation else None
+        return action, log_prob, log_std.detach(), representation
 
     def _actor_loss(self, outputs: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
         """[S, T], from the critics' outputs at the policy's actions."""

@@ -50,7 +50,7 @@ class Problem:
 
     def step(self, x: Tensor, scale: Tensor | float = 1.0) -> dict[str, Tensor]:
         losses, features = self.losses(self.optimizer.leaves, x)
-        representation = self.optimizer.representation(features)
+        representation = features if self.optimizer.reads_representation else None
         return self.optimizer.step(losses * scale, representation, lambda: self.losses({}, x)[0] * scale)
 
     def vectors(self) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """The rooms of the house: what may import what, read from the sources."""
 
 import ast
+import pydoc
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
@@ -88,3 +89,21 @@ def test_the_paths_name_what_is_there() -> None:
                     if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name
                 )
                 body = found.body
+
+
+def test_docs_name_modules_and_files_that_are_there() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"`((?:agents|envs|mtrl)(?:\.\w+)+)(?:\(.*?\))?`", text):
+            assert pydoc.locate(name) is not None, f"{page.name}: {name}"
+        for path in re.findall(
+            r"`((?:agents|configs|docs|envs|examples|mtrl|scripts|tests)/[\w./-]+)`", text
+        ):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+        for path, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
+            linked = page.parent / path if path else page
+            assert linked.exists(), f"{page.name}: {path}"
+            if heading and linked.is_file():
+                headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.M)
+                anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+                assert heading in anchors, f"{page.name}: {path}#{heading}"

@@ -1,4 +1,4 @@
-"""Benchmarks of Gymnasium environments that the user names, and the rules they are trained and judged by."""
+"""Benchmarks of Gymnasium environments that the user names, and the rules they are trained and evaluated by."""
 
 from __future__ import annotations
 

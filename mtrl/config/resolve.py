@@ -13,7 +13,7 @@ from envs import CustomBenchmark, check_engine
 from envs.cores import available_cores
 from mtrl.config.imports import import_named
 from mtrl.config.keep import check_rule
-from mtrl.config.train import Device, TrainConfig
+from mtrl.config.train import GROUPS, Device, TrainConfig
 from mtrl.device import triton
 from mtrl.system.files import read_mapping
 
@@ -44,7 +44,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         ValueError: something does not fit; the sentence says what was expected, what was found and what to do.
     """
     check_null("", config)
-    for name in ("agent", "evaluation", "checkpoint"):
+    for name in GROUPS:
         check_null(f"{name}.", getattr(config, name))
     config = dataclasses.replace(config, benchmark=_read_benchmark(config.benchmark))
     benchmark, protocol = config.get_benchmark(), config.get_protocol()

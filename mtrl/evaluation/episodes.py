@@ -14,6 +14,7 @@ from torch import Tensor
 
 import envs
 from mtrl.logging.logger import json_values
+from mtrl.policy.acting import to_tensor
 
 
 @dataclass
@@ -113,11 +114,6 @@ def run_episodes(
             getattr(episodes, name)[s, t, count[s, t, w] * num_worlds + w] = outcome[s, t, w]
         count[s, t, w] += 1
     return Episodes(**{name: values[..., :num_episodes] for name, values in vars(episodes).items()})
-
-
-def to_tensor(observation: NDArray[np.float64], layout: tuple[int, int, int]) -> Tensor:
-    """Observations [S·T·W, O] as a float32 tensor [S, T, W, O]."""
-    return torch.from_numpy(observation.reshape(*layout, -1).astype(np.float32))
 
 
 def nan_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from envs.goals import benchmark_goals
 from mtrl.config.build import make_evaluation_env
 from mtrl.config.train import EvaluationConfig
 from mtrl.evaluation.checkpoint import CheckpointRef
-from mtrl.evaluation.episodes import to_tensor
 from mtrl.evaluation.render import Camera, Clip, Renderer
+from mtrl.policy.acting import to_tensor
 from mtrl.system import terminal
 
 

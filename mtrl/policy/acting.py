@@ -13,6 +13,11 @@ from agents.actor_critic import ActorCritic
 from mtrl.device.cuda_graph import Captured
 
 
+def to_tensor(observation: NDArray[np.float64], layout: tuple[int, int, int]) -> Tensor:
+    """Observations [S·T·W, O] as a float32 tensor [S, T, W, O]."""
+    return torch.from_numpy(observation.reshape(*layout, -1).astype(np.float32))
+
+
 def finite_actions(actions: Tensor) -> tuple[Tensor, NDArray[np.bool_]]:
     """Actions [S, T, W, A] on the CPU, zero for seeds of which one is not finite; and of which seeds all are [S]."""
     finite = torch.isfinite(actions).flatten(1).all(-1)

@@ -15,9 +15,9 @@ from agents.sac import SAC, Batch
 from envs import VectorEnv
 from mtrl.config.train import TrainConfig
 from mtrl.device.generators import Generators
-from mtrl.evaluation.episodes import EpisodeTracker, to_tensor
+from mtrl.evaluation.episodes import EpisodeTracker
 from mtrl.logging.metrics import EpisodeMetrics
-from mtrl.policy.acting import VectorPolicy, finite_actions
+from mtrl.policy.acting import VectorPolicy, finite_actions, to_tensor
 from mtrl.training.frozen import FrozenSeeds
 from mtrl.training.normalize import ReturnStatistics, RewardNormalizer
 from mtrl.training.replay import Replay

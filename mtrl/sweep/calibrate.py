@@ -31,7 +31,7 @@ class Measurement:
     startup: seconds beside the steps: imports, environments, an evaluation, a checkpoint.
     collect: seconds per vector step without an update.
     step: seconds per vector step with its updates.
-    memory: bytes at the most, of the process and its workers; on a GPU those of the GPU.
+    memory: bytes at the most, of the process and those that it starts; of one on a GPU, those of the GPU.
     """
 
     startup: float

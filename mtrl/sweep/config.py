@@ -55,7 +55,7 @@ class SweepConfig:
         storage: a URL that all Ray nodes reach (s3://bucket/path, through fsspec), where they have no file system in
             common; null means that sweep_dir is a path which they share.
         cores: of this machine, to be used at once (a Ray cluster at an address has its own); null takes all.
-        cores_per_run: cores of a process: its simulation workers, and its PyTorch threads unless `num_threads` says.
+        cores_per_run: cores of a process: threads that simulate, and those of PyTorch unless `num_threads` says.
         gpus_per_run: GPUs of a process where training is on GPUs; 0.5 lets two share one.
         memory_per_run: GiB that one process may take where seeds_per_run is auto; null divides what this machine has.
         retries: how often a process that was killed, or whose node was lost, goes on from its last checkpoint.

@@ -45,7 +45,7 @@ def slots(config: SweepConfig, device: str) -> list[dict[str, str]]:
 def with_cores(slots: list[dict[str, str]], cores_per_run: int) -> list[dict[str, str]]:
     """The slots, each with cores of its own, unless a run takes one only or there are too few for all.
 
-    A run then counts and pins what it may use as if it had a smaller machine to itself.
+    A run then counts only those, as if it had a smaller machine to itself.
     """
     cores = list_cores()
     if cores_per_run == 1 or len(slots) * cores_per_run > len(cores):

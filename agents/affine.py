@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtrl.gradients import FactoredWeight, differentiated
+from mtrl.gradients import FactoredWeight
 
 TASK_AXIS = 2
 
@@ -24,7 +24,7 @@ def linear(x: Tensor, weight: Tensor | FactoredWeight, bias: Tensor, *, activate
     """
     factors: tuple[Tensor, ...] = ()
     if isinstance(weight, FactoredWeight):
-        weight, factors = weight.weight, differentiated(weight)
+        factors, weight = (weight.inputs, weight.gradients), weight.weight
     if x.shape[1] != weight.shape[1]:
         x = x.expand(-1, weight.shape[1], -1, -1, -1)
     if weight.dim() > 4 and weight.stride(TASK_AXIS) == 0 and weight.shape[TASK_AXIS] > 1:

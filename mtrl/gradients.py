@@ -97,7 +97,9 @@ def task_gradients(
         owned: leaves of which each task owns a part, [S, ...]; a zero gradient where the losses do not use one.
         representation: [S, E, T, B, R] within the losses' graph, or None.
     """
-    leaves = [leaf for weight in shared for leaf in differentiated(weight)]
+    leaves: list[Tensor] = []
+    for leaf in shared:
+        leaves += [leaf.inputs, leaf.gradients] if isinstance(leaf, FactoredWeight) else [leaf]
     wanted = [*leaves, *owned] + ([] if representation is None else [representation])
     gradients = torch.autograd.grad(
         losses, wanted, torch.ones_like(losses), allow_unused=True, materialize_grads=True
@@ -120,11 +122,6 @@ def task_gradients(
         owned=gradients[len(leaves) : len(leaves) + len(owned)],
         representation=None if representation is None else _disjoint_rows(gradients[-1].to(losses.dtype)),
     )
-
-
-def differentiated(leaf: Tensor | FactoredWeight) -> tuple[Tensor, ...]:
-    """What has a gradient."""
-    return (leaf.inputs, leaf.gradients) if isinstance(leaf, FactoredWeight) else (leaf,)
 
 
 def _block(gradient: Tensor, task_axis: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from agents import affine
 from agents.affine import TASK_AXIS, linear, mlp, samples_by_weight
-from mtrl.gradients import differentiated, expand_over_tasks, factored
+from mtrl.gradients import expand_over_tasks, factored
 
 S, E, T, B, IN, OUT = 2, 2, 3, 5, 4, 6
 Normal = Callable[..., Tensor]
@@ -130,7 +130,7 @@ def test_a_factored_weight_has_the_factors_of_an_expanded_ones_gradient(
     y, expected_y = (linear(x, w, bias, activate=activate) for w in (factored_weight, weight))
     assert torch.equal(y, expected_y)
     inputs, gradients, *others = torch.autograd.grad(
-        (y.tanh() * cotangents).sum(), [*differentiated(factored_weight), bias, x]
+        (y.tanh() * cotangents).sum(), [factored_weight.inputs, factored_weight.gradients, bias, x]
     )
     product, *expected = torch.autograd.grad((expected_y.tanh() * cotangents).sum(), [weight, bias, x])
     torch.testing.assert_close(inputs.mT @ gradients, product, rtol=1e-12, atol=1e-12)
@@ -143,7 +143,7 @@ def test_a_factored_weight_is_for_one_number_of_samples(normal: Normal) -> None:
     weight = factored(expand_over_tasks(normal(S, E, IN, OUT), T, TASK_AXIS), B)
     y = linear(normal(S, E, T, B + 1, IN), weight, normal(S, E, T, OUT))
     with pytest.raises(RuntimeError, match="invalid gradient"):
-        torch.autograd.grad(y.sum(), differentiated(weight))
+        torch.autograd.grad(y.sum(), [weight.inputs, weight.gradients])
 
 
 def test_samples_by_weight(normal: Normal) -> None:

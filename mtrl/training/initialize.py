@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.actor_critic import ActorCritic
 from agents.affine import TASK_AXIS
 from agents.networks import Shared
 from agents.parameters import ParameterVector
 from agents.sac import SAC
 from envs import VectorEnv
-from mtrl.config.build import make_agent
+from mtrl.config.build import make_actor_critic
 from mtrl.config.loading import load_config
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
@@ -81,8 +82,9 @@ def initialize(agent: SAC, config: TrainConfig, env: VectorEnv) -> Initializatio
     source = load_config(run, device="cpu", with_balancer=False)
     path = checkpoints.find(run / "checkpoints", config.init_checkpoint)
     check_run(run, path, source)
-    twin = make_agent(source, env)
-    expected = {**twin.network_state(), "log_alpha": twin.temperature.log_alpha}
+    twin = make_actor_critic(source, env)
+    log_alpha = torch.empty(len(source.seeds), twin.num_tasks)
+    expected = {**twin.network_state(), "log_alpha": log_alpha}
     state = checkpoint.load(path, ["agent"])["agent"]
     try:
         checkpoint.check_fits(path, state, expected, "agent")
@@ -131,11 +133,11 @@ _Parameters = Mapping[str, Tensor]
 
 
 def _networks(
-    agent: SAC, twin: SAC, state: Mapping[str, Any]
+    agent: SAC, twin: ActorCritic, state: Mapping[str, Any]
 ) -> Iterator[tuple[str, ParameterVector, _Parameters, _Parameters]]:
     """Actor, critics and target critics: name, layout, parameters by name (to be changed) and those of the state.
 
-    twin: an agent with networks as the state's.
+    twin: networks as the state's.
     """
     for network, own in agent.vectors.items():
         theirs = twin.vectors[network]

@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from mtrl.config.files import read_config
-from mtrl.config.lookup import CLASS_OPTIONS, expand_names, get_object, import_path, replace_classes
+from mtrl.config.lookup import CLASS_OPTIONS, expand_classes, get_object, import_path
 from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
 from mtrl.config.resolve import resolve
 from mtrl.config.spelling import rewrite_mapping
@@ -23,7 +23,7 @@ class ConfigFile(ActionConfigFile):  # type: ignore[misc,unused-ignore]
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         content = rewrite_mapping(json.loads(values), hints_of(parser))
-        self.apply_config(parser, cfg, self.dest, json.dumps(replace_classes(content)))
+        self.apply_config(parser, cfg, self.dest, json.dumps(expand_classes(content)))
 
 
 def train_parser() -> ArgumentParser:
@@ -35,7 +35,7 @@ def train_parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action=ConfigFile, help="a YAML file with any of the options below")
     parser.add_class_arguments(TrainConfig, fail_untyped=True)
-    parser.set_defaults(expand_names({"network": "multi_head", "balancer": "AlignedMTL"}))
+    parser.set_defaults(expand_classes({"network": "multi_head", "balancer": "AlignedMTL"}))
     return parser
 
 

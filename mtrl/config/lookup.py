@@ -88,19 +88,28 @@ def import_path(kind: str, name: str, *, given: bool = False) -> str:
     return path if "." not in name or is_toolkits(cls.__module__) else name
 
 
-def expand_names(config: Any, *, given: bool = False) -> Any:
-    """A configuration (as read from YAML) in which `network` and `balancer` are import paths; see `find_class`."""
+def expand_classes(config: Any, *, given: bool = False) -> Any:
+    """A configuration (as read from YAML) whose classes are described by import path and all of their options.
+
+    So a class takes no option from another that it replaces. What only has options, of a class named elsewhere, stays.
+
+    Args:
+        given: see `find_class`.
+    """
     if not isinstance(config, dict):
         return config
     expanded = dict(config)
     for kind in CLASS_OPTIONS:
-        value = expanded.get(kind)
-        if isinstance(value, str) and value.lower() not in ("null", "none"):
-            expanded[kind] = {"class_path": import_path(kind, value, given=given)}
-        elif isinstance(value, dict):
-            _check_described(kind, value)
-            if "class_path" in value:
-                expanded[kind] = value | {"class_path": import_path(kind, value["class_path"], given=given)}
+        described = expanded.get(kind)
+        if isinstance(described, str) and described.lower() not in ("null", "none"):
+            described = {"class_path": described}
+        if isinstance(described, dict):
+            _check_described(kind, described)
+            if "class_path" in described:
+                path = import_path(kind, described["class_path"], given=given)
+                options = _defaults(get_object(path)) | (described.get("init_args") or {})
+                described = {"class_path": path, "init_args": options}
+            expanded[kind] = described
     return expanded
 
 
@@ -122,17 +131,6 @@ def _check_described(kind: str, described: Mapping[str, Any]) -> None:
         )
     if not isinstance(options, (Mapping, NoneType)):
         raise ValueError(f"The init_args of {kind} must be a mapping of options to values, got {options!r}.")
-
-
-def replace_classes(config: Any, *, given: bool = False) -> Any:
-    """The same with all options of the classes, so that a class takes none from another that it replaces."""
-    expanded = expand_names(config, given=given)
-    for kind in CLASS_OPTIONS if isinstance(expanded, dict) else ():
-        described = expanded.get(kind)
-        if isinstance(described, dict) and "class_path" in described:
-            defaults = _defaults(get_object(described["class_path"]))
-            expanded[kind] = described | {"init_args": defaults | (described.get("init_args") or {})}
-    return expanded
 
 
 def _defaults(cls: type) -> dict[str, Any]:
@@ -220,7 +218,7 @@ def _expand_argument(kind: str, value: str) -> str:
             described = parse_yaml(value)
         except ValueError as error:
             raise ValueError(f"{kind} must be valid YAML, got {value[:80]!r}: {error}.") from error
-    return json.dumps(replace_classes({kind: described}, given=True)[kind])
+    return json.dumps(expand_classes({kind: described}, given=True)[kind])
 
 
 def _key(name: str) -> str:

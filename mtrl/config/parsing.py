@@ -19,7 +19,7 @@ from jsonargparse import (
 from mtrl.config.explain import explain
 from mtrl.config.files import nest, read_files
 from mtrl.config.imports import TOOLKIT, allow_import
-from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, option_types, replace_classes
+from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, expand_classes, option_types
 from mtrl.config.spelling import rewrite_arguments, rewrite_mapping
 
 C = TypeVar("C")
@@ -68,7 +68,7 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
     try:
         if isinstance(source, Mapping):
             namespace: Namespace = parser.parse_object(
-                replace_classes(rewrite_mapping(nest(source), hints_of(parser)))
+                expand_classes(rewrite_mapping(nest(source), hints_of(parser)))
             )
         else:
             hints = hints_of(parser)

@@ -83,9 +83,7 @@ class Run:
 def make_run(method: Method, seeds: Sequence[int]) -> Run:
     """The run of some of a method's seeds."""
     parser = train_parser()
-    # A default network or balancer, like one that is given, with all its options.
-    defaults = {"network": "multi_head", "balancer": "AlignedMTL"}
-    namespace = parse(parser, {**defaults, **method.options, "device": "cpu"})
+    namespace = parse(parser, {**method.options, "device": "cpu"})
     resolved = yaml.safe_load(dump(parser, namespace, method.config))
     return Run(
         name=f"{method.name}-seed{_ranges(seeds)}",

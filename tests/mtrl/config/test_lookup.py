@@ -1,10 +1,11 @@
+import dataclasses
 import re
 
 import pytest
 
 from agents.networks import Architecture, MultiHead
 from mtrl.balancers import AlignedMTL, Balancer
-from mtrl.config.lookup import balancers, expand_arguments, expand_names, get_object, import_path, networks
+from mtrl.config.lookup import balancers, expand_arguments, expand_classes, get_object, import_path, networks
 
 ALIGNED = f"{AlignedMTL.__module__}.AlignedMTL"
 
@@ -52,13 +53,19 @@ def test_the_nearest_name_is_proposed(kind: str, name: str, nearest: str) -> Non
 
 
 def test_configurations_with_names() -> None:
-    expanded = expand_names({"network": "multi_head", "balancer": None, "seeds": [0]})
+    expanded = expand_classes({"network": "multi_head", "balancer": None, "seeds": [0]})
     assert get_object(expanded["network"]["class_path"]) is MultiHead
+    assert expanded["network"]["init_args"] == dataclasses.asdict(MultiHead())
     assert expanded["balancer"] is None
     assert expanded["seeds"] == [0]
-    expanded = expand_names({"balancer": {"class_path": "aligned_mtl", "init_args": {"scale_mode": "rmse"}}})
+    expanded = expand_classes(
+        {"balancer": {"class_path": "aligned_mtl", "init_args": {"scale_mode": "rmse"}}}
+    )
     assert get_object(expanded["balancer"]["class_path"]) is AlignedMTL
-    assert expanded["balancer"]["init_args"] == {"scale_mode": "rmse"}
+    assert expanded["balancer"]["init_args"] == {"preference": None, "scale_mode": "rmse", "tolerance": 1e-12}
+    assert expand_classes({"network": {"init_args": {"width": 8}}}) == {
+        "network": {"init_args": {"width": 8}}
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--network.help", "care"], ["--network.help=care"]])

@@ -3,6 +3,8 @@
 import ast
 import pydoc
 import re
+import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -107,3 +109,20 @@ def test_docs_name_modules_and_files_that_are_there() -> None:
                 headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.M)
                 anchors = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
                 assert heading in anchors, f"{page.name}: {path}#{heading}"
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [
+        *project["dependencies"],
+        *(d for group in project["optional-dependencies"].values() for d in group),
+    ]
+    packages = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in declared}
+    packages |= {"pil", "triton", "yaml"}  # of Pillow, of PyTorch's builds for GPUs and of PyYAML
+    assert {"pillow", "torch", "pyyaml"} <= packages
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+                assert name in ("agents", "envs", "mtrl") or name.lower() in packages, f"{path}: {name}"

@@ -18,7 +18,7 @@ from mtrl.benchmarks.learner_update import (
     CAPACITY,
     PLAIN,
     LearnerBenchmark,
-    make_agent,
+    make_agent_and_replay,
     make_update,
     replay_bytes,
     work_of,
@@ -222,7 +222,7 @@ def _table(results: list[dict[str, Any]], config: LearnerBenchmark, device: torc
 
 def _sizes(config: LearnerBenchmark, network: Architecture) -> dict[str, int]:
     """The numbers of parameters of the actor and of both critics together, of one seed."""
-    agent, _ = make_agent(config, network, "plain", 1, torch.device("cpu"))
+    agent, _ = make_agent_and_replay(config, network, "plain", 1, torch.device("cpu"))
     modules = {"actor": agent.actor, "critics": agent.critic}
     return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
 

@@ -105,7 +105,7 @@ def make_update(
         if mode == "eager":
             return sac.update
         return Captured(sac.update)
-    agent, replay = make_agent(config, network, method, num_seeds, device)
+    agent, replay = make_agent_and_replay(config, network, method, num_seeds, device)
     metrics = UpdateMetrics()
     if mode in ("compiled", "autotuned"):
         agent.compile(autotune=mode == "autotuned")
@@ -124,7 +124,7 @@ def make_update(
     return Captured(update)
 
 
-def make_agent(
+def make_agent_and_replay(
     config: LearnerBenchmark, network: Architecture, method: str, num_seeds: int, device: torch.device
 ) -> tuple[SAC, Replay]:
     """A method's agent, and a replay full of random transitions."""
@@ -167,7 +167,7 @@ def make_agent(
 def work_of(
     config: LearnerBenchmark, network: Architecture, method: str, num_seeds: int, device: torch.device
 ) -> Work:
-    agent, replay = make_agent(config, network, method, num_seeds, device)
+    agent, replay = make_agent_and_replay(config, network, method, num_seeds, device)
     agent.update(replay.sample(config.batch_size))
     return count_work(agent, replay.sample(config.batch_size))
 

@@ -46,8 +46,6 @@ class Collector:
     ) -> None:
         self._config, self._env, self._agent, self._replay = config, env, agent, replay
         self._frozen = frozen
-        self._tasks = config.get_benchmark().tasks
-        self._action_size = agent.action_size
         self.observation, _ = env.reset()
         num_seeds, num_tasks, _ = self._layout = env.layout
         self._policy = VectorPolicy(agent, (*self._layout, agent.observation_size))
@@ -113,7 +111,7 @@ class Collector:
         Those of a seed of which one is not finite are zero, and the seed is left out.
         """
         if self._acts_at_random:
-            return 2 * self.random_actions.rand(*self._layout[1:], self._action_size) - 1
+            return 2 * self.random_actions.rand(*self._layout[1:], self._agent.action_size) - 1
         actions, finite = finite_actions(self._policy.finish())
         if not finite.all():
             self._frozen.freeze(~finite, "an action of the policy is not finite")
@@ -131,7 +129,8 @@ class Collector:
         if (self._frozen.mask | seeds).all():
             # What is kept must be good to go on from, and the simulation of that world is not.
             self._begin_episodes()
-        world = f"seed {self._config.seeds[s]}, task {self._tasks[t]}, world {w}"
+        task = self._config.get_benchmark().tasks[t]
+        world = f"seed {self._config.seeds[s]}, task {task}, world {w}"
         self._frozen.freeze(seeds, f"an observation or a reward is not finite ({world})")
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ __all__ = [
     "Benchmark",
     "CustomBenchmark",
     "CustomProtocol",
-    "Engine",
+    "EngineName",
     "Protocol",
     "VectorEnv",
     "arguments",
@@ -30,7 +30,7 @@ __all__ = [
     "make",
 ]
 
-Engine = Literal["batched", "reference", "gymnasium"]
+EngineName = Literal["batched", "reference", "gymnasium"]
 
 _ENGINES = {
     "reference": "envs.reference:ReferenceEngine",
@@ -60,7 +60,7 @@ def arguments(
     protocol: Protocol | CustomProtocol | str,
     seeds: Sequence[int],
     *,
-    engine: Engine | None = None,
+    engine: EngineName | None = None,
     worlds_per_task: int = 1,
     goal_order: GoalOrder = "random",
     num_workers: int | None = None,
@@ -94,18 +94,18 @@ def arguments(
     }
 
 
-def check_engine(engine: Engine | None, benchmark: Benchmark | CustomBenchmark) -> Engine:
+def check_engine(engine: EngineName | None, benchmark: Benchmark | CustomBenchmark) -> EngineName:
     """The engine, or what None stands for.
 
     Raises:
         ValueError: there is no such engine, or it does not run the benchmark.
     """
     own = isinstance(benchmark, CustomBenchmark)
-    fitting: tuple[Engine, ...] = ("gymnasium",) if own else ("batched", "reference")
+    fitting: tuple[EngineName, ...] = ("gymnasium",) if own else ("batched", "reference")
     if engine is None:
         return fitting[0]
-    if engine not in get_args(Engine):
-        raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(get_args(Engine))}.")
+    if engine not in get_args(EngineName):
+        raise ValueError(f"There is no engine {engine!r}: choose one of {', '.join(get_args(EngineName))}.")
     if engine not in fitting:
         whose = "environments of your own" if own else "Meta-World's tasks"
         raise ValueError(

@@ -21,7 +21,7 @@ from envs.worlds import World
 from mtrl.benchmarks.bare import phases, random_actions
 
 
-class Engine:
+class Batched:
     """The batched engine, after its first reset at each of the goals, which takes longer than all later ones."""
 
     def __init__(self, benchmark: Benchmark, horizon: int, worlds: int, workers: int) -> None:

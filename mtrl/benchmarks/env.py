@@ -18,7 +18,7 @@ from typing import Any
 from envs.benchmarks import Benchmark, get_benchmark
 from envs.cores import available_cores
 from mtrl.benchmarks.bare import BarePhysics
-from mtrl.benchmarks.contenders import Async, Engine, InProcesses, bare_arguments, megabytes
+from mtrl.benchmarks.contenders import Async, Batched, InProcesses, bare_arguments, megabytes
 from mtrl.benchmarks.output import write_report
 
 Measure = Callable[[float], float]
@@ -92,7 +92,7 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
     processes = _async_processes(config, benchmark, worlds)
     cores = available_cores() if config.workers is None else config.workers
     workers = min(cores, worlds)
-    engine = InProcesses(Engine, [(benchmark, horizon, worlds, cores)])
+    engine = InProcesses(Batched, [(benchmark, horizon, worlds, cores)])
     asynchronous = Async(benchmark, horizon, processes)
     bare = InProcesses(BarePhysics, bare_arguments(benchmark, horizon, worlds, workers))
     contenders: dict[str, Measure] = {

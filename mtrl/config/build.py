@@ -47,7 +47,7 @@ def evaluation_env_arguments(
     config: TrainConfig,
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
-    engine: envs.Engine | None,
+    engine: envs.EngineName | None,
 ) -> dict[str, Any]:
     """The arguments of the `VectorEnv` to evaluate in: goals in order, drawn from `evaluation.seed`.
 
@@ -71,7 +71,7 @@ def make_evaluation_env(
     config: TrainConfig,
     seeds: Sequence[int],
     evaluation: EvaluationConfig,
-    engine: envs.Engine | None,
+    engine: envs.EngineName | None,
 ) -> envs.VectorEnv:
     """Environments to evaluate in (see `evaluation_env_arguments`)."""
     return envs.VectorEnv(**evaluation_env_arguments(config, seeds, evaluation, engine))

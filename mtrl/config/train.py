@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from agents.config import Precision, SACConfig
 from agents.networks import Architecture, MultiHead
-from envs import CustomBenchmark, CustomProtocol, Engine
+from envs import CustomBenchmark, CustomProtocol, EngineName
 from envs.benchmarks import Benchmark, Protocol, get_benchmark, get_protocol
 from mtrl.balancers import AlignedMTL, Balancer
 from mtrl.config.clock import Clock
@@ -122,7 +122,7 @@ class TrainConfig:
     compile: bool | Literal["autotune"] = True
     precision: Precision = "float32"
     sync: bool = False
-    engine: Engine | None = None
+    engine: EngineName | None = None
     num_workers: int | None = None
     num_threads: int | None = None
     init_from: str | None = None

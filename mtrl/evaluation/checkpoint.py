@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.actor_critic import ActorCritic
-from envs import CustomBenchmark, Engine, Protocol, VectorEnv, check_engine
+from envs import CustomBenchmark, EngineName, Protocol, VectorEnv, check_engine
 from envs.custom import episode_seed
 from envs.goals import benchmark_goals
 from mtrl.config.build import make_actor_critic, make_evaluation_env
@@ -113,7 +113,7 @@ def evaluate_checkpoint(
     ref: CheckpointRef,
     evaluation: EvaluationConfig,
     *,
-    engine: Engine | None = None,
+    engine: EngineName | None = None,
     deterministic: bool = True,
 ) -> Evaluation:
     """Evaluates a checkpoint of a finished or running training.

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from envs import CustomBenchmark, Engine, check_engine
+from envs import CustomBenchmark, EngineName, check_engine
 from mtrl.config.experiment import experiment
 from mtrl.config.loading import load_config
 from mtrl.config.parsing import make_parser, parse
@@ -59,7 +59,7 @@ def evaluate(
     sampled: bool = False,
     checkpoint: str = "last",
     episodes: int = 50,
-    engine: Engine | None = None,
+    engine: EngineName | None = None,
     device: Device = "auto",
     seed: int = 1_000_000,
     worlds_per_task: int | None = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from envs import Benchmark, Engine, Protocol
+from envs import Benchmark, EngineName, Protocol
 from envs.goals import benchmark_goals
 from mtrl.config.build import make_evaluation_env
 from mtrl.config.train import EvaluationConfig
@@ -26,7 +26,7 @@ def write_clips(
     *,
     seed: int,
     camera: Camera,
-    engine: Engine,
+    engine: EngineName,
     deterministic: bool,
 ) -> list[Path]:
     """Writes `directory/<run>-step<step>-seed<seed>-<task>.mp4` of each task and returns the paths.
@@ -68,7 +68,7 @@ def write_clips(
 
 
 def _act(
-    ref: CheckpointRef, evaluation: EvaluationConfig, seed: int, engine: Engine, deterministic: bool
+    ref: CheckpointRef, evaluation: EvaluationConfig, seed: int, engine: EngineName, deterministic: bool
 ) -> NDArray[np.float64]:
     """The actions of one seed's policy in the first episode of each task, [T, H, A]."""
     config = ref.config

@@ -22,7 +22,7 @@ LINES = ["-", "--", "-.", ":"]
 MARKERS = "osD^vPX*"
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "***"]
 DPI = 130
-Measure = Literal["condition_number", "cosine"]
+GradientMeasure = Literal["condition_number", "cosine"]
 _LABELS = {"condition_number": "condition number", "cosine": "mean cosine of two tasks"}
 WRAP = 40  # characters of a label in a line
 
@@ -160,7 +160,7 @@ def heat_map(groups: Sequence[Group], tasks: Sequence[str], statistic: Statistic
     return figure
 
 
-def gradient_measure(groups: Sequence[Group], measure: Measure) -> Figure | None:
+def gradient_measure(groups: Sequence[Group], measure: GradientMeasure) -> Figure | None:
     """A measure of the gradient systems over training: median over seeds and their range, if it was logged."""
     names = [f"{network}/{measure}" for network in NETWORKS]
     if not any(name in run.gradients for group in groups for run in group.runs for name in names):

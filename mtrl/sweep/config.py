@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from envs import Engine
+from envs import EngineName
 from envs.suggestion import unknown
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.resolve import check_null
@@ -25,7 +25,7 @@ class FinalEvaluation:
         episodes: episodes of each task and seed.
     """
 
-    engine: Engine | None = None
+    engine: EngineName | None = None
     episodes: int = 50
 
     def __post_init__(self) -> None:

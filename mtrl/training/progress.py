@@ -15,7 +15,7 @@ from mtrl.system import terminal
 LOWEST = 5  # tasks in an evaluation's line
 
 
-class Progress:
+class ProgressBar:
     """Follows a run from `start` to `total` environment steps per task; silent lines where stderr is no terminal."""
 
     def __init__(self, total: int, start: int = 0) -> None:

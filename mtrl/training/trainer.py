@@ -23,7 +23,7 @@ from mtrl.system import terminal
 from mtrl.system.signals import Interrupted, StopRequest
 from mtrl.training.frozen import TrainingError
 from mtrl.training.loop import TrainingLoop
-from mtrl.training.progress import Progress
+from mtrl.training.progress import ProgressBar
 
 
 class Trainer:
@@ -83,7 +83,7 @@ class Trainer:
         self.loop.frozen.write()
         with (
             self.stop_request,
-            Progress(config.total_steps, self.step) as self.progress,
+            ProgressBar(config.total_steps, self.step) as self.progress,
             contextlib.closing(self.logger),
         ):
             try:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from mtrl.training.progress import Progress
+from mtrl.training.progress import ProgressBar
 
 
 def test_an_evaluation_is_a_line_with_its_lowest_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     scores = {f"task-{t}-v3": (49 - t) / 49 for t in range(50)}
-    with Progress(100) as progress:
+    with ProgressBar(100) as progress:
         progress.show_score(100, "success", scores)
         progress.show_score(100, "return", {"alone": 12.0})
     lowest = "task-49 0.00, task-48 0.02, task-47 0.04, task-46 0.06, task-45 0.08"

@@ -93,7 +93,14 @@ def test_the_classic_agent(tmp_path: Path) -> None:
         list(csv.DictReader((tmp_path / "report" / f"{name}.csv").open()))
         for name in ("methods", "tasks", "improvement", "seeds")
     )
-    labels = {"SingleTask": "single task", "Shared": "shared", "TaskEncoder": "task encoder"}
+    labels = {
+        "SingleTask": "single task",
+        "Shared": "shared",
+        "TaskEncoder": "task encoder",
+        "MultiHead": "multi-head",
+        "SoftModularization": "soft modularization",
+        "Care": "CARE",
+    }
     assert {m["method"] for m in methods} == labels.keys()
     document = DOCUMENT[DOCUMENT.index("## The classic agent") :]
     readme = (ROOT / "README.md").read_text()
@@ -109,12 +116,15 @@ def test_the_classic_agent(tmp_path: Path) -> None:
     for task in tasks:
         means = (f"{float(task[m]):.3f} ± {float(task[m + '_sem']):.3f}" for m in labels)
         assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
+    comparison = document[document.index("| better than |") :].splitlines()
     for pair in improvement:
         name = "P(X > Y) [95%]"
         text = (
             f"{float(pair[name]):.3f} [{float(pair[name + '_low']):.3f}, {float(pair[name + '_high']):.3f}]"
         )
-        assert text in " ".join(document.split())
+        row = next(line for line in comparison if line.startswith(f"| {labels[pair['X']]} |"))
+        column = comparison[0].split("|").index(f" {labels[pair['Y']]} ")
+        assert row.split("|")[column] == f" {text} "
 
 
 def test_what_each_ingredient_gives() -> None:

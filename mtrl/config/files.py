@@ -66,30 +66,28 @@ def without_replaced(config: Mapping[str, Any], named: Iterable[str]) -> dict[st
 
 
 def read_files(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments with the content of each `--config FILE`, as JSON, in place of its path.
+    """Command-line arguments with the content of each file, as JSON, in place of its path: `--config=...`.
 
     A class that a later argument or file replaces is left out, so that nobody looks at it.
 
     Args:
-        arguments: with the names of classes expanded, see `mtrl.config.lookup.expand_arguments`.
+        arguments: `--name=value`, with the names of classes expanded (`mtrl.config.lookup.expand_arguments`).
 
     Raises:
         ValueError: a file cannot be read.
     """
-    read = list(arguments)
+    read: list[str] = []
     named: set[str] = set()
     options_of_classes = [f"--{kind}" for kind in CLASS_OPTIONS]
-    for i in reversed(range(len(read))):
-        option, equals, value = read[i].partition("=")
-        if not equals and i + 1 == len(read):
-            continue  # without a value, which the parser says
-        value = value if equals else read[i + 1]
-        if option == "--config":
+    for argument in reversed(arguments):
+        option, equals, value = argument.partition("=")
+        if option == "--config" and equals:
             content = without_replaced(read_config(Path(value)), named)
             named.update(k for k, v in content.items() if not isinstance(v, dict) or "class_path" in v)
-            read[i : i + (1 if equals else 2)] = [f"--config={json.dumps(content)}"]
+            argument = f"--config={json.dumps(content)}"
         elif option in options_of_classes:
             only_options = value.startswith("{") and "class_path" not in json.loads(value)
             if not only_options:
                 named.add(option.removeprefix("--"))
-    return read
+        read.append(argument)
+    return read[::-1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import itertools
 import json
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -163,30 +162,26 @@ def users_modules(config: Any) -> list[str]:
     return sorted(found)
 
 
-def expand_arguments(arguments: list[str], kinds: Sequence[str], several: Sequence[str] = ()) -> list[str]:
-    """Command-line arguments in which what is given for `--<kind>` and its `.class_path` and `.help` is expanded.
+def expand_arguments(
+    arguments: Sequence[str], kinds: Sequence[str], several: Sequence[str] = ()
+) -> list[str]:
+    """Command-line arguments in which what is given for `--<kind>=` and its `.class_path` and `.help` is expanded.
 
     Args:
         several: the kinds of which a list is taken, too: names with commas between them.
     """
-    expanded = list(arguments)
-    for kind, end in itertools.product(kinds, ("", ".class_path", ".help")):
-        for i, argument in enumerate(arguments):
-            option, equals, value = argument.partition("=")
-            if option != f"--{kind}{end}" or (not equals and i + 1 == len(arguments)):
-                continue
-            value = value if equals else arguments[i + 1]
-            if not value.startswith("-"):  # the next option
-                if end == ".help":
-                    value = import_path(kind, value, given=True)
-                elif kind in several and "," in value and not value.startswith("{"):
-                    value = _expand_list(kind, value, arguments)
-                else:
-                    option, value = f"--{kind}", _expand_argument(kind, value)
-            if equals:
-                expanded[i] = f"{option}={value}"
-            else:
-                expanded[i : i + 2] = option, value
+    expanded = []
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        kind, _, end = option.removeprefix("--").partition(".")
+        if option.startswith("--") and equals and kind in kinds and not value.startswith("-"):
+            if end == "help":
+                argument = f"{option}={import_path(kind, value, given=True)}"
+            elif end in ("", "class_path"):
+                is_list = kind in several and "," in value and not value.startswith("{")
+                value = _expand_list(kind, value, arguments) if is_list else _expand_argument(kind, value)
+                argument = f"--{kind}={value}"
+        expanded.append(argument)
     return expanded
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from jsonargparse import (
@@ -23,6 +23,8 @@ from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, expand_classes, 
 from mtrl.config.spelling import rewrite_arguments, rewrite_mapping
 
 C = TypeVar("C")
+_VALUE = re.compile(r"(?!-).*|-|-[\d.].*|-[^-].* .*", re.DOTALL)
+"""What follows an option and is its value, as argparse has it: no option, but a negative number or text with spaces."""
 
 set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=list(TOOLKIT))
 
@@ -59,7 +61,7 @@ def add_allow_import(parser: ArgumentParser) -> None:
     )
 
 
-def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Namespace:
+def parse(parser: ArgumentParser, source: Sequence[str] | Mapping[str, Any]) -> Namespace:
     """Parses command-line arguments, or a configuration as read from YAML.
 
     Raises:
@@ -78,12 +80,13 @@ def parse(parser: ArgumentParser, source: list[str] | Mapping[str, Any]) -> Name
             groups = [*classes, *dict.fromkeys(dest.partition(".")[0] for dest in options if "." in dest)]
             wholes = [f"--{group}{end}" for group in groups for end in ("", ".class_path", ".init_args")]
             several = [kind for kind in classes if "list[" in str(hints[kind])]
-            arguments = _put_first(source, ["--allow_import", "--config", *wholes])
+            arguments = _join_values(parser, source, lists)
+            arguments = _put_first(arguments, ["--allow_import", "--config", *wholes])
             arguments = expand_arguments(arguments, classes, several)
             if "config" in options:
                 arguments = read_files(arguments)
             _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes})
-            namespace = parser.parse_args(rewrite_arguments(_join_lists(arguments, lists), hints))
+            namespace = parser.parse_args(rewrite_arguments(arguments, hints))
     except (ArgumentError, TypeError, KeyError) as error:
         raise explain(parser, str(error)) from error
     return namespace
@@ -97,70 +100,76 @@ def hints_of(parser: ArgumentParser) -> dict[str, Any]:
     return hints
 
 
-def _put_first(arguments: list[str], options: list[str]) -> list[str]:
+def _join_values(parser: ArgumentParser, arguments: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """The arguments with each option and its value in one: `--name=value`.
+
+    `--seeds 0,1` or `--seeds 0 1` is the list that the parser takes, for every option in `lists`. What has no value, or
+    is no option of the parser, stays as it is, and the parser says what is wrong with it.
+    """
+    takes_value = {
+        option for action in parser._actions if action.nargs != 0 for option in action.option_strings
+    }
+    joined, rest = [], deque(arguments)
+    while rest:
+        argument = rest.popleft()
+        option, equals, value = argument.partition("=")
+        known = {option, option.partition(".")[0]} & takes_value
+        if option in lists and (equals or rest):
+            values = [value] if equals else []
+            is_whole = (values or rest)[0].startswith("[")
+            while rest and not rest[0].startswith("--") and not (is_whole and values):
+                values.append(rest.popleft())
+            argument = f"{option}={values[0] if is_whole else _as_list(option, values)}"
+        elif known and not equals and rest and _VALUE.fullmatch(rest[0]):
+            argument = f"{option}={rest.popleft()}"
+        joined.append(argument)
+    return joined
+
+
+def _as_list(option: str, values: Sequence[str]) -> str:
+    """A list in YAML: what begins something else there is quoted.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    elements = [element for value in values for element in value.split(",") if element]
+    if not elements:
+        raise ValueError(f"{option} needs a value, got nothing: leave it out for its default.")
+    special = re.compile(r"[\[\]{}&*#?|<>=!%@`\"']|: |:$")
+    return f"[{', '.join(json.dumps(e) if special.search(e) else e for e in elements)}]"
+
+
+def _put_first(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     """The arguments with these options in front, in this order: what is given beside a whole overrides it."""
-    rest, first = list(arguments), []
-    for option in options:
-        i = 0
-        while i < len(rest):
-            name, equals, _ = rest[i].partition("=")
-            taken = 0 if name != option else 1 if equals else 2
-            first += rest[i : i + taken]
-            del rest[i : i + taken]
-            i += taken == 0
-    return first + rest
+    places = {option: place for place, option in enumerate(options)}
+
+    def place(argument: str) -> int:
+        option, equals, _ = argument.partition("=")
+        return places.get(option, len(options)) if equals else len(options)
+
+    return sorted(arguments, key=place)
 
 
-def _check_null(arguments: list[str], is_null: dict[str, bool]) -> None:
+def _check_null(arguments: Sequence[str], is_null: Mapping[str, bool]) -> None:
     """Refuses options of a class that is null.
 
     Args:
         is_null: whether each class is where it is not named.
     """
     is_null = dict(is_null)
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        option, equals, value = argument.removeprefix("--").partition("=")
-        value = value if equals else following
-        if option == "config":
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        name = option.removeprefix("--")
+        kind = name.partition(".")[0]
+        if option == "--config" and equals:
             is_null |= {k: v is None for k, v in json.loads(value).items() if k in is_null}
-        elif option.removesuffix(".class_path") in is_null:
-            is_null[option.removesuffix(".class_path")] = value.lower() in ("null", "none")
-        elif (
-            is_null.get(option.partition(".")[0])
-            and argument.startswith("--")
-            and not option.endswith(".help")
-        ):
-            kind = option.partition(".")[0]
+        elif name.removesuffix(".class_path") in is_null:
+            is_null[kind] = value.lower() in ("null", "none")
+        elif option != name and is_null.get(kind) and not name.endswith(".help"):
             raise ValueError(
-                f"{option} is an option of {kind}, and {kind} is null: name a class by --{kind}, or leave the option "
+                f"{name} is an option of {kind}, and {kind} is null: name a class by --{kind}, or leave the option "
                 "out."
             )
-
-
-def _join_lists(arguments: list[str], lists: list[str]) -> list[str]:
-    """`--seeds 0,1` or `--seeds 0 1` as the list that the parser takes, for every option in `lists`."""
-    joined: list[str] = []
-    i = 0
-    while i < len(arguments):
-        name, equals, value = arguments[i].partition("=")
-        if equals and name in lists:
-            arguments = [*arguments[:i], name, value, *arguments[i + 1 :]]
-        argument, i = arguments[i], i + 1
-        joined.append(argument)
-        if argument in lists and i < len(arguments) and not arguments[i].startswith("["):
-            values = []
-            while i < len(arguments) and not arguments[i].startswith("--"):
-                values += [_as_text(value) for value in arguments[i].split(",") if value]
-                i += 1
-            if not values:
-                raise ValueError(f"{argument} needs a value, got nothing: leave it out for its default.")
-            joined.append(f"[{', '.join(values)}]")
-    return joined
-
-
-def _as_text(value: str) -> str:
-    """A value as an element of a list in YAML: what begins something else there is quoted."""
-    return json.dumps(value) if re.search(r"[\[\]{}&*#?|<>=!%@`\"']|: |:$", value) else value
 
 
 def parse_dataclass(command: str, description: str, cls: type[C], arguments: list[str]) -> C:

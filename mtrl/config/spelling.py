@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args
@@ -30,22 +30,18 @@ def whole_number(text: str) -> int | None:
         return None
 
 
-def rewrite_arguments(arguments: list[str], hints: Hints) -> list[str]:
-    """Command-line arguments as the parser reads them.
+def rewrite_arguments(arguments: Sequence[str], hints: Hints) -> list[str]:
+    """Command-line arguments, `--name=value`, as the parser reads them.
 
     Raises:
         ValueError: a list or a mapping is no YAML.
     """
-    rewritten = list(arguments)
-    for i, argument in enumerate(arguments):
+    rewritten = []
+    for argument in arguments:
         option, equals, value = argument.partition("=")
-        name = option.removeprefix("--")
-        if name == option:
-            continue
-        if equals:
-            rewritten[i] = f"{option}={_rewrite_text(name, value, hints)}"
-        elif i + 1 < len(arguments):
-            rewritten[i + 1] = _rewrite_text(name, arguments[i + 1], hints)
+        if option.startswith("--") and equals:
+            argument = f"{option}={_rewrite_text(option.removeprefix('--'), value, hints)}"
+        rewritten.append(argument)
     return rewritten
 
 

@@ -87,9 +87,11 @@ def test_help_of_training_explains_every_option(capsys: pytest.CaptureFixture[st
     assert "environment steps per task and seed" in " ".join(text.split())
 
 
-def test_help_of_a_balancer(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["mtrl.balancers.AlignedMTL", "aligned_mtl"])
+@pytest.mark.parametrize("join", ["=", " "])
+def test_help_of_a_balancer(name: str, join: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--balancer.help", "mtrl.balancers.AlignedMTL"])
+        main(["train", *f"--balancer.help{join}{name}".split()])
     assert stop.value.code == 0
     assert "scale_mode" in capsys.readouterr().out
 

@@ -51,6 +51,9 @@ def test_advised_commands_run(name: str, fake: object, cli: Cli, tmp_path: Path)
         ("report", "mtrl report needs runs: see `mtrl report --help`."),
         ("train --resume", "--resume needs a value: see `mtrl train --help`."),
         ("train --seeds", "--seeds needs a value: see `mtrl train --help`."),
+        ("train --config", "--config needs a value: see `mtrl train --help`."),
+        ("train --batch_size 8 --config", "--config needs a value: see `mtrl train --help`."),
+        ("train --config --batch_size 8", "--config needs a value: see `mtrl train --help`."),
         (
             "toy --balancer LS --balancer.class_path os.abort",
             "There is no option or key 'balancer.class_path': did you mean 'balancer'?",

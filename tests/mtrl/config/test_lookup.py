@@ -1,5 +1,4 @@
 import dataclasses
-import re
 
 import pytest
 
@@ -68,8 +67,8 @@ def test_configurations_with_names() -> None:
     }
 
 
-@pytest.mark.parametrize("arguments", [["--network.help", "care"], ["--network.help=care"]])
-def test_help_of_a_class_takes_short_names(arguments: list[str]) -> None:
-    (path,) = re.findall(r"agents\.[\w.]+", " ".join(expand_arguments(arguments, ["network"])))
-    assert path == "agents.networks.care.Care"
-    assert expand_arguments(["--network.width", "8"], ["network"]) == ["--network.width", "8"]
+def test_help_of_a_class_takes_short_names() -> None:
+    assert expand_arguments(["--network.help=care"], ["network"]) == [
+        "--network.help=agents.networks.care.Care"
+    ]
+    assert expand_arguments(["--network.width=8"], ["network"]) == ["--network.width=8"]

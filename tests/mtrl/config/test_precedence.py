@@ -43,6 +43,10 @@ OTHERS = {  # classes of modules that are not there
 CASES: dict[str, tuple[list[list[str]], dict[str, Any]]] = {
     "number": ([["--config", "1"], ["--batch_size", "5"]], {"batch_size": 5, "seeds": [4]}),
     "list of words": ([["--config", "1"], ["--seeds", "7", "6"]], {"seeds": [7, 6]}),
+    "negative numbers": (
+        [["--agent.target_entropy", "-2.5"], ["--agent.log_std_min", "-1e1"]],
+        {"agent.target_entropy": -2.5, "agent.log_std_min": -10.0},
+    ),
     "list with =": ([["--config=1"], ["--seeds=7"]], {"seeds": [7]}),
     "nested": ([["--config", "1"], ["--agent.gamma", "0.5"]], {"agent.gamma": 0.5, "agent.tau": 0.1}),
     "whole group": ([["--config", "1"], ["--agent", "{gamma: 0.5}"]], {"agent.gamma": 0.5}),

@@ -55,7 +55,8 @@ _TYPES = {"int": "an integer", "float": "a number", "bool": "true or false", "st
 
 def _explain_value(message: str) -> ValueError:
     """What was expected and found, from a message that tells of every type that was tried, the innermost first."""
-    name = ".".join(re.findall(r'Parser key "([\w.]+)"', message))
+    # Of an option that may be one class or a list of them, a key is named for each.
+    name = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message)))
     path = re.search(r"class_path '([^']*)': ((?:No module|module) .*? '[\w.]+')", message)
     if path:
         return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
@@ -79,7 +80,7 @@ def _explain_value(message: str) -> ValueError:
         return ValueError(f"{name} must be the name or import path of a subclass of {kind[1]}, got {found}.")
     value = re.search(
         r"Expected (?:an? )?(?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
-        r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? |$)",
+        r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? | - Problem |$)",
         message,
     )
     if value:

@@ -54,6 +54,7 @@ def test_advised_commands_run(name: str, fake: object, cli: Cli, tmp_path: Path)
         ("train --config", "--config needs a value: see `mtrl train --help`."),
         ("train --batch_size 8 --config", "--config needs a value: see `mtrl train --help`."),
         ("train --config --batch_size 8", "--config needs a value: see `mtrl train --help`."),
+        ("benchmark learner --network.width many", "network.width must be an integer, got many."),
         (
             "toy --balancer LS --balancer.class_path os.abort",
             "There is no option or key 'balancer.class_path': did you mean 'balancer'?",

@@ -6,13 +6,13 @@ Bad input is a ValueError with the sentence that the command prints. Progress go
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mtrl.config.files import nest, without_replaced
-from mtrl.config.loading import dump, load_config, train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import dump, load_config, parse_resume, train_config, train_parser
+from mtrl.config.parsing import make_parser, parse
 from mtrl.evaluation.checkpoint import Evaluation
 from mtrl.evaluation.command import evaluate as evaluate_runs
 from mtrl.reporting.command import report as report_runs
@@ -37,7 +37,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
         config = None
     given = {} if config is None else {"config": str(config)}
     parser = train_parser()
-    namespace = parse(parser, [f"--{name}={_text(name, value)}" for name, value in (given | options).items()])
+    namespace = parse(parser, _arguments(given | options))
     resolved = train_config(parser, namespace)
     return train_run(resolved, dump(parser, namespace, resolved))
 
@@ -53,7 +53,8 @@ def resume(run: str | Path, total_steps: int | None = None) -> Path:
         ValueError: this is no run, or all its checkpoints are damaged.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
-    resume_run(load_config(Path(run)), Path(run), total_steps)
+    options = parse_resume(_arguments({"resume": Path(run), "total_steps": total_steps}))
+    resume_run(load_config(options.resume), options.resume, options.total_steps)
     return Path(run)
 
 
@@ -67,7 +68,9 @@ def evaluate(run: str | Path, *, sampled: bool = False, **options: Any) -> Evalu
     Raises:
         ValueError: an option is wrong, or there is no such checkpoint.
     """
-    (evaluation,) = evaluate_runs([Path(run)], sampled, **_with_paths(options, "output", "video"))
+    (evaluation,) = evaluate_runs(
+        [Path(run)], **_options(evaluate_runs, "run_dir", {"sampled": sampled, **options})
+    )
     return evaluation
 
 
@@ -82,11 +85,18 @@ def report(runs: str | Path | Sequence[str | Path], **options: Any) -> list[Tabl
         ValueError: an option is wrong, or the runs cannot be compared.
     """
     paths = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(run) for run in runs]
-    return report_runs(paths, **_with_paths(options, "output"))
+    return report_runs(paths, **_options(report_runs, "runs", options))
 
 
-def _with_paths(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {k: Path(v) if k in names and v is not None else v for k, v in options.items()}
+def _options(function: Callable[..., Any], runs: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a command makes of its options, beside the `runs`."""
+    parser = make_parser(function.__name__, "")
+    parser.add_function_arguments(function, skip={runs})
+    return parse(parser, _arguments(options)).as_dict()
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={_text(name, value)}" for name, value in options.items()]
 
 
 def _text(name: str, value: Any) -> str:

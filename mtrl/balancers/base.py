@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -30,7 +30,7 @@ class Balanced(NamedTuple):
 def per_task(values: float | Sequence[float], zeros: Tensor, what: str) -> Tensor:
     """One number for all tasks, or one per task, as [T] with the device and dtype of `zeros` [S, T]."""
     num_tasks = zeros.shape[-1]
-    given = [float(v) for v in values] if isinstance(values, Sequence) else [float(values)] * num_tasks
+    given = [float(v) for v in values] if isinstance(values, Iterable) else [float(values)] * num_tasks
     if len(given) != num_tasks:
         raise ValueError(f"{what} needs one number, or {num_tasks} (one per task), got {len(given)}.")
     return zeros.new_tensor(given)

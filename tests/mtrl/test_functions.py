@@ -1,5 +1,6 @@
 """The commands as functions: what their options may be, beside what the command line takes."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ import mtrl
 from tests.mtrl.conftest import SMALL_RUN
 
 SMALL = {**SMALL_RUN, "total_steps": 2, "random_steps": 1}
+
+
+@pytest.fixture
+def run(fake: object, tmp_path: Path) -> Path:
+    """A finished run."""
+    return mtrl.train(SMALL, run_dir=tmp_path / "run")
 
 
 def test_options_replace_a_class_of_the_mapping(fake: object, tmp_path: Path) -> None:
@@ -26,3 +33,52 @@ def test_values_that_no_file_can_hold(fake: object, tmp_path: Path, value: Any) 
     ):
         mtrl.train(SMALL, balancer=value, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"episodes": value}
+        for value in (2.5, "two", math.nan, math.inf, -1, 0, True, None, [1], {"a": 1}, 2**40)
+    ]
+    + [{"seed": value} for value in (2.5, "one", math.nan, -1, True, None, [1], 2**64, "0")]
+    + [{"worlds_per_task": value} for value in (2.5, "two", math.nan, 0, True, [1])]
+    + [{"checkpoint": value} for value in (7, 4.5, None, True, [4])]
+    + [{"sampled": "perhaps"}, {"sampled": 2}, {"camera": "top"}, {"device": None}, {"engine": "x"}]
+    + [{"video_seed": 2.5}, {"mode": "fast"}],
+    ids=str,
+)
+def test_values_that_an_evaluation_cannot_have(run: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))) as caught:
+        mtrl.evaluate(run, **{"episodes": 1, "engine": "reference", **option})
+    assert "\n" not in str(caught.value)
+    assert not (run / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"last_k": value} for value in (2.5, "two", math.nan, math.inf, 0, True, None, [1], 2**40)]
+    + [{"statistic": "median"}, {"source": "log"}, {"source": None}, {"allow_mixed": "perhaps"}]
+    + [{"published": 2}, {"mode": "fast"}],
+    ids=str,
+)
+def test_values_that_a_report_cannot_have(run: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        mtrl.report(run, **option)
+
+
+@pytest.mark.parametrize("value", [4.5, "many", math.nan, math.inf, True, [9], 0, -1, 2**70], ids=str)
+def test_steps_that_a_run_cannot_go_on_to(run: Path, value: Any) -> None:
+    before = (run / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="total_steps"):
+        mtrl.resume(run, total_steps=value)
+    assert (run / "config.yaml").read_text() == before
+
+
+def test_options_are_written_as_on_the_command_line(run: Path) -> None:
+    evaluation = mtrl.evaluate(run, episodes="1e0", checkpoint=0, seed="5", engine="reference", output=None)
+    assert evaluation.step == 0
+    assert [path.name for path in (run / "evaluation").iterdir()] == [
+        "step_0000000000-reference-1_episodes-seed_5-1_worlds.json"
+    ]
+    assert mtrl.report(run, last_k="1e0", statistic="last_k", allow_mixed=False, baseline=None)

@@ -49,3 +49,8 @@ def test_an_ideal_point_of_another_number_of_tasks_is_refused() -> None:
 def test_a_number_of_numpy_is_a_number() -> None:
     balancer = STCH(ideal=np.int64(3)).setup(2)
     assert balancer.ideal_point.tolist() == [3.0, 3.0]
+
+
+def test_an_array_is_one_number_per_task() -> None:
+    balancer = STCH(ideal=np.array([0.5, -2.0, 3.0])).setup(3)
+    assert balancer.ideal_point.tolist() == [0.5, -2.0, 3.0]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from envs import EngineName
 from envs.suggestion import unknown
+from mtrl.config.files import nest, read_config, without_replaced
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.resolve import check_null
-from mtrl.system.files import read_mapping
+from mtrl.system.files import parse_yaml, read_mapping
 
 Grid = dict[str, list[Any]]
 
@@ -151,6 +152,7 @@ def parse_request(arguments: list[str]) -> Request:
     )
     parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
     parser.add_class_arguments(SweepConfig)
+    arguments, of_base = _separate_base(arguments)
     file = parse(parser, arguments).file
     values = sweep_options(read_mapping("sweep", file, may_be_pipe=True))
     if isinstance(values["base"], str):
@@ -161,6 +163,9 @@ def parse_request(arguments: list[str]) -> Request:
     parser.set_defaults(values)
     namespace = parse(parser, arguments)
     config = make_config({f.name: namespace[f.name] for f in fields(SweepConfig)})
+    if of_base:
+        base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(config.base)
+        config = replace(config, base=without_replaced(base, of_base) | of_base)
     directory = config.directory.absolute()
     # The sweep holds the second while it trains.
     own = [path.resolve() for path in (directory, directory / "runs")]
@@ -172,6 +177,33 @@ def parse_request(arguments: list[str]) -> Request:
     if not existing.is_dir():
         raise ValueError(f"sweep_dir must be a directory, and {existing} is a file: choose another one.")
     return Request(file, namespace.only, namespace.dry_run, namespace.estimate, config)
+
+
+def _separate_base(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments without `--base.OPTION VALUE`, and what these say, which overrides what all runs share.
+
+    Raises:
+        ValueError: one has no value that can be read, or would be without effect.
+    """
+    others: list[str] = []
+    of_base: dict[str, Any] = {}
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not option.startswith("--base."):
+            others.append(word)
+            continue
+        name = option.removeprefix("--base.")
+        if name in ("seeds", "run_dir"):
+            raise ValueError(f"{option} is the sweep's own: use --seeds or --sweep_dir.")
+        value = value if equals else next(words, "")
+        if not value or value.startswith("--"):
+            raise ValueError(f"{option} needs a value: leave it out for that of the file.")
+        try:
+            of_base[name] = parse_yaml(value)
+        except ValueError as error:
+            raise ValueError(f"{option} must be valid YAML, got {value!r}: {error}.") from error
+    return others, of_base
 
 
 def make_config(options: Mapping[str, Any]) -> SweepConfig:

@@ -153,6 +153,42 @@ def test_number_of_no_run(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_options_of_the_base_on_the_command_line(tmp_path: Path, in_a_file: bool) -> None:
+    """They override it one by one; what they do not name stays."""
+    base = {
+        **BASE,
+        "agent": {"gamma": 0.9, "tau": 0.1},
+        "balancer": "CAGrad",
+        "balancer.c": 0.3,
+        "network.depth": 3,
+    }
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump({"base": "base.yaml" if in_a_file else base}))
+    options = ["--base.agent.gamma=0.8", "--base.total_steps", "1e2", "--base.network.width", "9"]
+    request = parse_request([*options, str(sweep), "--base.balancer", "LS"])
+    config = methods(request.config)[0].config
+    assert (config.agent.gamma, config.agent.tau, config.total_steps) == (0.8, 0.1, 100)
+    assert (config.network.width, config.network.depth) == (9, 3)  # type: ignore[attr-defined]
+    assert type(config.balancer).__name__ == "LS"
+    assert config.batch_size == BASE["batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    {
+        "seeds": (["--base.seeds", "1"], "--seeds"),
+        "no value": (["--base.total_steps"], "--base.total_steps needs a value"),
+        "no option": (["--base.total_stepz", "3"], "total_stepz"),
+        "no number": (["--base.total_steps", "many"], "total_steps must be an integer, got many"),
+        "no YAML": (["--base.agent", "{gamma: [}"], "base.agent must be valid YAML"),
+    }.values(),
+)
+def test_bad_options_of_the_base(write_sweep: Write, cli: Cli, options: list[str], words: str) -> None:
+    assert_refused(cli("sweep", write_sweep(), *options, "--dry_run"), words)
+
+
 def test_a_base_file_lies_beside_the_sweep(write_sweep: Write) -> None:
     sweep = write_sweep(base="base.yaml")
     (sweep.parent / "base.yaml").write_text(yaml.safe_dump(BASE))

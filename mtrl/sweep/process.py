@@ -16,6 +16,7 @@ import yaml
 from mtrl.config.lookup import users_modules
 from mtrl.sweep.plan import Run
 from mtrl.sweep.state import is_trained, last_step
+from mtrl.system.files import write_text
 from mtrl.system.lock import locked
 
 
@@ -40,9 +41,7 @@ def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) ->
     else:
         path = run.config_path(root)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False), encoding="utf-8"
-        )
+        write_text(path, yaml.safe_dump({**run.options, "run_dir": str(directory)}, sort_keys=False))
         arguments = ["train", "--config", str(path)]
     return spawn([*arguments, *allowances(run.options)], run.log_path(root), environment)
 
@@ -72,7 +71,13 @@ def _clear_unstarted(run: Run, root: Path) -> None:
 def spawn(
     arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """`mtrl ARGUMENTS` in a process that ends with this one, in a session of its own: a Ctrl-C does not reach it."""
+    """`mtrl ARGUMENTS` in a process that ends with this one, in a session of its own: a Ctrl-C does not reach it.
+
+    Raises:
+        ValueError: the log is a link, which in a run of somebody else's may lead to any file of the user's.
+    """
+    if log.is_symlink():
+        raise ValueError(f"The log {log} must be a file, and it is a link: put a copy in its place.")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         file.write(f"$ mtrl {' '.join(arguments)}\n".encode())

@@ -20,6 +20,7 @@ from mtrl.storage.json_lines import RETURNS, SUCCESS
 from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
+from mtrl.system.files import write_text
 from mtrl.system.signals import Interrupted, StopRequest
 from mtrl.training.frozen import TrainingError
 from mtrl.training.loop import TrainingLoop
@@ -211,7 +212,7 @@ class Trainer:
         self.save()
         self.writer.wait()
         report = {"step": self.step, "reason": reason}
-        (self.run_dir / "failure.json").write_text(json.dumps(report) + "\n", encoding="utf-8")
+        write_text(self.run_dir / "failure.json", json.dumps(report) + "\n")
         raise TrainingError(
             f"Training stopped at step {self.step}: {reason}. The last good state is the checkpoint of step "
             f"{self.step} in {self.run_dir / 'checkpoints'}."

@@ -49,6 +49,24 @@ def test_a_run_that_another_process_trains(run: Run, commands: list[Sequence[str
     assert commands == []
 
 
+def test_a_link_where_a_sweep_writes(
+    run: Run, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sweep or a run on several devices that somebody sent it may lead to any file of the user's."""
+    own = tmp_path / "bashrc"
+    own.write_text("kept")
+    log, config = run.log_path(tmp_path), run.config_path(tmp_path)
+    for path in (log, config):
+        path.parent.mkdir(parents=True)
+        path.symlink_to(own)
+    process.start(run, tmp_path)
+    assert str(run.directory(tmp_path)) in config.read_text()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=f"The log {log} must be a file, and it is a link"):
+        process.start(run, tmp_path)
+    assert own.read_text() == "kept"
+
+
 def evaluated(step: int, engine: str, success: list[int]) -> str:
     """A file of `mtrl evaluate` for one seed and task."""
     return json.dumps(

@@ -83,6 +83,14 @@ def test_observation_or_reward(
     result = cli(*train_arguments(run, evaluation__interval=40))
     step = assert_stopped(result, run, "observation", "window-open-v3", "seed 0")
     assert step == 24
+    if array == "rewards":  # it stops again, where somebody has put a link to a file of the user's
+        own = tmp_path / "own"
+        own.write_text("kept")
+        (run / "failure.json").unlink()
+        (run / "failure.json").symlink_to(own)
+        monkeypatch.setattr(NanEngine, "at", 1)
+        assert cli("train", "--resume", run).code == 1
+        assert own.read_text() == "kept"
     fake(FakeEngine)  # the cause is removed
     assert cli("train", "--resume", run).code == 0
     assert read_metrics(run)[-1]["step"] == 40

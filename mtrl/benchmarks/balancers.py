@@ -19,9 +19,9 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from mtrl.balancers import Balancer, available
+from mtrl.balancers import Balancer
 from mtrl.benchmarks.output import write_report
-from mtrl.config.lookup import find_class
+from mtrl.config.lookup import find_balancers
 from mtrl.device.cuda_graph import WARM_UP_CALLS, Captured
 from mtrl.system import terminal
 
@@ -204,9 +204,7 @@ def run(config: BalancerBenchmarkConfig) -> list[Timing]:
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no CUDA device here; choose --device cpu.")
-    methods = [find_class("balancer", name, given=True) for name in config.balancer] or list(
-        available().values()
-    )
+    methods = find_balancers(config.balancer)
     devices = [config.device] if config.device != "auto" else ["cpu", *["cuda"] * torch.cuda.is_available()]
     timings = []
     for device in devices:

@@ -18,7 +18,7 @@ from envs.benchmarks import get_benchmark
 from mtrl.balancers.ls import LS
 from mtrl.benchmarks.floor import Work, count_work
 from mtrl.benchmarks.single_file_sac import SingleFileSAC
-from mtrl.config.lookup import find_class
+from mtrl.config.lookup import find_balancers
 from mtrl.device.cuda_graph import Captured
 from mtrl.gradients import TaskGradients
 from mtrl.logging.metrics import UpdateMetrics
@@ -128,7 +128,7 @@ def make_agent_and_replay(
     config: LearnerBenchmark, network: Architecture, method: str, num_seeds: int, device: torch.device
 ) -> tuple[SAC, Replay]:
     """A method's agent, and a replay full of random transitions."""
-    balancer = None if method in PLAIN else find_class("balancer", method, given=True)()
+    balancer = None if method in PLAIN else find_balancers([method])[0]()
     agent = SAC(
         network,
         replace(config.agent, max_grad_norm=config.agent.max_grad_norm or 1.0),

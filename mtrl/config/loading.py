@@ -76,7 +76,12 @@ def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
     try:
         values = parser.instantiate(namespace)
     except ValueError as error:  # where null is allowed too, the parser wraps what a constructor said
-        raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
+        cause = error.__cause__ or error
+        if not isinstance(cause, ValueError):
+            raise ValueError(
+                f"A network or balancer cannot be made: {type(cause).__name__}: {str(cause).rstrip('.')}."
+            ) from cause
+        raise cause from None
     return resolve(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}))
 
 

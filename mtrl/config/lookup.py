@@ -80,6 +80,24 @@ def find_class(kind: str, name: str, *, given: bool = False) -> type[Any]:
     return import_class(kind, name, CLASS_OPTIONS[kind], given=given)
 
 
+def find_balancers(names: Sequence[str], *options: str) -> list[type[Balancer]]:
+    """The balancers that the command line names, or all of the package; each can be made of these options alone.
+
+    Raises:
+        ValueError: there is none of that name, it is no such class, or it has not these options, or needs others.
+    """
+    found = [find_class("balancer", name, given=True) for name in names]
+    for cls in found:
+        try:
+            inspect.signature(cls).bind(**dict.fromkeys(options))
+        except TypeError as error:
+            made = f"with {', '.join(options)} alone" if options else "without options"
+            raise ValueError(
+                f"The balancer {cls.__module__}.{cls.__qualname__} cannot be made {made}, as it is here: {error}."
+            ) from error
+    return found or list(balancers().values())
+
+
 def import_path(kind: str, name: str, *, given: bool = False) -> str:
     """The import path of a class that is given by name or by import path, the same for both; see `find_class`."""
     cls = find_class(kind, name, given=given)

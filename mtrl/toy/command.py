@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from mtrl.adam import Adam
-from mtrl.balancers import Balancer, available
-from mtrl.config.lookup import find_class
+from mtrl.balancers import Balancer
+from mtrl.config.lookup import find_balancers
 from mtrl.system import terminal
 from mtrl.system.files import write_text, writing
 from mtrl.toy import plot
@@ -192,9 +192,7 @@ def main(config: ToyConfig) -> None:
         ValueError: a name is not a balancer's, or a preference is not between 0 and 1.
     """
     torch.set_num_threads(1)  # threads only cost time at this size
-    methods = [find_class("balancer", name, given=True) for name in config.balancer] or list(
-        available().values()
-    )
+    methods = find_balancers(config.balancer, "preference")
     preferences = config.preference if isinstance(config.preference, list) else [config.preference]
     heading, *body = rows(run(methods, preferences, config.steps, config.output))
     table = terminal.table(*heading, title="Starts from which the optimum was reached")

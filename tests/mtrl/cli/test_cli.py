@@ -509,6 +509,42 @@ def test_a_users_own_balancer_in_one_file(
     assert_refused(result, "LargestLoss", "did you mean 'softness'?")
 
 
+FAULTY_BALANCERS = """
+    from mtrl.balancers import LS
+
+    class WithoutPreference(LS):
+        def __init__(self, softness: float = 1.0) -> None:
+            super().__init__()
+
+    class Demanding(LS):
+        def __init__(self, softness: float) -> None:
+            super().__init__()
+
+    class Faulty(LS):
+        def __init__(self, softness: float = 0.0) -> None:
+            1 / softness
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "words"),
+    [
+        ("toy --output new --balancer", "WithoutPreference", "with preference alone, as it"),
+        ("toy --output new --balancer", "Demanding", "a required argument: 'softness'"),
+        ("benchmark balancers --balancer", "Demanding", "without options, as it is here: missing a required"),
+        ("benchmark learner --device cpu --balancer", "Demanding", "a required argument: 'softness'"),
+        ("train --device cpu --run_dir new --balancer", "Faulty", "cannot be made: ZeroDivisionError"),
+    ],
+)
+def test_a_users_own_balancer_that_cannot_be_made(
+    cli: Cli, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str, words: str
+) -> None:
+    Path("faulty_balancers.py").write_text(textwrap.dedent(FAULTY_BALANCERS))
+    monkeypatch.syspath_prepend(str(elsewhere))
+    assert_refused(cli(*command.split(), f"faulty_balancers.{name}"), words)
+    assert not Path("new").exists()
+
+
 # ------------------------------------------------------------------------------------------------ as a process
 
 

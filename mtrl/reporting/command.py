@@ -136,7 +136,9 @@ def _check_output(output: Path) -> None:
     refuse_inside(output, "output")
     if output.exists() and not output.is_dir():
         raise ValueError(f"The output {output} must be a directory, and it is a file.")
-    if output.is_dir() and any(output.iterdir()) and not (output / "report.json").is_file():
+    # What begins with a dot may be a report that another process is just writing.
+    taken = output.is_dir() and any(not path.name.startswith(".") for path in output.iterdir())
+    if taken and not (output / "report.json").is_file():
         raise ValueError(
             f"The directory {output} holds something else than a report: choose another --output."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ _MOST_VALUES = 100_000  # of a file that is written by hand; a few lines of alia
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one step: under a temporary name, synced and renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")  # another process may write the same file
+    # Another process, perhaps on another machine, or another thread may write the same file.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
         with writing(path):
             temporary.write_text(text, encoding="utf-8")

@@ -277,6 +277,8 @@ def test_bad_arguments(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     assert "did you mean 'statistic'?" in refused(cli("report", run, "--statistics", "final"))
     assert "is a file" in refused(cli("report", run, "--output", tmp_path / "file"))
     assert "something else than a report" in refused(cli("report", run, "--output", run))
+    (tmp_path / "new" / ".being_written").mkdir(parents=True)  # by another process
+    assert cli("report", run, "--output", tmp_path / "new").code == 0
     assert "among the files of the run" in refused(cli("report", run, "--output", run / "evaluation"))
     refused(cli("report"))
 

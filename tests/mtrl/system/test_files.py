@@ -4,12 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mtrl.system.files import read_mapping
+from mtrl.system.files import read_mapping, write_text
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 
@@ -49,6 +50,15 @@ def test_references_are_followed(tmp_path: Path) -> None:
         "b": {"x": [1, 2]},
         "c": {"x": [1, 2], "y": 3},
     }
+
+
+def test_threads_that_write_one_file(tmp_path: Path) -> None:
+    """As several evaluations of one run do."""
+    path, texts = tmp_path / "file", [f"{i}" * 10_000 for i in range(40)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write_text, [path] * 40, texts))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("command", ["configuration", "sweep", "run", "benchmark"])

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from envs.cores import available_cores
+from mtrl.storage.check_run import DisagreementError
 from mtrl.storage.run_directory import created, refuse_existing
 from mtrl.sweep import manifest
 from mtrl.sweep.command import report_runs, train_runs
@@ -71,13 +72,23 @@ def is_on_devices(run_dir: Path) -> bool:
 
 
 def resume_on_devices(run_dir: Path) -> int:
-    """Goes on with what `train_on_devices` began, on the same devices; see there."""
+    """Goes on with what `train_on_devices` began, on the same devices; see there.
+
+    Raises:
+        DisagreementError: it was begun with other seeds, or another experiment.
+    """
     devices, sweep = _read(run_dir)
     (method,) = methods(sweep)
     slots = with_cores(places(devices, method.device), sweep.cores_per_run)
     executor = LocalExecutor(run_dir, slots, sweep.retries)
     size = -(-len(sweep.seeds) // len(slots))
     with locked(run_dir):
+        begun = manifest.recorded_seeds(run_dir)
+        if begun and begun != sorted(sweep.seeds):
+            raise DisagreementError(
+                f"The files of the run {run_dir} disagree: seeds is {sweep.seeds} in {_FILE} and {begun} in "
+                "manifest.json. Restore what was changed; another experiment is a new run."
+            )
         try:
             runs = manifest.plan(run_dir, [method], sweep.seeds, lambda _: size, keep_packs=True)
             manifest.write(run_dir, runs)

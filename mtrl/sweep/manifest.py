@@ -72,6 +72,11 @@ def plan(
     return runs
 
 
+def recorded_seeds(root: Path) -> list[int]:
+    """The seeds of all runs in the manifest, ascending; none before there is one."""
+    return sorted({seed for entry in _read(root).values() for seed in entry["seeds"]})
+
+
 def is_same(run: Run, root: Path) -> bool:
     """Whether a run that was begun, perhaps by another version, is this experiment.
 

@@ -52,6 +52,11 @@ def test_seeds_spread_over_devices_stopped_and_resumed(config: Path, cli: Cli, t
     result = cli("train", "--resume", moved)
     assert result.code == 0
     assert "nothing was trained" in result.err
+    path = moved / "devices.yaml"
+    path.write_text(path.read_text().replace("  - 4\n", "  - 7\n"))
+    assert_refused(
+        cli("train", "--resume", moved), "seeds is [3, 7, 5] in devices.yaml and [3, 4, 5] in manifest"
+    )
 
 
 @pytest.mark.parametrize(

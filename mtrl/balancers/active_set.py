@@ -7,7 +7,8 @@ them one Gauss-Jordan exchange on the tableau [Q | a | q], which holds X a and X
 reduced costs outside. (Lawson & Hanson 1974, ch. 23; Wolfe 1976 for the minimum-norm point.)
 
 Tasks are first scaled to unit gradients, so gradients that differ by many orders of magnitude do no harm. A small ridge
-keeps exactly dependent rows invertible, and refinement removes what it does to the others.
+keeps exactly dependent rows invertible, and refinement removes what it does to the others. A support of dependent rows
+leaves rounding in the tableau when it is left: what seems to be the end then is judged by a tableau made anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ RIDGE = 1e-12
 REFINEMENTS = 2
 #: Reduced costs above -TOLERANCE, relative to the terms they are a difference of, are taken for zero.
 TOLERANCE = 1e-12
+#: Of a smaller pivot, the squared sine of a task's gradient to those in S, rounding stays in the tableau.
+SMALLEST_PIVOT = 1e-6
+#: Weights whose sum is not 1 up to this are on no simplex: a solve that failed.
+SUM_ACCURACY = 1e-6
 #: Gradients shorter than this, relative to the longest, are scaled as if they were this long.
 SHORTEST = 1e-10
 
@@ -67,7 +72,7 @@ def solve(
     allowed = torch.ones_like(cost, dtype=torch.bool) if allowed is None else allowed
 
     ridged = matrix + RIDGE * torch.eye(num_tasks, dtype=matrix.dtype, device=matrix.device)
-    tableau = torch.cat([ridged, sum_of.unsqueeze(-1), cost.unsqueeze(-1)], dim=-1)
+    tableau = empty = torch.cat([ridged, sum_of.unsqueeze(-1), cost.unsqueeze(-1)], dim=-1)
     y = torch.zeros_like(cost)
     support = torch.zeros_like(allowed)
     running = torch.ones_like(finite)
@@ -81,6 +86,7 @@ def solve(
 
     mu = torch.ones_like(cost[:, :1])
     nu = torch.zeros_like(mu)
+    worn = torch.zeros_like(finite)
     for _ in range(max_iterations(num_tasks)):
         mu, nu, step, longest = _direction(tableau, y, support, sum_of, cost, radius, simplex)
         until_zero = torch.where(support & (step < 0.0), -y / step, torch.inf)
@@ -94,12 +100,19 @@ def solve(
         size = moved.abs().sum(dim=-1, keepdim=True) + mu * cost.abs() + nu.abs() * sum_of
         reduced = torch.where(allowed & ~support & (size > 0.0), reduced / size, torch.inf)
         lowest, entering = reduced.min(dim=-1, keepdim=True)
-        running = running & (blocked | (lowest < -TOLERANCE)).squeeze(-1)
-        pivot = torch.where(blocked, leaving, entering).squeeze(-1)
-        tableau = _exchange(tableau, pivot, running)
-        support = support ^ (running.unsqueeze(-1) & (index == pivot.unsqueeze(-1)))
-        if gramian.device.type == "cpu" and not running.any():  # asking a GPU would stall it
-            break
+        exchanges = running & (blocked | (lowest < -TOLERANCE)).squeeze(-1)
+        renews = running & ~exchanges & worn
+        running = exchanges | renews
+        pivot = torch.where(blocked, leaving, entering)
+        value = tableau.diagonal(dim1=-2, dim2=-1).gather(-1, pivot)
+        worn = exchanges & (worn | (value < SMALLEST_PIVOT).squeeze(-1))
+        tableau = _exchange(tableau, pivot.squeeze(-1), exchanges)
+        support = support ^ (exchanges.unsqueeze(-1) & (index == pivot))
+        if gramian.device.type == "cpu":  # asking a GPU would stall it; its kernel does both
+            if renews.any():
+                tableau = torch.where(renews[:, None, None], _with_support(empty, support), tableau)
+            if not running.any():
+                break
 
     # Refinement, with the system without the ridge.
     inverse = torch.where(support.unsqueeze(-1) & support.unsqueeze(-2), tableau[..., :num_tasks], 0.0)
@@ -110,7 +123,10 @@ def solve(
         if simplex:
             missing = 1.0 - (y * sum_of).sum(dim=-1, keepdim=True)
             y = y + inside * missing / (inside * sum_of).sum(dim=-1, keepdim=True)
-    return Solution(y.clamp(min=0.0) / lengths, running | ~finite)
+    weights = y.clamp(min=0.0) / lengths
+    if simplex:
+        running = running | ((weights.sum(dim=-1) - 1.0).abs() > SUM_ACCURACY)
+    return Solution(weights, running | ~finite)
 
 
 def _direction(
@@ -144,6 +160,15 @@ def _direction(
     target = nu * toward_sum - mu * toward_cost
     several = support.sum(dim=-1, keepdim=True) > 1
     return mu, nu, torch.where(ray, target * several, target - y), torch.where(ray, torch.inf, 1.0)
+
+
+def _with_support(empty: Tensor, support: Tensor) -> Tensor:
+    """The tableau of a support [N, T], from that of none."""
+    tableau = empty
+    for task in range(support.shape[-1]):
+        pivot = torch.full_like(support[:, 0], task, dtype=torch.int64)
+        tableau = _exchange(tableau, pivot, support[:, task])
+    return tableau
 
 
 def _exchange(tableau: Tensor, pivot: Tensor, active: Tensor) -> Tensor:

@@ -169,6 +169,7 @@ def active_set(
     RIDGE: tl.constexpr,
     REFINEMENTS: tl.constexpr,
     TOLERANCE: tl.constexpr,
+    SMALLEST_PIVOT: tl.constexpr,
     LIMIT: tl.constexpr,
 ):
     """The program of `active_set.py` in scaled weights y, and whether it did not converge."""
@@ -193,6 +194,7 @@ def active_set(
 
     running = tl.sum(tl.where(index == 0, 1, 0), axis=0)
     count = running - 1
+    worn = running - 1
     while (running > 0) & (count < LIMIT):
         # The minimiser with this support; see `_direction` there.
         toward_sum = tl.where(support, first, 0.0)
@@ -226,10 +228,23 @@ def active_set(
         lowest, entering = tl.min(reduced, axis=0, return_indices=True)
         if blocked | (lowest < -TOLERANCE):
             pivot = tl.where(blocked, leaving, entering)
+            worn = tl.where(at(diagonal_of(tableau, index), index, pivot) < SMALLEST_PIVOT, 1, worn)
             tableau, first, second = exchange(tableau, first, second, index, pivot)
             support = support ^ (index == pivot)
         else:
-            running = running - 1
+            # Judged again by a tableau made anew, where rounding may show in this one.
+            if worn > 0:
+                # In terms of `worn`, which is 1: a constant tile would be kept beside the others in every iteration.
+                tableau, first, second = (
+                    matrix + tl.where(diagonal, RIDGE * worn.to(tl.float64), 0.0),
+                    sum_of,
+                    cost,
+                )
+                for task in range(index.shape[0]):
+                    if tl.sum(tl.where((index == task) & support, 1, 0), axis=0) > 0:
+                        tableau, first, second = exchange(tableau, first, second, index, task)
+            running = worn
+            worn = worn * 0
         count += 1
 
     # Refinement, with the system without the ridge.

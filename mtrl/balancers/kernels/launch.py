@@ -111,6 +111,8 @@ def active_set(
         RIDGE=constants.RIDGE,
         REFINEMENTS=constants.REFINEMENTS,
         TOLERANCE=constants.TOLERANCE,
+        SMALLEST_PIVOT=constants.SMALLEST_PIVOT,
+        SUM_ACCURACY=constants.SUM_ACCURACY,
         LIMIT=constants.max_iterations(gramian.shape[-1]),
         **shape,
     )

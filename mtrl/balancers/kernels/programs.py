@@ -26,6 +26,8 @@ def active_set_kernel(
     RIDGE: tl.constexpr,
     REFINEMENTS: tl.constexpr,
     TOLERANCE: tl.constexpr,
+    SMALLEST_PIVOT: tl.constexpr,
+    SUM_ACCURACY: tl.constexpr,
     LIMIT: tl.constexpr,
 ):
     """`active_set.solve`, with a radius where NORM and allowed tasks where MASKED."""
@@ -59,7 +61,10 @@ def active_set_kernel(
         RIDGE,
         REFINEMENTS,
         TOLERANCE,
+        SMALLEST_PIVOT,
         LIMIT,
     )
+    if SIMPLEX:
+        unsolved = unsolved | (tl.abs(tl.sum(y * scale, axis=0) - 1.0) > SUM_ACCURACY)
     tl.store(weights_pointer + system * T + index, y * scale, mask=inside)
     tl.store(failed_pointer + system, tl.where(finite, unsolved, True))

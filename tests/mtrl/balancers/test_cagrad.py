@@ -55,6 +55,23 @@ def test_no_other_direction_of_the_ball_is_better(tasks: int, make: Callable, ru
     assert (rows @ found).min() >= other.x[-1] - 1e-6
 
 
+@pytest.mark.parametrize("decades", [0.0, 1.0, 3.0])
+def test_no_other_direction_of_the_plane_is_better(decades: float, make: Callable, run: Callable) -> None:
+    """Of more tasks than dimensions the solver meets sets that depend on each other, and leaves them."""
+    num_tasks = 8
+    lengths = torch.logspace(0.0, -decades, num_tasks, dtype=torch.float64)[:, None]
+    system = (make("random", 200, num_tasks, size=2) * lengths).float().double()
+    balancer = CAGrad(c=0.9, rescale="none")
+    found = (system @ run(balancer, system).direction[:, :, None]).amin((1, 2))
+    angles = torch.linspace(0.0, 2 * torch.pi, 4001, dtype=torch.float64)
+    circle = torch.stack([angles.cos(), angles.sin()])
+    mean = system.mean(1)
+    others = mean[:, :, None] + 0.9 * mean.norm(dim=-1)[:, None, None] * circle
+    best = (system @ others).amin(1).amax(-1)
+    assert (found >= best - 1e-6 * best.abs()).all()
+    assert (balancer.failures == 0).all()
+
+
 def test_rescaling(make: Callable, run: Callable) -> None:
     system = make("random", 2, 4)
     plain = run(CAGrad(c=0.5, rescale="none"), system).direction

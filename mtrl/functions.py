@@ -13,6 +13,7 @@ from typing import Any
 from mtrl.config.files import nest, without_replaced
 from mtrl.config.loading import dump, load_config, parse_resume, train_config, train_parser
 from mtrl.config.parsing import make_parser, parse
+from mtrl.config.train import Device
 from mtrl.evaluation.checkpoint import Evaluation
 from mtrl.evaluation.command import evaluate as evaluate_runs
 from mtrl.reporting.command import report as report_runs
@@ -42,19 +43,21 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
     return train_run(resolved, dump(parser, namespace, resolved))
 
 
-def resume(run: str | Path, total_steps: int | None = None) -> Path:
+def resume(run: str | Path, total_steps: int | None = None, device: Device | None = None) -> Path:
     """Goes on with a run exactly where it stopped, and returns its directory: `mtrl train --resume`.
 
     Args:
         total_steps: train to another number of steps, as if the run had had them to make from the start, unless a
             learning rate had begun to fall.
+        device: auto, cpu or cuda; null goes on on the run's own.
 
     Raises:
         ValueError: this is no run, or all its checkpoints are damaged.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
-    options = parse_resume(_arguments({"resume": Path(run), "total_steps": total_steps}))
-    resume_run(load_config(options.resume), options.resume, options.total_steps)
+    given = {"resume": Path(run), "total_steps": total_steps, "device": device}
+    options = parse_resume(_arguments(given))
+    resume_run(load_config(options.resume, options.device), options.resume, options.total_steps)
     return Path(run)
 
 

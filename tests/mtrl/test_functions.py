@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mtrl
 from tests.mtrl.conftest import SMALL_RUN
@@ -82,3 +83,15 @@ def test_options_are_written_as_on_the_command_line(run: Path) -> None:
         "step_0000000000-reference-1_episodes-seed_5-1_worlds.json"
     ]
     assert mtrl.report(run, last_k="1e0", statistic="last_k", allow_mixed=False, baseline=None)
+
+
+def test_a_run_of_a_gpu_goes_on_on_a_cpu(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("device: cpu", "device: cuda"))
+    with pytest.raises(ValueError, match="use --device cpu"):
+        mtrl.resume(run, total_steps=3)
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got gpu"):
+        mtrl.resume(run, total_steps=3, device="gpu")  # type: ignore[arg-type]
+    mtrl.resume(run, total_steps=3, device="cpu")
+    assert (run / "checkpoints" / "step_0000000003").is_dir()

@@ -20,11 +20,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read, or holds something else.
     """
-    known = [f.name for f in fields(TrainConfig)]
-    content = read_mapping("configuration", path, may_be_pipe=True)
-    for name in content:
-        if str(name).partition(".")[0] not in known:
-            raise unknown("option or key", str(name), known)
+    content = check_names(read_mapping("configuration", path, may_be_pipe=True))
     for name in GROUPS:
         if name in content and not isinstance(content[name], dict):
             raise ValueError(
@@ -33,14 +29,30 @@ def read_config(path: Path) -> dict[str, Any]:
     return nest(content)
 
 
+def check_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same.
+
+    Raises:
+        ValueError: a name is no option of training.
+    """
+    known = [f.name for f in fields(TrainConfig)]
+    for name in config:
+        if str(name).partition(".")[0] not in known:
+            raise unknown("option or key", str(name), known)
+    return config
+
+
 def nest(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with dotted options in the mapping of their group or class: `network.width` in `init_args`.
 
     They override what the mapping has itself.
 
     Raises:
-        ValueError: an option is of a class that is null, or of what is no mapping.
+        ValueError: an option is of a class that is null, or of what is no mapping; or a group of options is none.
     """
+    for name in GROUPS:
+        if name in config and not isinstance(config[name], Mapping):
+            raise ValueError(f"{name} must be a mapping of options to values, got {config[name]!r}.")
     nested = {name: value for name, value in config.items() if "." not in str(name)}
     dotted = {str(name): value for name, value in config.items() if name not in nested}
     for name in sorted(dotted, key=lambda name: name.count(".")):  # wholes before their parts

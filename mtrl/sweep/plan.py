@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser
 
 from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
-from mtrl.config.files import nest, read_config
+from mtrl.config.files import check_names, nest, read_config
 from mtrl.config.loading import dump, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.parsing import parse
@@ -118,7 +118,7 @@ def methods(config: SweepConfig) -> list[Method]:
     Raises:
         ValueError: an axis is unknown or empty, a combination is no valid configuration, or two have the same name.
     """
-    base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(config.base)
+    base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(check_names(config.base))
     found: dict[str, Method] = {}
     grids = config.axes if isinstance(config.axes, list) else [config.axes]
     for grid in grids:

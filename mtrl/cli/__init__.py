@@ -31,7 +31,16 @@ def _main(arguments: list[str]) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
     os.environ["MPLBACKEND"] = "agg"  # figures are files: what draws on the user's screen may not be here
     try:
-        for argument in arguments:
+        for before, argument in zip(["", *arguments], arguments, strict=False):
+            name, equals, value = (
+                argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+            )
+            if equals and not value:  # as a path it would be the working directory
+                if name.startswith("--"):
+                    raise ValueError(f"{name} needs a value, got nothing: leave it out for its default.")
+                raise ValueError(
+                    "The name of a run or a file is empty: a variable of the shell may be unset."
+                )
             is_text = argument.isascii() or argument == argument.encode(errors="replace").decode()
             if not is_text or ("\n" in argument and not argument.lstrip().startswith(("{", "["))):
                 raise ValueError(
@@ -110,6 +119,10 @@ def _advice(error: BaseException, command: str) -> str:
 
 
 def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        from mtrl.system.files import reason
+
+        return f"{reason(error)}."
     return str(error).strip() or type(error).__name__
 
 

@@ -89,6 +89,8 @@ def evaluate(
         raise ValueError(
             f"episodes and worlds_per_task must be positive and below 2**31, got {episodes} and {worlds_per_task}."
         )
+    if video_seed is not None and video is None:
+        raise ValueError("--video_seed is of clips, and without --video there are none: give it a directory.")
     refs = [
         CheckpointRef.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
     ]

@@ -1,5 +1,6 @@
 """The command line: results on stdout, one sentence on stderr for bad input, exit codes 0, 1 and 2."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -209,7 +210,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a group as a file": (["--evaluation", "no.yaml"], ["evaluation must be a mapping of options to values"]),
     "a number of 5000 digits": (["--total_steps", "9" * 5000], ["total_steps must be a number of fewer digits"]),
-    "no preference": (["--balancer.preference", ""], ["balancer.preference must be"]),
+    "no preference": (["--balancer.preference", ""], ["--balancer.preference needs a value"]),
     "negative width": (["--network.width", "-8"], ["width", "-8"]),
     "negative depth": (["--network.depth", "-1"], ["depth", "-1"]),
     "zero rate": (["--agent.learning_rate", "0"], ["learning_rate"]),
@@ -423,6 +424,36 @@ def test_a_full_disk(
 @pytest.mark.parametrize("command", ["evaluate", "report", "train --resume", "sweep", "export"])
 def test_a_name_that_is_too_long(cli: Cli, command: str) -> None:
     assert_refused(cli(*command.split(), "x" * 300), "xxx")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--resume", ""],
+        ["train", "--resume="],
+        ["train", "--run_dir", "", "--device", "cpu"],
+        ["evaluate", ""],
+        ["evaluate", ".", "--output="],
+        ["report", ""],
+        ["export", ""],
+        ["sweep", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(cli: Cli, finished: Path, arguments: list[str]) -> None:
+    """As that of a variable that is not set."""
+    before = sorted(finished.rglob("*"))
+    with contextlib.chdir(finished):
+        result = cli(*arguments)
+    option = next((a.rstrip("=") for a in arguments if a.startswith("--")), None)
+    assert_refused(
+        result, f"{option} needs a value, got nothing" if option else "name of a run or a file is empty"
+    )
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_what_the_file_system_refuses_is_named(cli: Cli) -> None:
+    result = cli("toy", "--balancer", "LS", "--steps", "1", "--output", "/proc/x")
+    assert_refused(result, "/proc/x: No such file or directory.")
 
 
 def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def test_no_whole_number(text: str, cli: Cli, fake: object, tmp_path: Path) -> N
     assert whole_number(text) is None
     result = cli(*train_arguments(tmp_path / "run", total_steps=text))
     assert result.code == 2
-    assert result.err.startswith("mtrl: total_steps must be an integer, got ")
+    expected = "total_steps must be an integer, got " if text else "--total_steps needs a value, got nothing"
+    assert result.err.startswith(f"mtrl: {expected}")
 
 
 @pytest.mark.parametrize("none", ["none", "None", "null"])

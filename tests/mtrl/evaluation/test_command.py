@@ -88,6 +88,10 @@ BAD_EVALUATIONS = {
     "seed": (["--seed", "-4"], ["seed", "-4"]),
     "another directory that is no run": (["now"], ["now"]),
     "seed of training": (["--seed", "0"], ["--seed 0", "trained with"]),
+    "seed of no clips": (
+        ["--video_seed", "0"],
+        ["--video_seed is of clips, and without --video there are none"],
+    ),
     "seed of the clips": (["--video", "clips", "--video_seed", "7"], ["video_seed", "one of 0", "7"]),
     "camera": (["--video", "clips", "--camera", "front"], ["camera", "corner2", "topview", "front"]),
     "file where clips should be": (["--video", "file/clips"], ["file/clips", "not a directory"]),

@@ -31,8 +31,8 @@ class FinalEvaluation:
 
     def __post_init__(self) -> None:
         check_null("evaluate.", self)
-        if self.episodes < 1:
-            raise ValueError(f"evaluate.episodes must be positive, got {self.episodes}.")
+        if not 0 < self.episodes < 2**31:
+            raise ValueError(f"evaluate.episodes must be positive and below 2**31, got {self.episodes}.")
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ BAD = {
     "seeds that are none": ({"seeds": ["a"]}, ["seeds"]),
     "equal seeds": ({"seeds": [1, 1]}, ["seeds must be different", "[1, 1]"]),
     "no seeds": ({"seeds": []}, ["at least one"]),
+    "no end of an evaluation": ({"evaluate": {"episodes": 2**40}}, ["evaluate.episodes", "below 2**31", str(2**40)]),
     "no seeds in a run": ({"seeds_per_run": 0}, ["seeds_per_run", "0"]),
     "two GPUs for a run": ({"gpus_per_run": 2}, ["gpus_per_run", "2"]),
     "too few cores": ({"cores": 1, "cores_per_run": 4}, ["4 cores", "has 1"]),

@@ -27,18 +27,19 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
 
     Args:
         config: a YAML file, or a mapping of options to values: `{"network": "shared", "network.width": 256}`.
-        options: override the configuration.
+        options: override the configuration, of a group or class one by one: `agent={"tau": 0.01}` leaves its gamma.
 
     Raises:
         ValueError: an option is wrong, or the run directory exists.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
     if isinstance(config, Mapping):
-        options = without_replaced(nest(config), options) | options
-        config = None
-    given = {} if config is None else {"config": str(config)}
+        named = [k for k, v in options.items() if not isinstance(v, Mapping) or "class_path" in v]
+        given = without_replaced(nest(config), named)
+    else:
+        given = {} if config is None else {"config": str(config)}
     parser = train_parser()
-    namespace = parse(parser, _arguments(given | options))
+    namespace = parse(parser, _arguments(given) + _arguments(options))
     resolved = train_config(parser, namespace)
     return train_run(resolved, dump(parser, namespace, resolved))
 

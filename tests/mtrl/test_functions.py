@@ -1,11 +1,13 @@
 """The commands as functions: what their options may be, beside what the command line takes."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import mtrl
 from tests.mtrl.conftest import SMALL_RUN
@@ -95,3 +97,28 @@ def test_a_run_of_a_gpu_goes_on_on_a_cpu(run: Path, monkeypatch: pytest.MonkeyPa
         mtrl.resume(run, total_steps=3, device="gpu")  # type: ignore[arg-type]
     mtrl.resume(run, total_steps=3, device="cpu")
     assert (run / "checkpoints" / "step_0000000003").is_dir()
+
+
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_options_override_one_by_one(fake: object, tmp_path: Path, in_a_file: bool) -> None:
+    """What they do not name of a group or class stays, of a mapping as of a file."""
+    config: Any = {
+        **SMALL,
+        "seeds": [0],
+        "agent": {"gamma": 0.4, "tau": 0.3},
+        "balancer": "CAGrad",
+        "balancer.c": 0.2,
+    }
+    if in_a_file:
+        (tmp_path / "config.yaml").write_text(json.dumps(config))
+        config = tmp_path / "config.yaml"
+    options = {"agent": {"tau": 0.1}, "agent.weight_decay": 0.5, "network": {"init_args": {"depth": 2}}}
+    run = mtrl.train(config, run_dir=tmp_path / "run", **options)
+    kept = yaml.safe_load((run / "config.yaml").read_text())
+    assert {name: kept["agent"][name] for name in ("gamma", "tau", "weight_decay")} == {
+        "gamma": 0.4,
+        "tau": 0.1,
+        "weight_decay": 0.5,
+    }
+    assert kept["network"]["init_args"] == {"width": 8, "depth": 2, "head_width": 8, "head_depth": 1}
+    assert kept["balancer"]["init_args"]["c"] == 0.2

@@ -75,11 +75,17 @@ def resume_on_devices(run_dir: Path) -> int:
     """Goes on with what `train_on_devices` began, on the same devices; see there.
 
     Raises:
+        ValueError: a device is not there.
         DisagreementError: it was begun with other seeds, or another experiment.
     """
     devices, sweep = _read(run_dir)
     (method,) = methods(sweep)
-    slots = with_cores(places(devices, method.device), sweep.cores_per_run)
+    try:
+        found = places(devices, method.device)
+    except ValueError as error:
+        each = terminal.command("train", "--resume", run_dir / "runs" / "NAME", "--device", "cpu")
+        raise ValueError(f"{error} Elsewhere its runs go on one by one: `{each}`.") from error
+    slots = with_cores(found, sweep.cores_per_run)
     executor = LocalExecutor(run_dir, slots, sweep.retries)
     size = -(-len(sweep.seeds) // len(slots))
     with locked(run_dir):

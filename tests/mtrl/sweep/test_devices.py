@@ -11,6 +11,7 @@ import yaml
 
 from mtrl.cli import main
 from mtrl.sweep import devices
+from mtrl.system import terminal
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result
 from tests.mtrl.sweep.conftest import BASE, OnFirstCheckpoint
@@ -53,10 +54,14 @@ def test_seeds_spread_over_devices_stopped_and_resumed(config: Path, cli: Cli, t
     assert result.code == 0
     assert "nothing was trained" in result.err
     path = moved / "devices.yaml"
-    path.write_text(path.read_text().replace("  - 4\n", "  - 7\n"))
+    text = path.read_text()
+    path.write_text(text.replace("  - 4\n", "  - 7\n"))
     assert_refused(
         cli("train", "--resume", moved), "seeds is [3, 7, 5] in devices.yaml and [3, 4, 5] in manifest"
     )
+    path.write_text(text.replace("devices: cpu,cpu", "devices: 0,9").replace("device: cpu", "device: cuda"))
+    one = terminal.command("train", "--resume", moved / "runs" / "NAME", "--device", "cpu")
+    assert_refused(cli("train", "--resume", moved), "is unknown with --device cuda", one)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_seeds_spread_over_devices_stopped_and_resumed(config: Path, cli: Cli, t
         ("0", "0,1", ["must be a number from 1"]),
         ("cpu,tpu", "0,1", ["'tpu' is unknown", "cpu"]),
         ("0,1", "0,1", ["'0' is unknown", "cpu"]),
-        ("", "0,1", ["'' is unknown"]),
+        ("", "0,1", ["--devices needs a value"]),
     ],
 )
 def test_bad_devices(

@@ -20,7 +20,8 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it cannot be read, or holds something else.
     """
-    content = check_names(read_mapping("configuration", path, may_be_pipe=True))
+    content = read_mapping("configuration", path, may_be_pipe=True)
+    check_names(content)
     for name in GROUPS:
         if name in content and not isinstance(content[name], dict):
             raise ValueError(
@@ -29,9 +30,8 @@ def read_config(path: Path) -> dict[str, Any]:
     return nest(content)
 
 
-def check_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same.
-
+def check_names(config: Mapping[str, Any]) -> None:
+    """
     Raises:
         ValueError: a name is no option of training.
     """
@@ -39,7 +39,6 @@ def check_names(config: Mapping[str, Any]) -> Mapping[str, Any]:
     for name in config:
         if str(name).partition(".")[0] not in known:
             raise unknown("option or key", str(name), known)
-    return config
 
 
 def nest(config: Mapping[str, Any]) -> dict[str, Any]:

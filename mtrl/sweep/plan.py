@@ -118,7 +118,11 @@ def methods(config: SweepConfig) -> list[Method]:
     Raises:
         ValueError: an axis is unknown or empty, a combination is no valid configuration, or two have the same name.
     """
-    base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(check_names(config.base))
+    if isinstance(config.base, str):
+        base = read_config(Path(config.base))
+    else:
+        check_names(config.base)
+        base = nest(config.base)
     found: dict[str, Method] = {}
     grids = config.axes if isinstance(config.axes, list) else [config.axes]
     for grid in grids:

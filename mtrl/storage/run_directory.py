@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import uuid
@@ -15,6 +16,30 @@ from mtrl.system.terminal import command
 
 #: What lies in these directories of a run counts as the run's own: it is read, or deleted with what is old.
 _OF_THE_RUN = ("checkpoints", "evaluation", "tensorboard")
+
+
+class MovedError(RuntimeError):
+    """A run directory was moved, deleted or replaced while it was trained."""
+
+
+class Place:
+    """Where a run directory is that somebody holds: another directory may have its name later, or none."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir, self._found = run_dir, os.stat(run_dir)
+
+    def check(self) -> None:
+        """
+        Raises:
+            MovedError: the directory of this name is no longer the same.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(self._found, os.stat(self._run_dir)):
+                return
+        raise MovedError(
+            f"Training stopped: the run directory {self._run_dir} was moved, deleted or replaced, and nothing was "
+            "written there since. One that was moved goes on by `mtrl train --resume` and its new name."
+        )
 
 
 def refuse_existing(run_dir: Path) -> None:

@@ -72,6 +72,7 @@ def run_to_end(trainer: Trainer) -> None:
     try:
         trainer.run()
     except OSError as error:
+        trainer.place.check()
         raise TrainingError(
             f"Training stopped at step {trainer.step}: {reason(error)}. The checkpoints that were written are "
             f"whole: remove the cause (a full disk?) and go on by "

@@ -17,6 +17,7 @@ from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicySta
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import RETURNS, SUCCESS
+from mtrl.storage.run_directory import Place
 from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
@@ -66,8 +67,10 @@ class Trainer:
             TrainingError: no seed is left without a loss, an observation or an action that is not finite; a checkpoint
                 of the last good state was written.
             Interrupted: a signal asked to stop; a checkpoint was written.
+            MovedError: the run directory is another one now; nothing was written there.
         """
         config = self.config
+        self.place = Place(self.run_dir)
         # The last step is logged and evaluated in any case. A run that goes on drops what was not due then: it is the
         # same as one that had more steps to make from the start.
         goes_on = self.step < config.total_steps
@@ -124,6 +127,7 @@ class Trainer:
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
+        self.place.check()
         # At the end of a run between two lines: one that goes on has the means of the whole interval.
         keep = not self.should_log(self.step)
         metrics = self.loop.learner.read_metrics(keep=keep)
@@ -163,6 +167,7 @@ class Trainer:
             self._stop_if_asked()
             wait([evaluated], 0.1)
         self._evaluating = None
+        self.place.check()
         episodes, finite = evaluated.result()
         if not finite.all():
             self.loop.frozen.freeze(~finite, "an action of the policy is not finite")
@@ -197,7 +202,9 @@ class Trainer:
 
         Raises:
             OSError: it or, on a GPU, the one before cannot be written; those before are whole.
+            MovedError: see `run`.
         """
+        self.place.check()
         if not self.writer.has(self.step):
             self.logger.flush()
             self.writer.save(self.step, self.loop.state_dict(), self._kept())

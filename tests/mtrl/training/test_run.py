@@ -1,18 +1,22 @@
 """A new run directory: whole or absent, and of one process."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
+from envs.worlds import Transitions
 from mtrl.sweep import devices
 from mtrl.system.lock import locked
 from mtrl.training import run as run_module
 from tests.mtrl.cli.test_cli import assert_refused
-from tests.mtrl.conftest import Result, read_metrics, train_arguments
+from tests.mtrl.conftest import FakeEngine, Result, read_metrics, train_arguments
 from tests.mtrl.sweep.conftest import BASE
 
 Cli = Callable[..., Result]
@@ -161,3 +165,47 @@ def test_two_trainings_on_devices_that_begin_at_once(
     assert_refused(cli("train", *arguments), "exists already", f"mtrl train --resume {run}")
     assert (run / "devices.yaml").read_text() == "another's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "run"]
+
+
+class MeanwhileEngine(FakeEngine):
+    """Has something happen in its step 25, once."""
+
+    happen: Callable[[], object] | None = None
+
+    def step(self, actions: NDArray[np.float64]) -> Transitions:
+        happen = MeanwhileEngine.happen
+        if self.steps == 25 and happen is not None:
+            MeanwhileEngine.happen = None
+            happen()
+        return super().step(actions)
+
+
+@pytest.mark.parametrize("case", ["replaced", "moved", "deleted"])
+@pytest.mark.parametrize("next_write", ["log_interval", "checkpoint__interval", "evaluation__interval"])
+def test_a_run_directory_that_is_taken_away_while_it_is_trained(
+    fake: Callable, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, next_write: str
+) -> None:
+    """Nothing of it is written into another that has its name now, nor anywhere else."""
+    run, other = tmp_path / "run", tmp_path / "other"
+    intervals = {"log_interval": 40, "checkpoint__interval": 40, "evaluation__interval": 40, next_write: 5}
+    assert cli(*train_arguments(other, balancer="LS")).code == 0
+
+    def take_away() -> None:
+        if case == "deleted":
+            shutil.rmtree(run)
+        else:
+            run.rename(tmp_path / "elsewhere")
+        if case == "replaced":
+            other.rename(run)
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    whole = {run / path.relative_to(other): path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    monkeypatch.setattr(MeanwhileEngine, "happen", staticmethod(take_away))
+    fake(MeanwhileEngine)
+    result = cli(*train_arguments(run, **intervals))
+    assert result.code == 1
+    assert f"{run} was moved, deleted or replaced" in result.err
+    assert "Traceback" not in result.err
+    assert content() == (whole if case == "replaced" else {})

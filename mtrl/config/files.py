@@ -22,12 +22,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     content = read_mapping("configuration", path, may_be_pipe=True)
     check_names(content)
-    for name in GROUPS:
-        if name in content and not isinstance(content[name], dict):
-            raise ValueError(
-                f"{name} in the configuration {path} must be a mapping of names to values, got {content[name]!r}."
-            )
-    return nest(content)
+    return nest(content, f" in the configuration {path}")
 
 
 def check_names(config: Mapping[str, Any]) -> None:
@@ -41,17 +36,20 @@ def check_names(config: Mapping[str, Any]) -> None:
             raise unknown("option or key", str(name), known)
 
 
-def nest(config: Mapping[str, Any]) -> dict[str, Any]:
+def nest(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """A configuration with dotted options in the mapping of their group or class: `network.width` in `init_args`.
 
     They override what the mapping has itself.
+
+    Args:
+        where: it is, for the sentence about a group.
 
     Raises:
         ValueError: an option is of a class that is null, or of what is no mapping; or a group of options is none.
     """
     for name in GROUPS:
         if name in config and not isinstance(config[name], Mapping):
-            raise ValueError(f"{name} must be a mapping of options to values, got {config[name]!r}.")
+            raise ValueError(f"{name}{where} must be a mapping of options to values, got {config[name]!r}.")
     nested = {name: value for name, value in config.items() if "." not in str(name)}
     dotted = {str(name): value for name, value in config.items() if name not in nested}
     for name in sorted(dotted, key=lambda name: name.count(".")):  # wholes before their parts

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.config.files import nest, without_replaced
-from mtrl.config.loading import dump, load_config, parse_resume, train_config, train_parser
+from mtrl.config.loading import configure, load_config, parse_resume
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import Device
 from mtrl.evaluation.checkpoint import Evaluation
@@ -38,10 +38,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
         given = without_replaced(nest(config), named)
     else:
         given = {} if config is None else {"config": str(config)}
-    parser = train_parser()
-    namespace = parse(parser, _arguments(given) + _arguments(options))
-    resolved = train_config(parser, namespace)
-    return train_run(resolved, dump(parser, namespace, resolved))
+    return train_run(*configure(_arguments(given) + _arguments(options)))
 
 
 def resume(run: str | Path, total_steps: int | None = None, device: Device | None = None) -> Path:

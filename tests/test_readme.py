@@ -11,8 +11,7 @@ import yaml
 
 from mtrl.cli import main
 from mtrl.config.experiment import experiment
-from mtrl.config.loading import dump, read_config, train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure, read_config
 from mtrl.config.train import with_defaults
 from mtrl.reporting.groups import group_runs
 from mtrl.reporting.runs import read_run
@@ -117,11 +116,9 @@ def test_the_quickstarts_success_is_that_of_its_results() -> None:
 
 
 def test_the_quickstarts_results_are_of_its_configuration(tmp_path: Path) -> None:
-    parser = train_parser()
-    arguments = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--seeds", "0,1,2"]
-    namespace = parse(parser, arguments)
+    _, text = configure(["--config", str(ROOT / "configs" / "quickstart.yaml"), "--seeds", "0,1,2"])
     given = tmp_path / "config.yaml"
-    given.write_text(dump(parser, namespace, train_config(parser, namespace)))
+    given.write_text(text)
     assert experiment(read_config(given)) == experiment(
         with_defaults(read_config(QUICKSTART / "config.yaml"))
     )

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.benchmarks.output import write_report
-from mtrl.config.loading import train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure
 from mtrl.storage import checkpoint
 from mtrl.system import terminal
 from mtrl.training.loop import TrainingLoop
@@ -59,18 +58,9 @@ def main(benchmark: CheckpointBenchmark) -> None:
 
 def measure(config_path: str, directory: Path, repetitions: int) -> list[dict[str, Any]]:
     """What a checkpoint of the configuration costs on the CPU, with the replay and without."""
-    parser = train_parser()
-    arguments = [
-        "--config",
-        config_path,
-        "--device",
-        "cpu",
-        "--num_workers",
-        "0",
-        "--run_dir",
-        str(directory),
-    ]
-    config = train_config(parser, parse(parser, arguments))
+    config, _ = configure(
+        ["--config", config_path, "--device", "cpu", "--num_workers", "0", "--run_dir", str(directory)]
+    )
     with contextlib.closing(TrainingLoop(config, directory)) as loop:
         loop.replay.storage.normal_()
         loop.replay.added.fill_(config.buffer_size)

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from mtrl.benchmarks.output import write_report
-from mtrl.config.loading import dump, train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure
 from mtrl.config.train import TrainConfig
 from mtrl.logging.logger import Logger
 from mtrl.storage.run_directory import Place
@@ -68,7 +67,6 @@ def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
     the interval's share of the heat maps."""
     with tempfile.TemporaryDirectory() as directory:
         run_dir = Path(directory)
-        parser = train_parser()
         arguments = [
             "--config",
             config_path,
@@ -79,9 +77,8 @@ def measure(config_path: str, intervals: int, steps: int) -> dict[str, Any]:
             "--run_dir",
             directory,
         ]
-        namespace = parse(parser, arguments)
-        config = train_config(parser, namespace)
-        (run_dir / "config.yaml").write_text(dump(parser, namespace, config), encoding="utf-8")
+        config, text = configure(arguments)
+        (run_dir / "config.yaml").write_text(text, encoding="utf-8")
         trainer = Trainer(TrainingLoop(config, run_dir))
         try:
             training, lines, pictures = _time(trainer, config, intervals, steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def parse_resume(arguments: list[str]) -> Namespace:
             f"{', '.join(o for o in known if o.startswith('--') and o not in ('--help', '--resume'))}."
         )
     return parse(parser, arguments)
+
+
+def configure(source: Sequence[str] | Mapping[str, Any]) -> tuple[TrainConfig, str]:
+    """The resolved configuration of a command line or of a mapping of options, and the YAML that repeats it.
+
+    Raises:
+        ValueError: a key or a value is wrong.
+    """
+    parser = train_parser()
+    namespace = parse(parser, source)
+    config = train_config(parser, namespace)
+    return config, dump(parser, namespace, config)
 
 
 def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:

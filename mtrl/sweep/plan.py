@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
 
 from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.files import check_names, nest, read_config
-from mtrl.config.loading import dump, train_config, train_parser
+from mtrl.config.loading import configure, dump, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.parsing import parse
 from mtrl.config.train import GROUPS, TrainConfig
@@ -32,12 +31,14 @@ class Method:
         name: made of the axes' values; unique in a sweep.
         options: a configuration as `mtrl train --config` reads it, without seeds and run_dir.
         config: the same, resolved for a CPU: the machine that trains may have a GPU where this one has none.
+        experiment: its options that make it the experiment that it is, see `mtrl.config.experiment`.
         evaluate: how the last checkpoint is evaluated, if it is.
     """
 
     name: str
     options: dict[str, Any]
     config: TrainConfig
+    experiment: dict[str, Any]
     evaluate: FinalEvaluation = field(default_factory=FinalEvaluation)
 
     @property
@@ -82,15 +83,12 @@ class Run:
 
 def make_run(method: Method, seeds: Sequence[int]) -> Run:
     """The run of some of a method's seeds."""
-    parser = train_parser()
-    namespace = parse(parser, {**method.options, "device": "cpu"})
-    resolved = yaml.safe_load(dump(parser, namespace, method.config))
     return Run(
         name=f"{method.name}-seed{_ranges(seeds)}",
         method=method.name,
         seeds=tuple(seeds),
         options={**method.options, "seeds": list(seeds)},
-        digest=_digest({**resolved, "seeds": list(seeds)}),
+        digest=_digest(method.experiment, seeds),
         total_steps=method.config.total_steps,
         evaluate=method.evaluate,
     )
@@ -102,13 +100,12 @@ def digest_of(run_dir: Path) -> str:
     Raises:
         ValueError: the configuration does not fit this version.
     """
-    parser = train_parser()
-    namespace = parse(parser, {**read_config(run_dir / "config.yaml"), "device": "cpu"})
-    return _digest(yaml.safe_load(dump(parser, namespace, train_config(parser, namespace))))
+    config, text = configure({**read_config(run_dir / "config.yaml"), "device": "cpu"})
+    return _digest(experiment(yaml.safe_load(text)), config.seeds)
 
 
-def _digest(resolved: Mapping[str, Any]) -> str:
-    text = json.dumps({**experiment(resolved), "seeds": resolved["seeds"]}, sort_keys=True)
+def _digest(options: Mapping[str, Any], seeds: Sequence[int]) -> str:
+    text = json.dumps({**options, "seeds": list(seeds)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -140,19 +137,22 @@ def methods(config: SweepConfig) -> list[Method]:
             for option in ("num_workers", "num_threads"):
                 if options.get(option) is None:
                     options[option] = config.cores_per_run
-            resolved = _resolve(name, options)
+            resolved, text = _resolve(name, options)
             if isinstance(resolved.benchmark, dict):  # what a file of environments has in it
                 options["benchmark"] = resolved.benchmark
-            found[name.lower()] = Method(name, options, resolved, config.evaluate)
+            method = Method(name, options, resolved, experiment(yaml.safe_load(text)), config.evaluate)
+            found[name.lower()] = method
     return list(found.values())
 
 
-def _resolve(name: str, options: Mapping[str, Any]) -> TrainConfig:
-    parser: ArgumentParser = train_parser()
+def _resolve(name: str, options: Mapping[str, Any]) -> tuple[TrainConfig, str]:
+    """See `configure`."""
+    parser = train_parser()
     try:
         namespace = parse(parser, options)
         namespace.device = "cpu"
-        return train_config(parser, namespace)
+        config = train_config(parser, namespace)
+        return config, dump(parser, namespace, config)
     except ValueError as error:
         raise ValueError(f"The method {name} of the sweep cannot be trained: {error}") from error
 

@@ -13,9 +13,8 @@ import yaml
 from agents.config import SACConfig
 from agents.sac import SAC, Batch
 from mtrl.cli import main
-from mtrl.config.loading import dump, train_config, train_parser
+from mtrl.config.loading import configure
 from mtrl.config.lookup import networks
-from mtrl.config.parsing import parse
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 OPTIONS = ["--network", "my_module.MyNetwork", "--network.width", "8", "--balancer", "AlignedMTL"]
@@ -37,8 +36,7 @@ def test_it_is_selected_by_its_import_path_and_trains(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(directory)
-    parser = train_parser()
-    config = train_config(parser, parse(parser, [*OPTIONS, "--benchmark", "MT3", "--device", "cpu"]))
+    config, _ = configure([*OPTIONS, "--benchmark", "MT3", "--device", "cpu"])
     assert type(config.network).__name__ == "MyNetwork"
     sac = SAC(
         config.network,
@@ -71,11 +69,9 @@ def test_the_command_line_finds_it_in_the_working_directory(
 
 @pytest.mark.parametrize("name", sorted(networks()))
 def test_every_architecture_survives_its_configuration_file(name: str) -> None:
-    parser = train_parser()
     option = dataclasses.fields(networks()[name])[0].name
-    namespace = parse(parser, ["--network", name, f"--network.{option}", "24"])
-    config = train_config(parser, namespace)
-    again = train_config(parser, parse(parser, yaml.safe_load(dump(parser, namespace, config))))
+    config, text = configure(["--network", name, f"--network.{option}", "24"])
+    again, _ = configure(yaml.safe_load(text))
     assert type(again.network) is networks()[name]
     assert again.network == config.network
     assert getattr(again.network, option) == 24

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mtrl.config.loading import train_config, train_parser
+from mtrl.config.loading import configure, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS, balancers, find_class, networks
 from mtrl.config.parsing import parse
 from mtrl.config.train import TrainConfig
@@ -213,15 +213,13 @@ def test_a_class_has_its_own_defaults_wherever_it_is_named(directory: Path, kind
     for name in balancers() if kind == "balancer" else networks():
         Path("3").write_text(yaml.safe_dump({kind: name}))
         given = [from_arguments(f"--{kind}", name), from_arguments(f"--{kind}.class_path={name}")]
-        parser = train_parser()
-        read = train_config(parser, parse(parser, {kind: name, "device": "cpu"}))
+        read, _ = configure({kind: name, "device": "cpu"})
         for config in (*given, from_arguments("--config", "3"), read):
             assert vars(getattr(config, kind)) == vars(find_class(kind, name)()), name
 
 
 def test_a_mapping_in_python(directory: Path) -> None:
-    parser = train_parser()
-    config = train_config(parser, parse(parser, {**DOTTED, "device": "cpu"}))
+    config, _ = configure({**DOTTED, "device": "cpu"})
     assert read(config, "network.depth") == 1
     assert read(config, "balancer.c") == 0.3
 

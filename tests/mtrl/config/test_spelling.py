@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from mtrl.balancers import CAGrad
-from mtrl.config.loading import train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure
 from mtrl.config.spelling import whole_number
 from mtrl.config.train import TrainConfig
 from tests.mtrl.conftest import Result, train_arguments
@@ -18,8 +17,7 @@ Cli = Callable[..., Result]
 
 
 def configured(*arguments: str) -> TrainConfig:
-    parser = train_parser()
-    return train_config(parser, parse(parser, ["--device", "cpu", *arguments]))
+    return configure(["--device", "cpu", *arguments])[0]
 
 
 NUMBERS = [

@@ -12,8 +12,7 @@ import envs
 from agents.networks import MultiHead
 from envs.benchmarks import PROTOCOLS
 from mtrl.balancers import AlignedMTL
-from mtrl.config.loading import dump, load_config, train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure, load_config
 from mtrl.config.resolve import TRAINING_PRESETS
 from mtrl.config.train import TrainConfig
 from tests.mtrl.conftest import Result, assert_same_state, read_state, train_arguments
@@ -22,8 +21,7 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def from_arguments(*arguments: str) -> TrainConfig:
-    parser = train_parser()
-    return train_config(parser, parse(parser, ["--device", "cpu", *arguments]))
+    return configure(["--device", "cpu", *arguments])[0]
 
 
 def comparable(config: TrainConfig) -> dict[str, Any]:
@@ -121,10 +119,8 @@ def test_balancers_with_options() -> None:
     ],
 )
 def test_what_is_dumped_reads_back_as_the_same(tmp_path: Path, arguments: list[str]) -> None:
-    parser = train_parser()
-    namespace = parse(parser, ["--device", "cpu", *arguments])
-    config = train_config(parser, namespace)
-    (tmp_path / "config.yaml").write_text(dump(parser, namespace, config))
+    config, text = configure(["--device", "cpu", *arguments])
+    (tmp_path / "config.yaml").write_text(text)
     assert comparable(load_config(tmp_path)) == comparable(config)
     assert comparable(from_arguments("--config", str(tmp_path / "config.yaml"))) == comparable(config)
 
@@ -144,6 +140,5 @@ def test_what_a_run_keeps_repeats_it(
 
 
 def test_training_arguments_of_the_tests_are_a_configuration(fake: object, tmp_path: Path) -> None:
-    parser = train_parser()
-    config = train_config(parser, parse(parser, train_arguments(tmp_path)[1:]))
+    config, _ = configure(train_arguments(tmp_path)[1:])
     assert config.network == MultiHead(width=8, depth=1, head_width=8)

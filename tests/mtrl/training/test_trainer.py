@@ -14,8 +14,7 @@ import agents.optimizer
 from envs.worlds import Transitions
 from mtrl.balancers import active_set
 from mtrl.config.build import make_agent
-from mtrl.config.loading import train_config, train_parser
-from mtrl.config.parsing import parse
+from mtrl.config.loading import configure
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoints
 from mtrl.training.loop import TrainingLoop
@@ -34,8 +33,7 @@ Train = Callable[..., Path]
 
 
 def make_config(run_dir: Path, **options: object) -> TrainConfig:
-    parser = train_parser()
-    return train_config(parser, parse(parser, train_arguments(run_dir, **options)[1:]))
+    return configure(train_arguments(run_dir, **options)[1:])[0]
 
 
 def collect(loop: TrainingLoop, steps: int) -> None:

@@ -60,8 +60,11 @@ class Trainer:
         """Environment steps per task and seed."""
         return self.loop.step
 
-    def run(self) -> None:
+    def run(self, place: Place) -> None:
         """Trains to the end.
+
+        Args:
+            place: of the run directory.
 
         Raises:
             TrainingError: no seed is left without a loss, an observation or an action that is not finite; a checkpoint
@@ -70,7 +73,21 @@ class Trainer:
             MovedError: the run directory is another one now; nothing was written there.
         """
         config = self.config
-        self.place = Place(self.run_dir)
+        self.open(place)
+        with (
+            self.stop_request,
+            ProgressBar(config.total_steps, self.step) as self.progress,
+            contextlib.closing(self.logger),
+        ):
+            try:
+                self._train()
+            except TrainingError as error:
+                self._report(str(error))
+
+    def open(self, place: Place) -> None:
+        """Begins the run's logs, or goes on with them, and reads which evaluations were made."""
+        config = self.config
+        self.place = place
         # The last step is logged and evaluated in any case. A run that goes on drops what was not due then: it is the
         # same as one that had more steps to make from the start.
         goes_on = self.step < config.total_steps
@@ -85,15 +102,6 @@ class Trainer:
         )
         self.scores = Scores.read(self.logger.metrics_path, len(config.seeds), self.loop.tasks)
         self.loop.frozen.write()
-        with (
-            self.stop_request,
-            ProgressBar(config.total_steps, self.step) as self.progress,
-            contextlib.closing(self.logger),
-        ):
-            try:
-                self._train()
-            except TrainingError as error:
-                self._report(str(error))
 
     def _train(self) -> None:
         config = self.config

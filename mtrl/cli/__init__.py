@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -31,21 +32,7 @@ def _main(arguments: list[str]) -> int:
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that is started imports from the working directory
     os.environ["MPLBACKEND"] = "agg"  # figures are files: what draws on the user's screen may not be here
     try:
-        for before, argument in zip(["", *arguments], arguments, strict=False):
-            name, equals, value = (
-                argument.partition("=") if argument.startswith("--") else (before, "=", argument)
-            )
-            if equals and not value:  # as a path it would be the working directory
-                if name.startswith("--"):
-                    raise ValueError(f"{name} needs a value, got nothing: leave it out for its default.")
-                raise ValueError(
-                    "The name of a run or a file is empty: a variable of the shell may be unset."
-                )
-            is_text = argument.isascii() or argument == argument.encode(errors="replace").decode()
-            if not is_text or ("\n" in argument and not argument.lstrip().startswith(("{", "["))):
-                raise ValueError(
-                    f"Names and options must be UTF-8 text on one line, got {argument!r}: rename the file."
-                )
+        _check_text(arguments)
         check_import_packages()
         from mtrl.cli.commands import COMMANDS
 
@@ -77,6 +64,24 @@ def _main(arguments: list[str]) -> int:
             return 1
         message(f"mtrl: {_advice(error, arguments[0])}{one_line(_sentence(error))}")
         return 1
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: an argument is no text on one line, or empty: as a path it would be the working directory.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument or re.fullmatch("--[^=]*=", argument):
+            option = argument.removesuffix("=") or before
+            if option.startswith("--"):
+                raise ValueError(f"{option} needs a value, got nothing: leave it out for its default.")
+            raise ValueError("The name of a run or a file is empty: a variable of the shell may be unset.")
+        is_text = argument.isascii() or argument == argument.encode(errors="replace").decode()
+        if not is_text or ("\n" in argument and not argument.lstrip().startswith(("{", "["))):
+            raise ValueError(
+                f"Names and options must be UTF-8 text on one line, got {argument!r}: rename the file."
+            )
 
 
 def _dispatch(arguments: list[str], commands: dict[str, Callable[[list[str]], int]]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.process import last_words, start, was_killed
 from mtrl.sweep.state import is_finished, lacks_evaluation, last_step
 
@@ -74,10 +74,10 @@ class RayExecutor:
         self._train = ray.remote(_train).options(
             **self._resources, max_retries=config.retries, retry_exceptions=[KilledError]
         )
-        self._runs: dict[Any, Run] = {}  # by the reference to their task's result
+        self._runs: dict[Any, PlannedRun] = {}  # by the reference to their task's result
         self._started = self._mirrored = time.time()
 
-    def submit(self, run: Run) -> None:
+    def submit(self, run: PlannedRun) -> None:
         self._runs[self._train.remote(run, str(self._root), self._storage)] = run
 
     def poll(self) -> dict[str, str | None]:
@@ -127,7 +127,7 @@ class RayExecutor:
         ray.shutdown()
 
 
-def _train(run: Run, root: str, storage: Storage | None) -> str | None:
+def _train(run: PlannedRun, root: str, storage: Storage | None) -> str | None:
     """A task: trains a run, or goes on with it, and returns what went wrong, if anything did.
 
     Args:
@@ -151,7 +151,7 @@ def _train(run: Run, root: str, storage: Storage | None) -> str | None:
         return failure
 
 
-def _run_process(run: Run, directory: Path, storage: Storage | None) -> str | None:
+def _run_process(run: PlannedRun, directory: Path, storage: Storage | None) -> str | None:
     """Trains or evaluates a run in a process of its own, and returns what went wrong, if anything did."""
     process = start(run, directory)
     saved = last_step(run, directory)

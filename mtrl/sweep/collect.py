@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtrl.storage.check_run import check_run
 from mtrl.sweep import manifest
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.state import is_finished, last_step, what_lacks
 from mtrl.system.paths import check_writable
 from mtrl.training.frozen import FILE as FROZEN
@@ -41,7 +41,7 @@ def fetch(source: Path, root: Path) -> None:
         _copy(run, root / "runs" / run.name)
 
 
-def collect(runs: Sequence[Run], root: Path, target: Path) -> None:
+def collect(runs: Sequence[PlannedRun], root: Path, target: Path) -> None:
     """Adds finished runs of a sweep's directory to the results; those that are there stay as they are."""
     new = [run for run in runs if not (target / "runs" / run.name).exists()]
     manifest.copy(root, target, [run.name for run in new])  # a run that is there and not recorded is refused
@@ -49,7 +49,7 @@ def collect(runs: Sequence[Run], root: Path, target: Path) -> None:
         _copy(run.directory(root), target / "runs" / run.name)
 
 
-def check_collected(run: Run, root: Path, target: Path) -> None:
+def check_collected(run: PlannedRun, root: Path, target: Path) -> None:
     """Refuses to train a run that could not be collected, as something else is in its place.
 
     Raises:

@@ -18,7 +18,7 @@ from mtrl.sweep.calibrate import Calibration, Measurement
 from mtrl.sweep.collect import check_collected, collect, fetch, files
 from mtrl.sweep.config import SweepConfig, parse_request
 from mtrl.sweep.local import LocalExecutor, slots, with_cores
-from mtrl.sweep.plan import Method, Run, methods
+from mtrl.sweep.plan import Method, PlannedRun, methods
 from mtrl.sweep.state import Progress, check_kept, is_finished, is_trained, last_step
 from mtrl.sweep.table import LiveTable, duration
 from mtrl.system import terminal
@@ -36,7 +36,7 @@ class Executor(Protocol):
     slots: int
     """Runs at once."""
 
-    def submit(self, run: Run) -> None: ...
+    def submit(self, run: PlannedRun) -> None: ...
 
     def poll(self) -> dict[str, str | None]:
         """Names of the runs that ended since the last call, with what went wrong, if anything did."""
@@ -115,7 +115,7 @@ def _make_executor(config: SweepConfig, found: Sequence[Method]) -> Executor:
 
 def _plan(
     config: SweepConfig, found: Sequence[Method], executor: Executor, calibration: Calibration
-) -> list[Run]:
+) -> list[PlannedRun]:
     seeds = config.seeds_per_run
     # No more seeds side by side than give every slot work.
     fair = -(-len(found) * len(config.seeds) // executor.slots)
@@ -131,7 +131,7 @@ def _plan(
     return manifest.plan(config.directory, found, config.seeds, size, keep_packs=seeds == "auto")
 
 
-def _check_places(runs: Sequence[Run], config: SweepConfig) -> None:
+def _check_places(runs: Sequence[PlannedRun], config: SweepConfig) -> None:
     """Finds out before the work, not after it, which runs could not be trained or collected."""
     for run in runs:
         if config.collect is not None:
@@ -139,7 +139,9 @@ def _check_places(runs: Sequence[Run], config: SweepConfig) -> None:
         check_kept(run, config.directory)
 
 
-def train_runs(runs: Sequence[Run], root: Path, executor: Executor, collected: str | None = None) -> int:
+def train_runs(
+    runs: Sequence[PlannedRun], root: Path, executor: Executor, collected: str | None = None
+) -> int:
     """Trains what is not finished; 1 if a run failed.
 
     Args:
@@ -210,7 +212,7 @@ def _print_runs(found: Sequence[Method], config: SweepConfig) -> None:
     )
 
 
-def _row(number: int, run: Run, root: Path) -> list[str]:
+def _row(number: int, run: PlannedRun, root: Path) -> list[str]:
     """The cells of `_COLUMNS`."""
     step = last_step(run, root) or 0
     if is_finished(run, root):
@@ -223,7 +225,7 @@ def _row(number: int, run: Run, root: Path) -> list[str]:
 
 
 def _print_plan(
-    runs: Sequence[Run],
+    runs: Sequence[PlannedRun],
     found: Sequence[Method],
     config: SweepConfig,
     executor: Executor,
@@ -251,7 +253,7 @@ def _print_plan(
     )
 
 
-def report_runs(runs: Sequence[Run], config: SweepConfig) -> None:
+def report_runs(runs: Sequence[PlannedRun], config: SweepConfig) -> None:
     """The comparison of the finished runs, in the sweep's directory; one that is there and newer stays."""
     output = config.directory / "report"
     directories = [run.directory(config.directory) for run in runs]

@@ -15,7 +15,7 @@ from envs.cores import available_cores, list_cores
 from mtrl.sweep import CORES
 from mtrl.sweep.calibrate import Measurement, measure, memory_of_a_slot
 from mtrl.sweep.config import SweepConfig
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.process import last_words, start, was_killed
 from mtrl.sweep.state import lacks_evaluation
 
@@ -63,7 +63,7 @@ def visible_gpus() -> list[str]:
 
 @dataclass
 class _Started:
-    run: Run
+    run: PlannedRun
     process: subprocess.Popen[bytes]
     slot: dict[str, str]
 
@@ -82,12 +82,12 @@ class LocalExecutor:
         self._root = root
         self._free = deque(slots)
         self._retries = retries
-        self._waiting: deque[Run] = deque()
+        self._waiting: deque[PlannedRun] = deque()
         self._started: list[_Started] = []
         self._killed: dict[str, int] = {}
         self._trained: set[str] = set()  # and then evaluated
 
-    def submit(self, run: Run) -> None:
+    def submit(self, run: PlannedRun) -> None:
         self._waiting.append(run)
 
     def poll(self) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtrl.storage.check_run import DisagreementError, check_run
-from mtrl.sweep.plan import Method, Run, digest_of, make_run
+from mtrl.sweep.plan import Method, PlannedRun, digest_of, make_run
 from mtrl.sweep.state import is_finished
 from mtrl.system.files import parse_json, read_file, write_text
 from mtrl.system.lock import locked
@@ -26,7 +26,7 @@ def plan(
     seeds: Sequence[int],
     size: Callable[[Method], int],
     keep_packs: bool,
-) -> list[Run]:
+) -> list[PlannedRun]:
     """The runs of a sweep: those of the manifest, and new ones for the seeds that they do not cover.
 
     Args:
@@ -77,7 +77,7 @@ def recorded_seeds(root: Path) -> list[int]:
     return sorted({seed for entry in _read(root).values() for seed in entry["seeds"]})
 
 
-def is_same(run: Run, root: Path) -> bool:
+def is_same(run: PlannedRun, root: Path) -> bool:
     """Whether a run that was begun, perhaps by another version, is this experiment.
 
     Raises:
@@ -92,7 +92,7 @@ def is_same(run: Run, root: Path) -> bool:
         return False
 
 
-def write(root: Path, runs: Sequence[Run]) -> None:
+def write(root: Path, runs: Sequence[PlannedRun]) -> None:
     """Adds runs to the manifest, which is replaced at once."""
     _add(
         root,

@@ -48,7 +48,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One process of `mtrl train`: a method with S of its seeds.
 
     Args:
@@ -81,9 +81,9 @@ class Run:
         return root / "logs" / f"{self.name}.log"
 
 
-def make_run(method: Method, seeds: Sequence[int]) -> Run:
+def make_run(method: Method, seeds: Sequence[int]) -> PlannedRun:
     """The run of some of a method's seeds."""
-    return Run(
+    return PlannedRun(
         name=f"{method.name}-seed{_ranges(seeds)}",
         method=method.name,
         seeds=tuple(seeds),

@@ -14,13 +14,15 @@ from typing import Any
 import yaml
 
 from mtrl.config.lookup import users_modules
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.state import is_trained, last_step
 from mtrl.system.files import write_text
 from mtrl.system.lock import locked
 
 
-def start(run: Run, root: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    run: PlannedRun, root: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Starts a run, goes on with it, or evaluates it once it is trained; its messages are appended to the run's log.
 
     Args:
@@ -51,7 +53,7 @@ def allowances(options: Mapping[str, Any]) -> list[str]:
     return [f"--allow_import={module}" for module in users_modules(options)]
 
 
-def _clear_unstarted(run: Run, root: Path) -> None:
+def _clear_unstarted(run: PlannedRun, root: Path) -> None:
     """Removes a run that was stopped before there was anything to go on from.
 
     A process that lost its sweep or its node ends within a second: it is waited for.

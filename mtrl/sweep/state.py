@@ -12,22 +12,22 @@ import numpy as np
 from mtrl.storage import checkpoints
 from mtrl.storage.check_run import DisagreementError, check_experiment
 from mtrl.storage.json_lines import SUCCESS, by_seed, is_step
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.system.files import parse_json, read_file, read_mapping
 
 
-def last_step(run: Run, root: Path) -> int | None:
+def last_step(run: PlannedRun, root: Path) -> int | None:
     """The step of a run's last checkpoint, or None before its first."""
     steps = checkpoints.steps(run.directory(root) / "checkpoints")
     return steps[-1] if steps else None
 
 
-def is_finished(run: Run, root: Path) -> bool:
+def is_finished(run: PlannedRun, root: Path) -> bool:
     """Whether a run is trained and, if the sweep asks for that, its last checkpoint evaluated."""
     return is_trained(run, root) and not lacks_evaluation(run, root)
 
 
-def is_trained(run: Run, root: Path) -> bool:
+def is_trained(run: PlannedRun, root: Path) -> bool:
     """Whether the last step was evaluated, and made by the last checkpoint if one is kept."""
     step = last_step(run, root)
     if step is not None and step < run.total_steps:
@@ -36,7 +36,7 @@ def is_trained(run: Run, root: Path) -> bool:
     return any(line["step"] >= run.total_steps and SUCCESS in line for line in metrics)
 
 
-def lacks_evaluation(run: Run, root: Path) -> bool:
+def lacks_evaluation(run: PlannedRun, root: Path) -> bool:
     """Whether the sweep asks for an evaluation of the run's last checkpoint that was not made.
 
     Raises:
@@ -62,14 +62,14 @@ def lacks_evaluation(run: Run, root: Path) -> bool:
     return True
 
 
-def what_lacks(run: Run, root: Path) -> str:
+def what_lacks(run: PlannedRun, root: Path) -> str:
     """Why a run is not finished."""
     if is_trained(run, root):
         return "its last checkpoint was not evaluated"
     return "it is not trained to the end"
 
 
-def check_kept(run: Run, root: Path) -> None:
+def check_kept(run: PlannedRun, root: Path) -> None:
     """Refuses to train over results whose checkpoints are gone.
 
     Raises:
@@ -94,7 +94,7 @@ class Progress:
     rate: steps per second and task.
     """
 
-    run: Run
+    run: PlannedRun
     root: Path
     step: int = 0
     success: float | None = None

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 
 _MANIFEST = "manifest.json"
 
@@ -31,7 +31,7 @@ class Storage:
         except (ValueError, ImportError) as error:
             raise ValueError(f"The storage {url} cannot be opened: {error}") from error
 
-    def push(self, run: Run, root: Path) -> None:
+    def push(self, run: PlannedRun, root: Path) -> None:
         """Copies a run and its log from a sweep's directory to the URL."""
         remote = self._names(f"runs/{run.name}")
         local = {
@@ -56,7 +56,7 @@ class Storage:
         for name in sorted(remote - local, key=lambda name: not name.endswith(_MANIFEST)):
             self._files.rm_file(f"{self._path}/{name}")
 
-    def pull(self, run: Run, root: Path) -> None:
+    def pull(self, run: PlannedRun, root: Path) -> None:
         """Copies a run and its log from the URL to a sweep's directory."""
         self._pull(self._names(f"runs/{run.name}") | self._names(f"logs/{run.name}.log"), root)
 

@@ -25,7 +25,7 @@ from mtrl.system.files import write_text, writing
 from mtrl.toy import plot
 from mtrl.toy.problem import (
     STARTS,
-    Run,
+    ToyResult,
     losses_and_jacobian,
     optimum,
     pareto_front,
@@ -91,7 +91,7 @@ def follow(balancer: Balancer, steps: int = STEPS) -> Tensor:
     return torch.stack(kept, dim=1)
 
 
-def run_method(method: type[Balancer], preferences: Sequence[float], steps: int = STEPS) -> list[Run]:
+def run_method(method: type[Balancer], preferences: Sequence[float], steps: int = STEPS) -> list[ToyResult]:
     """Runs a method on all preferences at once."""
     balancer = prepare(method, preferences)
     began = time.process_time()
@@ -103,7 +103,7 @@ def run_method(method: type[Balancer], preferences: Sequence[float], steps: int 
         best = optimum(preference)
         gaps = weighted_loss(trajectories[i, :, -1], preference) - best.loss
         runs.append(
-            Run(
+            ToyResult(
                 balancer=method.__name__,
                 preference=preference,
                 steps=steps,
@@ -124,7 +124,7 @@ def run(
     preferences: Sequence[float] = (0.5,),
     steps: int = STEPS,
     output: Path = Path("toy"),
-) -> list[Run]:
+) -> list[ToyResult]:
     """Runs each method on each preference and writes `output`: a JSON file and a figure for each, one grid of
     figures for each preference, and `table.md`.
 
@@ -163,12 +163,12 @@ def run(
     return runs
 
 
-def cell(result: Run) -> str:
+def cell(result: ToyResult) -> str:
     """The numbers of the starts that reached the optimum; a dot for one that did not."""
     return " ".join(str(start) if ok else "·" for start, ok in enumerate(result.reached, start=1))
 
 
-def rows(runs: Sequence[Run]) -> list[list[str]]:
+def rows(runs: Sequence[ToyResult]) -> list[list[str]]:
     """A table: a heading, then one row per method and one column per preference."""
     preferences = sorted({r.preference for r in runs})
     cells = {(r.balancer, r.preference): cell(r) for r in runs}
@@ -179,7 +179,7 @@ def rows(runs: Sequence[Run]) -> list[list[str]]:
     ]
 
 
-def markdown(runs: Sequence[Run]) -> str:
+def markdown(runs: Sequence[ToyResult]) -> str:
     heading, *body = rows(runs)
     lines = [heading, ["---"] * len(heading), *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)

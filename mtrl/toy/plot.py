@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtrl.toy.problem import Run, task_losses, weighted_loss
+from mtrl.toy.problem import ToyResult, task_losses, weighted_loss
 
 #: One colour per start.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE")
 
 
-def method(run: Run, front: tuple[Tensor, Tensor]) -> Figure:
+def method(run: ToyResult, front: tuple[Tensor, Tensor]) -> Figure:
     """The landscape of the weighted loss and the space of the losses, side by side, for one run."""
     figure = Figure(figsize=(11.0, 5.1), layout="constrained")
     plane, losses = figure.subplots(1, 2)
@@ -28,7 +28,7 @@ def method(run: Run, front: tuple[Tensor, Tensor]) -> Figure:
     return figure
 
 
-def grid(runs: Sequence[Run], front: tuple[Tensor, Tensor]) -> Figure:
+def grid(runs: Sequence[ToyResult], front: tuple[Tensor, Tensor]) -> Figure:
     """The space of the losses for each run, all of one preference."""
     columns = min(6, len(runs))
     count = math.ceil(len(runs) / columns)
@@ -48,7 +48,7 @@ def grid(runs: Sequence[Run], front: tuple[Tensor, Tensor]) -> Figure:
     return figure
 
 
-def _landscape(figure: Figure, axis: Axes, run: Run, pareto_set: Tensor) -> None:
+def _landscape(figure: Figure, axis: Axes, run: ToyResult, pareto_set: Tensor) -> None:
     ticks = torch.linspace(-12.0, 12.0, 401, dtype=torch.float64)
     x1, x2 = torch.meshgrid(ticks, ticks, indexing="xy")
     loss = weighted_loss(torch.stack([x1, x2], dim=-1), run.preference)
@@ -61,7 +61,7 @@ def _landscape(figure: Figure, axis: Axes, run: Run, pareto_set: Tensor) -> None
     axis.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-12, 12), ylim=(-12, 12))
 
 
-def _loss_space(axis: Axes, run: Run, pareto_front: Tensor) -> None:
+def _loss_space(axis: Axes, run: ToyResult, pareto_front: Tensor) -> None:
     axis.plot(*pareto_front.T, color="black", linewidth=4, alpha=0.6, label="Pareto front")
     for start, (color, trajectory) in enumerate(zip(COLORS, run.trajectories, strict=True), start=1):
         points = torch.tensor(trajectory, dtype=torch.float64)

@@ -16,7 +16,7 @@ STARTS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
 
 
 @dataclass
-class Run:
+class ToyResult:
     """One method on one preference, from all starts.
 
     trajectories: the point of each start at the start, at regular steps and at the end, [start, K, 2].

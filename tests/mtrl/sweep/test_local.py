@@ -13,7 +13,7 @@ from envs.cores import available_cores, list_cores
 from mtrl.sweep import local
 from mtrl.sweep.config import SweepConfig
 from mtrl.sweep.local import LocalExecutor
-from mtrl.sweep.plan import Run, make_run, methods
+from mtrl.sweep.plan import PlannedRun, make_run, methods
 from tests.mtrl.sweep.conftest import BASE
 
 KILL_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
@@ -27,7 +27,9 @@ class Scripts:
         self.most = 0
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def __call__(self, run: Run, root: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def __call__(
+        self, run: PlannedRun, root: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         self.most = max(self.most, 1 + sum(p.poll() is None for p in self.processes))
         process = subprocess.Popen([sys.executable, "-c", self.scripts[run.method].pop(0)])
         self.processes.append(process)

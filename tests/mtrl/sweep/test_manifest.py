@@ -10,22 +10,24 @@ import pytest
 from mtrl.storage import checkpoint
 from mtrl.sweep import manifest
 from mtrl.sweep.config import SweepConfig
-from mtrl.sweep.plan import Run, methods
+from mtrl.sweep.plan import PlannedRun, methods
 from tests.mtrl.sweep.conftest import BASE
 
 
-def plan(root: Path, seeds: list[int], size: int = 2, keep_packs: bool = False, **changes: Any) -> list[Run]:
+def plan(
+    root: Path, seeds: list[int], size: int = 2, keep_packs: bool = False, **changes: Any
+) -> list[PlannedRun]:
     found = methods(SweepConfig(base=BASE | changes, axes={"balancer": ["LS", "PCGrad"]}))
     runs = manifest.plan(root, found, seeds, lambda _: size, keep_packs)
     manifest.write(root, runs)
     return runs
 
 
-def begin(run: Run, root: Path, step: int = 0) -> None:
+def begin(run: PlannedRun, root: Path, step: int = 0) -> None:
     checkpoint.save(run.directory(root) / "checkpoints", step, {"loop": {"step": step}})
 
 
-def names(runs: list[Run]) -> list[str]:
+def names(runs: list[PlannedRun]) -> list[str]:
     return [run.name for run in runs]
 
 

@@ -9,14 +9,14 @@ import pytest
 from mtrl.storage import checkpoint
 from mtrl.sweep import process
 from mtrl.sweep.config import FinalEvaluation, SweepConfig
-from mtrl.sweep.plan import Run, make_run, methods
+from mtrl.sweep.plan import PlannedRun, make_run, methods
 from mtrl.sweep.state import check_kept, is_finished, is_trained, lacks_evaluation
 from mtrl.system.lock import locked
 from tests.mtrl.sweep.conftest import BASE
 
 
 @pytest.fixture
-def run() -> Run:
+def run() -> PlannedRun:
     return make_run(methods(SweepConfig(base=BASE))[0], [0])
 
 
@@ -29,7 +29,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     return found
 
 
-def test_new_begun_and_saved_runs(run: Run, commands: list[Sequence[str]], tmp_path: Path) -> None:
+def test_new_begun_and_saved_runs(run: PlannedRun, commands: list[Sequence[str]], tmp_path: Path) -> None:
     process.start(run, tmp_path)
     run.directory(tmp_path).mkdir(parents=True)
     process.start(run, tmp_path)
@@ -40,7 +40,9 @@ def test_new_begun_and_saved_runs(run: Run, commands: list[Sequence[str]], tmp_p
     assert commands == [new, new, ["train", "--resume", str(run.directory(tmp_path))]]
 
 
-def test_a_run_that_another_process_trains(run: Run, commands: list[Sequence[str]], tmp_path: Path) -> None:
+def test_a_run_that_another_process_trains(
+    run: PlannedRun, commands: list[Sequence[str]], tmp_path: Path
+) -> None:
     directory = run.directory(tmp_path)
     directory.mkdir(parents=True)
     with locked(directory), pytest.raises(ValueError, match="Another process is training"):
@@ -50,7 +52,7 @@ def test_a_run_that_another_process_trains(run: Run, commands: list[Sequence[str
 
 
 def test_a_link_where_a_sweep_writes(
-    run: Run, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+    run: PlannedRun, tmp_path: Path, commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a sweep or a run on several devices that somebody sent it may lead to any file of the user's."""
     own = tmp_path / "bashrc"
@@ -100,7 +102,7 @@ def test_a_trained_run_is_evaluated_and_then_finished(commands: list[Sequence[st
         assert is_finished(run, tmp_path) != missing
 
 
-def test_results_without_checkpoints_are_not_trained_over(run: Run, tmp_path: Path) -> None:
+def test_results_without_checkpoints_are_not_trained_over(run: PlannedRun, tmp_path: Path) -> None:
     metrics = run.directory(tmp_path) / "metrics.jsonl"
     check_kept(run, tmp_path)
     metrics.parent.mkdir(parents=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mtrl.sweep.config import SweepConfig
-from mtrl.sweep.plan import Run, make_run, methods
+from mtrl.sweep.plan import PlannedRun, make_run, methods
 from mtrl.sweep.state import Progress, last_step
 from tests.mtrl.sweep.conftest import BASE
 
@@ -15,11 +15,11 @@ from mtrl.sweep.storage import Storage
 
 
 @pytest.fixture
-def run() -> Run:
+def run() -> PlannedRun:
     return make_run(methods(SweepConfig(base=BASE))[0], [0])
 
 
-def write_run(run: Run, root: Path, step: int) -> None:
+def write_run(run: PlannedRun, root: Path, step: int) -> None:
     directory = run.directory(root)
     folder = directory / "checkpoints" / f"step_{step:010d}"
     folder.mkdir(parents=True)
@@ -31,13 +31,13 @@ def write_run(run: Run, root: Path, step: int) -> None:
     run.log_path(root).write_text("started")
 
 
-def contents(run: Run, root: Path) -> dict[str, str]:
+def contents(run: PlannedRun, root: Path) -> dict[str, str]:
     directory = run.directory(root)
     return {str(p.relative_to(directory)): p.read_text() for p in directory.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize("scheme", ["file", "memory"])
-def test_there_and_back(run: Run, tmp_path: Path, scheme: str) -> None:
+def test_there_and_back(run: PlannedRun, tmp_path: Path, scheme: str) -> None:
     storage = Storage(f"{scheme}://{tmp_path}/remote")
     first, second, mirror = tmp_path / "first", tmp_path / "second", tmp_path / "mirror"
     storage.pull(run, first)
@@ -66,7 +66,7 @@ def test_there_and_back(run: Run, tmp_path: Path, scheme: str) -> None:
     "success",
     ['"high"', '{"a": 1}', '{"a": [1], "b": [1, 2]}', "[[1], [1, 2]]", "1" + "0" * 400, "{}", "null"],
 )
-def test_progress_is_what_can_be_read(run: Run, tmp_path: Path, success: str) -> None:
+def test_progress_is_what_can_be_read(run: PlannedRun, tmp_path: Path, success: str) -> None:
     write_run(run, tmp_path, 50)
     with (run.directory(tmp_path) / "metrics.jsonl").open("a") as file:
         file.write(f'{{"step": 100, "evaluation/success": {success}}}\n[1]\n{{"step": 1{"0" * 30}}}\n')
@@ -76,7 +76,7 @@ def test_progress_is_what_can_be_read(run: Run, tmp_path: Path, success: str) ->
     assert (progress.step, progress.success, progress.seconds_left) == (100, 0.75, None)
 
 
-def test_a_checkpoint_that_was_written_again(run: Run, tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_written_again(run: PlannedRun, tmp_path: Path) -> None:
     """As after an evaluation that a signal came in the way of."""
     storage = Storage(f"file://{tmp_path}/remote")
     first, mirror = tmp_path / "first", tmp_path / "mirror"
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_was_written_again(run: Run, tmp_path: Path) -> None:
     }
 
 
-def test_what_did_not_change_is_not_written(run: Run, tmp_path: Path) -> None:
+def test_what_did_not_change_is_not_written(run: PlannedRun, tmp_path: Path) -> None:
     storage = Storage(f"file://{tmp_path}/remote")
     write_run(run, tmp_path / "first", 50)
     storage.push(run, tmp_path / "first")
@@ -106,7 +106,7 @@ def test_what_did_not_change_is_not_written(run: Run, tmp_path: Path) -> None:
 
 
 def test_checkpoints_deleted_while_they_are_copied(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: PlannedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The node that trains a run deletes its old checkpoints while another one reads them."""
     storage = Storage(f"file://{tmp_path}/remote")
@@ -122,7 +122,7 @@ def test_checkpoints_deleted_while_they_are_copied(
     assert [path.name for path in checkpoints.iterdir()] == ["step_0000000100"]
 
 
-def test_half_a_checkpoint_is_none(run: Run, tmp_path: Path) -> None:
+def test_half_a_checkpoint_is_none(run: PlannedRun, tmp_path: Path) -> None:
     storage = Storage(f"file://{tmp_path}/remote")
     write_run(run, tmp_path / "first", 50)
     storage.push(run, tmp_path / "first")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mtrl.sweep.plan import Run
+from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.state import Progress
 from mtrl.sweep.table import LiveTable
 from mtrl.system import terminal
@@ -171,7 +171,7 @@ def test_a_report_of_a_run_whose_name_has_two_lines(finished: Path, cli: Cli) ->
 
 
 def test_a_sweeps_table(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run(name, name, (0,), {}, "", 100)
+    run = PlannedRun(name, name, (0,), {}, "", 100)
     table = LiveTable([Progress(run, tmp_path)])
     with table:
         table.update({name: "running"})

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 from mtrl.system.files import write_text
 
 
-class Benchmark(Protocol):
-    """The options of a benchmark, a dataclass."""
+class BenchmarkOptions(Protocol):
+    """A dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -20,7 +20,7 @@ class Benchmark(Protocol):
     def output(self) -> Path | None: ...
 
 
-def write_report(config: Benchmark, report: Mapping[str, Any]) -> None:
+def write_report(config: BenchmarkOptions, report: Mapping[str, Any]) -> None:
     """Writes the options, as `settings`, and what the report holds to the file that is asked for, if one is."""
     if config.output is None:
         return

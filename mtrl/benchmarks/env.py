@@ -20,6 +20,7 @@ from envs.cores import available_cores
 from mtrl.benchmarks.bare import BarePhysics
 from mtrl.benchmarks.contenders import Async, Batched, InProcesses, bare_arguments, megabytes
 from mtrl.benchmarks.output import write_report
+from mtrl.benchmarks.timing import median_ratio
 
 Measure = Callable[[float], float]
 """Runs for about so many seconds and gives environment steps per second."""
@@ -119,18 +120,13 @@ def _compare(config: EnvBenchmark, benchmark: Benchmark, horizon: int, worlds: i
         "workers": workers,
         "async_processes": processes,
         "steps_per_second": {name: statistics.median(values) for name, values in rates.items()},
-        "ratio_to_async": _ratio(rates["batched"], rates["async"]),
-        "ratio_to_bare": _ratio(rates["batched"], rates["bare"]),
+        "ratio_to_async": median_ratio(rates["batched"], rates["async"]),
+        "ratio_to_bare": median_ratio(rates["batched"], rates["bare"]),
         "megabytes_per_world": memory,
         "seconds_to_start": seconds["start"],
         "seconds_to_prepare_goals": seconds["goals"],
         "all_steps_per_second": rates,
     }
-
-
-def _ratio(ours: list[float], theirs: list[float]) -> float:
-    """Median of the ratios of timings made one after the other: what loads the machine loads both."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def _machine() -> dict[str, Any]:

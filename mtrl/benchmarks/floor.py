@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.sac import SAC, Batch
+from mtrl.benchmarks.timing import seconds_per_call
 from mtrl.gradients import FactoredWeight
 
 
@@ -110,19 +110,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype = torch.float32) -> R
 
 def _best(function: Callable[[], Any], device: torch.device) -> float:
     """Seconds of one call, the least of ten."""
-    seconds = []
-    for _ in range(10):
-        _synchronize(device)
-        started = time.perf_counter()
-        function()
-        _synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    return min(seconds_per_call(function, 1, device) for _ in range(10))
 
 
 def _tensors(state: Mapping[str, Any]) -> Iterator[Tensor]:

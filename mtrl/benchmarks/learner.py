@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -24,6 +23,7 @@ from mtrl.benchmarks.learner_update import (
     work_of,
 )
 from mtrl.benchmarks.output import write_report
+from mtrl.benchmarks.timing import median_ratio, seconds_per_call
 from mtrl.config.catalogue import snake_case
 from mtrl.config.resolve import resolve_device
 from mtrl.config.train import TrainConfig
@@ -94,8 +94,10 @@ def main(config: LearnerBenchmark) -> None:
                     "milliseconds": 1e3 * median,
                     "updates_per_second": 1 / median,
                     "seed_updates_per_second": num_seeds / median,
-                    "ratio_to_plain": _ratio(seconds, times.get(variant._replace(method="plain"))),
-                    "ratio_to_first_network": _ratio(seconds, times.get(variant._replace(network=first))),
+                    "ratio_to_plain": median_ratio(seconds, times.get(variant._replace(method="plain"))),
+                    "ratio_to_first_network": median_ratio(
+                        seconds, times.get(variant._replace(network=first))
+                    ),
                     "floor_milliseconds": None if floor is None else 1e3 * floor,
                     "floor_fraction": None if floor is None else floor / median,
                     "work": None if work is None else asdict(work),
@@ -125,13 +127,6 @@ def _named(network: Architecture | list[Architecture]) -> dict[str, Architecture
     return {snake_case(type(network).__name__): network for network in networks}
 
 
-def _ratio(seconds: list[float], others: list[float] | None) -> float | None:
-    """The median over the turns, in each of which both were timed."""
-    if others is None:
-        return None
-    return statistics.median(a / b for a, b in zip(seconds, others, strict=True))
-
-
 def _warmed_up(
     make: Callable[[], Callable[[], None]], device: torch.device
 ) -> tuple[Callable[[], None], int]:
@@ -155,26 +150,12 @@ def _interleaved(
     """Seconds per update of every variant, `repetitions` times, all variants in turn."""
     counts = {}
     for key, update in variants.items():
-        counts[key] = updates or max(3, int(0.2 / _seconds(update, 3, device)))
+        counts[key] = updates or max(3, int(0.2 / seconds_per_call(update, 3, device)))
     times: dict[Variant, list[float]] = {key: [] for key in variants}
     for _ in range(repetitions):
         for key, update in variants.items():
-            times[key].append(_seconds(update, counts[key], device))
+            times[key].append(seconds_per_call(update, counts[key], device))
     return times
-
-
-def _seconds(update: Callable[[], None], count: int, device: torch.device) -> float:
-    _synchronize(device)
-    started = time.perf_counter()
-    for _ in range(count):
-        update()
-    _synchronize(device)
-    return (time.perf_counter() - started) / count
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _device_name(device: torch.device) -> str:

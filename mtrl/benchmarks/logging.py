@@ -16,7 +16,7 @@ import torch
 from mtrl.benchmarks.output import write_report
 from mtrl.config.loading import configure
 from mtrl.config.train import TrainConfig
-from mtrl.storage.run_directory import Place
+from mtrl.storage.run_directory import HeldDirectory
 from mtrl.system import terminal
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer
@@ -105,7 +105,7 @@ def _time(
 ) -> tuple[list[float], list[float], list[float]]:
     """Seconds of an environment step with its updates, of a line of metrics with its curves, and of the heat maps."""
     training, lines, pictures = [], [], []
-    trainer.open(Place(trainer.run_dir))
+    trainer.open(HeldDirectory(trainer.run_dir))
     num_seeds, num_tasks, _ = trainer.loop.env.layout
     shape = (num_seeds, num_tasks, num_tasks)
     cosines = {

@@ -22,8 +22,8 @@ class MovedError(RuntimeError):
     """A run directory was moved, deleted or replaced while it was trained."""
 
 
-class Place:
-    """Where a run directory is that somebody holds: another directory may have its name later, or none."""
+class HeldDirectory:
+    """A run directory that somebody holds: another one may have its name later, or none."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir, self._found = run_dir, os.stat(run_dir)

@@ -12,7 +12,7 @@ import yaml
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint
 from mtrl.storage.check_run import identity
-from mtrl.storage.run_directory import Place, created, refuse_existing
+from mtrl.storage.run_directory import HeldDirectory, created, refuse_existing
 from mtrl.storage.stamp import stamp
 from mtrl.system import terminal
 from mtrl.system.files import reason, write_text
@@ -68,11 +68,11 @@ def run_to_end(trainer: Trainer) -> None:
     Raises:
         Interrupted, TrainingError: see `Trainer.run`; also where something cannot be written.
     """
-    started, place = time.perf_counter(), Place(trainer.run_dir)
+    started, directory = time.perf_counter(), HeldDirectory(trainer.run_dir)
     try:
-        trainer.run(place)
+        trainer.run(directory)
     except OSError as error:
-        place.check()
+        directory.check()
         raise TrainingError(
             f"Training stopped at step {trainer.step}: {reason(error)}. The checkpoints that were written are "
             f"whole: remove the cause (a full disk?) and go on by "

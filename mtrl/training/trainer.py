@@ -17,7 +17,7 @@ from mtrl.evaluation.foreground import Evaluated, ForegroundEvaluator, PolicySta
 from mtrl.logging.logger import Logger
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.json_lines import RETURNS, SUCCESS
-from mtrl.storage.run_directory import Place
+from mtrl.storage.run_directory import HeldDirectory
 from mtrl.storage.scores import Scores
 from mtrl.storage.writer import CheckpointWriter
 from mtrl.system import terminal
@@ -60,11 +60,11 @@ class Trainer:
         """Environment steps per task and seed."""
         return self.loop.step
 
-    def run(self, place: Place) -> None:
+    def run(self, directory: HeldDirectory) -> None:
         """Trains to the end.
 
         Args:
-            place: of the run directory.
+            directory: where the run is.
 
         Raises:
             TrainingError: no seed is left without a loss, an observation or an action that is not finite; a checkpoint
@@ -73,7 +73,7 @@ class Trainer:
             MovedError: the run directory is another one now; nothing was written there.
         """
         config = self.config
-        self.open(place)
+        self.open(directory)
         with (
             self.stop_request,
             ProgressBar(config.total_steps, self.step) as self.progress,
@@ -84,10 +84,10 @@ class Trainer:
             except TrainingError as error:
                 self._report(str(error))
 
-    def open(self, place: Place) -> None:
+    def open(self, directory: HeldDirectory) -> None:
         """Begins the run's logs, or goes on with them, and reads which evaluations were made."""
         config = self.config
-        self.place = place
+        self.directory = directory
         # The last step is logged and evaluated in any case. A run that goes on drops what was not due then: it is the
         # same as one that had more steps to make from the start.
         goes_on = self.step < config.total_steps
@@ -135,7 +135,7 @@ class Trainer:
 
     def log(self, timing: Mapping[str, float]) -> None:
         """Writes the means of the training metrics since the last call, and measures of the newest gradients."""
-        self.place.check()
+        self.directory.check()
         # At the end of a run between two lines: one that goes on has the means of the whole interval.
         keep = not self.should_log(self.step)
         metrics = self.loop.learner.read_metrics(keep=keep)
@@ -175,7 +175,7 @@ class Trainer:
             self._stop_if_asked()
             wait([evaluated], 0.1)
         self._evaluating = None
-        self.place.check()
+        self.directory.check()
         episodes, finite = evaluated.result()
         if not finite.all():
             self.loop.frozen.freeze(~finite, "an action of the policy is not finite")
@@ -212,7 +212,7 @@ class Trainer:
             OSError: it or, on a GPU, the one before cannot be written; those before are whole.
             MovedError: see `run`.
         """
-        self.place.check()
+        self.directory.check()
         if not self.writer.has(self.step):
             self.logger.flush()
             self.writer.save(self.step, self.loop.state_dict(), self._kept())

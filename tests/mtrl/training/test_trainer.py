@@ -17,7 +17,7 @@ from mtrl.config.build import make_agent
 from mtrl.config.loading import configure
 from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoints
-from mtrl.storage.run_directory import Place
+from mtrl.storage.run_directory import HeldDirectory
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.trainer import Trainer
 from tests.mtrl.conftest import (
@@ -163,7 +163,7 @@ def test_number_of_updates(fake: Callable, tmp_path: Path, worlds: int, updates:
     loop.learner.update = counted
     tmp_path.joinpath("run").mkdir()
     with contextlib.closing(Trainer(loop)) as trainer:
-        trainer.run(Place(tmp_path / "run"))
+        trainer.run(HeldDirectory(tmp_path / "run"))
     steps_before = [step for step in range(0, 30, worlds) if step > 10]
     assert count == updates * len(steps_before)
 

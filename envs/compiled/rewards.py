@@ -58,10 +58,10 @@ def caging(
     action: Array,
     position: Array,
     *,
-    initial_position: Array,
     object_radius: float,
-    pad_success_threshold: float,
     xz_threshold: float,
+    pad_success_threshold: float = 0.05,
+    initial_position: Array | None = None,
     density: Literal["low", "medium", "high"] = "low",
     reach_radius: float = 0.0,
     desired_effort: float = 1.0,
@@ -70,12 +70,14 @@ def caging(
 
     Args:
         position: where the object is, [n, 3].
-        initial_position: where it was at the reset (usually `state["object_start"]`), [n, 3].
         object_radius, pad_success_threshold: the distances along y that a pad should keep to the object.
         xz_threshold: how near, in the xz plane, the fingers' centre should be to the object.
+        initial_position: where it was at the reset, if that is not `state["object_start"]`, [n, 3].
         density: "high" adds the enclosing itself, "medium" adds how near the fingers' centre is to the object
             (within `reach_radius`).
     """
+    if initial_position is None:
+        initial_position = state["object_start"]
     pads = np.concat([readings["left_pad"][:, 1:2], readings["right_pad"][:, 1:2]], axis=1)  # both along y
     sides = tolerance(
         np.abs(pads - position[:, 1:2]),
@@ -96,22 +98,16 @@ def caging(
 
 
 def caging_by_effort(
-    readings: Arrays,
-    state: Arrays,
-    action: Array,
-    position: Array,
-    *,
-    initial_position: Array,
-    object_radius: float,
+    readings: Arrays, state: Arrays, action: Array, position: Array, *, object_radius: float
 ) -> Array:
     """Pick-place's own caging: as `caging` of high density, but each pad has to be on its own side of the
     object.
 
     Args:
-        position, initial_position, object_radius: as for `caging`.
+        position, object_radius: as for `caging`.
     """
     sides = _both_sides(readings, position, (object_radius, _PAD_MARGIN))
-    caged = hamacher(sides, _across(readings, state, position, initial_position, 0.005))
+    caged = hamacher(sides, _across(readings, state, position, state["object_start"], 0.005))
     gripping = np.where(caged > 0.97, effort(action), 0.0)
     return (hamacher(caged, gripping) + caged) / 2
 
@@ -121,7 +117,6 @@ def caging_by_pads(
     state: Arrays,
     position: Array,
     *,
-    initial_position: Array,
     object_radius: float,
     grip_margin: float,
     xz_threshold: float,
@@ -130,11 +125,11 @@ def caging_by_pads(
     action.
 
     Args:
-        position, initial_position, object_radius, xz_threshold: as for `caging`.
+        position, object_radius, xz_threshold: as for `caging`.
         grip_margin: how far from the object's surface a pad may be to grip it.
     """
     sides = _both_sides(readings, position, (object_radius, _PAD_MARGIN))
-    caged = hamacher(sides, _across(readings, state, position, initial_position, xz_threshold))
+    caged = hamacher(sides, _across(readings, state, position, state["object_start"], xz_threshold))
     gripped = _both_sides(readings, position, (object_radius, object_radius + grip_margin))
     return (caged + np.where(caged > 0.95, gripped, 0.0)) / 2
 

@@ -56,7 +56,6 @@ def pulling(
         state,
         action,
         handle,
-        initial_position=state["object_start"],
         object_radius=object_radius,
         pad_success_threshold=pad_success_threshold,
         xz_threshold=0.01,

@@ -37,7 +37,6 @@ def sweep_v2(
         readings,
         state,
         block,
-        initial_position=start,
         object_radius=OBJECT_RADIUS,
         grip_margin=grip_margin,
         xz_threshold=xz_threshold,

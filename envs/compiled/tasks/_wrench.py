@@ -33,7 +33,6 @@ def caging_of_handle(
         state,
         action,
         nearest_on_handle(readings["wrench"], observed_hand(readings), HANDLE_LENGTH),
-        initial_position=state["object_start"],
         object_radius=0.015,
         pad_success_threshold=0.02,
         xz_threshold=0.01,

@@ -51,7 +51,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         state,
         action,
         ball,
-        initial_position=start,
         object_radius=0.025,
         pad_success_threshold=0.06,
         xz_threshold=0.005,

@@ -60,7 +60,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         state,
         action,
         nearest_on_handle(hammer, observed_hand(readings), HANDLE_LENGTH),
-        initial_position=state["object_start"],
         object_radius=0.015,
         pad_success_threshold=0.02,
         xz_threshold=0.01,

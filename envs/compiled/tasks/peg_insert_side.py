@@ -55,7 +55,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         state,
         action,
         peg,
-        initial_position=start,
         object_radius=0.0075,
         pad_success_threshold=0.03,
         xz_threshold=0.005,

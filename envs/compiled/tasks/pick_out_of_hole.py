@@ -45,7 +45,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         state,
         action,
         puck,
-        initial_position=start,
         object_radius=0.015,
         pad_success_threshold=0.02,
         xz_threshold=0.03,

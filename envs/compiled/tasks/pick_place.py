@@ -39,7 +39,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging_by_effort(readings, state, action, puck, initial_position=start, object_radius=0.015)
+    caged = caging_by_effort(readings, state, action, puck, object_radius=0.015)
     reward = hamacher(caged, in_place)
     near = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     held = near & (puck[:, 2] - 0.01 > start[:, 2])

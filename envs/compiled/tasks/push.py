@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import caging, progress_v1, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
+from envs.compiled.tasks.pick_place import observe
 
 TARGET_RADIUS = 0.05
 
@@ -20,10 +21,6 @@ def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = np.array([goal[3], goal[4], height])
     scene.place_object(start)
     return {"target": target, "object_start": start}
-
-
-def observe(readings: Arrays) -> Array:
-    return pose(readings["puck"], quaternion(readings["puck_axes"]))
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -39,17 +36,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(
-        readings,
-        state,
-        action,
-        puck,
-        initial_position=start,
-        object_radius=0.015,
-        pad_success_threshold=0.05,
-        xz_threshold=0.005,
-        density="high",
-    )
+    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005, density="high")
     reward = 2 * caged
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     reward = np.where(held, 2 * reward + 1.0 + 5.0 * in_place, reward)

@@ -16,15 +16,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance, initial_distance = norm(puck - target), norm(start - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), initial_distance)
-    caged = caging_by_pads(
-        readings,
-        state,
-        puck,
-        initial_position=start,
-        object_radius=0.007,
-        grip_margin=0.003,
-        xz_threshold=0.01,
-    )
+    caged = caging_by_pads(readings, state, puck, object_radius=0.007, grip_margin=0.003, xz_threshold=0.01)
     opening = readings["gripper"]
     held = (norm(puck - readings["tcp"]) < 0.01) & (opening > 0) & (opening < 0.55)
     moved = held & (initial_distance - distance > 0.01)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
+from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, reach_and_move_v1, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, geom, geom_axes
+from envs.compiled.tasks.pick_place import observe
 
 TARGET_RADIUS = 0.05
 SUCCESS_RADIUS = 0.07
@@ -24,10 +25,6 @@ def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = np.array([goal[3], goal[4], height])
     scene.place_object(start)
     return {"target": target, "object_start": start}
-
-
-def observe(readings: Arrays) -> Array:
-    return pose(readings["puck"], quaternion(readings["puck_axes"]))
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -47,17 +44,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         norm((puck - midpoint) * scale), (0.0, TARGET_RADIUS), norm((start - midpoint) * scale)
     )
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(
-        readings,
-        state,
-        action,
-        puck,
-        initial_position=start,
-        object_radius=0.015,
-        pad_success_threshold=0.05,
-        xz_threshold=0.005,
-        density="high",
-    )
+    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005, density="high")
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     pushing = np.where(puck[:, 1] > WALL_PASSED, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
     reward = 2 * caged + np.where(held, 1.0 + pushing, 0.0)

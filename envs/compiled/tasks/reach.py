@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
+from envs.compiled.arrays import Array, Arrays, norm, positive
 from envs.compiled.rewards import progress_v1, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
+from envs.compiled.tasks.pick_place import observe
 
 HAND_START = (0.0, 0.6, 0.2)
 
@@ -18,10 +19,6 @@ def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     target = goal[3:]
     scene.place_object(goal[:3])
     return {"target": target}
-
-
-def observe(readings: Arrays) -> Array:
-    return pose(readings["puck"], quaternion(readings["puck_axes"]))
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:

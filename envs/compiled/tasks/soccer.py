@@ -44,15 +44,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     missed = (ball[:, 1] > line) & (np.abs(ball[:, 0] - target[:, 0]) > 0.10)
     beyond = (ball[:, 1] - line) / (1 - line)
     in_place = np.where(missed, positive(in_place - 2 * beyond), in_place)
-    caged = caging_by_pads(
-        readings,
-        state,
-        ball,
-        initial_position=start,
-        object_radius=0.013,
-        grip_margin=0.01,
-        xz_threshold=0.005,
-    )
+    caged = caging_by_pads(readings, state, ball, object_radius=0.013, grip_margin=0.01, xz_threshold=0.005)
     reward = np.where(scaled_distance < TARGET_RADIUS, 10.0, 3 * caged + 6.5 * in_place)
     return reward, norm(ball - target) <= TARGET_RADIUS
 

@@ -65,7 +65,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         stick,
         initial_position=thermos_start,  # Meta-World has the thermos here, not the stick
         object_radius=0.014,
-        pad_success_threshold=0.05,
         xz_threshold=0.01,
         density="high",
     )

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm, pose
-from envs.compiled.rewards import hamacher, progress_v1, tolerance
+from envs.compiled.arrays import Array, Arrays, norm
+from envs.compiled.rewards import hamacher, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
-
-TARGET_RADIUS = 0.05
-WIDTH = 0.2
-HANDLE_RADIUS = 0.02
+from envs.compiled.tasks.window_open import HANDLE_RADIUS, TARGET_RADIUS, WIDTH, observe, reward_v1
 
 
 def reset(scene: Scene, goal: Array) -> dict[str, Any]:
@@ -22,18 +19,6 @@ def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start = scene.site("handleCloseStart") + np.array([WIDTH, 0.0, 0.0])
     scene.set_joint_silently("window_slide", WIDTH)
     return {"target": goal, "object_start": start}
-
-
-def observe(readings: Arrays) -> Array:
-    return pose(readings["handle"])
-
-
-def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    handle = readings["handle"]
-    reach_distance = norm(handle - readings["tcp"])
-    distance = np.abs(handle[:, 0] - state["target"][:, 0])
-    pushed = np.where(reach_distance < 0.05, progress_v1(WIDTH, distance), 0.0)
-    return pushed - reach_distance, distance <= TARGET_RADIUS
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:

@@ -66,7 +66,8 @@ def scenes(generator: np.random.Generator) -> tuple[dict, dict, np.ndarray, np.n
     gap = generator.uniform(0.01, 0.06, (N, 2, 1)) * np.array([0.0, 1.0, 0.0])
     readings = {"left_pad": position + gap[:, 0], "right_pad": position - gap[:, 1], "tcp": tcp}
     tcp_start = start + np.array([0.0, 0.0, 0.2])
-    return readings, {"tcp_start": tcp_start}, generator.uniform(-1, 1, (N, 4)), position, start
+    state = {"tcp_start": tcp_start, "object_start": start}
+    return readings, state, generator.uniform(-1, 1, (N, 4)), position, start
 
 
 def stub(readings: dict, state: dict, start: np.ndarray, i: int) -> SimpleNamespace:
@@ -104,9 +105,7 @@ def test_caging(generator, density, effort) -> None:
         state,
         action,
         position,
-        initial_position=start,
         object_radius=0.015,
-        pad_success_threshold=0.05,
         xz_threshold=0.005,
         density=density,
         reach_radius=0.01,
@@ -122,7 +121,7 @@ def test_caging_by_effort_is_pick_places(generator) -> None:
     expected = [
         cls._gripper_caging_reward(stub(readings, state, start, i), action[i], position[i]) for i in range(N)
     ]
-    result = caging_by_effort(readings, state, action, position, initial_position=start, object_radius=0.015)
+    result = caging_by_effort(readings, state, action, position, object_radius=0.015)
     assert np.max(expected) > 0.5
     np.testing.assert_allclose(result, expected, rtol=1e-10)
 
@@ -147,7 +146,6 @@ def test_caging_by_pads(generator, task, grip_margin, xz_threshold) -> None:
         readings,
         state,
         position,
-        initial_position=start,
         object_radius=0.02,
         grip_margin=grip_margin,
         xz_threshold=xz_threshold,

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm, pose, positive, quaternion
-from envs.compiled.rewards import approach_v1, caging_by_effort, hamacher, lift_v1, progress_v1, tolerance
+from envs.compiled.arrays import Array, Arrays, norm, pose, quaternion
+from envs.compiled.rewards import caging_by_effort, hamacher, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, geom_axes
+from envs.compiled.tasks._picking import place_v1
 
 TARGET_RADIUS = 0.05
 LIFT = 0.04
@@ -25,14 +26,8 @@ def observe(readings: Arrays) -> Array:
 
 
 def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
-    puck, target, start = readings["puck"], state["target"], state["object_start"]
-    distance = norm(puck - target)
-    height = start[:, 2] + LIFT
-    lifted, carried = lift_v1(puck[:, 2], start[:, 2], height, norm(puck - readings["tcp"]), distance)
-    max_distance = norm(np.concat([start[:, :2], height[:, None]], axis=1) - target) + height
-    placed = np.where(carried, positive(progress_v1(max_distance, distance)), 0.0)
-    approach = approach_v1(readings, action, puck, state["tcp_start"][:, 2])
-    return approach + lifted + placed, distance <= 0.07
+    reward, distance = place_v1(readings, action, state, state["object_start"][:, 2], LIFT)
+    return reward, distance <= 0.07
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import tolerance
 from envs.compiled.scene import Scene
-from envs.compiled.task import Task, body, body_quaternion, site
-from envs.compiled.tasks.door_lock import HAND_LOW, LOCK_LENGTH, SUCCESS_DISTANCE, observe, reward_v1
+from envs.compiled.task import body, body_quaternion, site
+from envs.compiled.tasks.door_lock import LOCK_LENGTH, SUCCESS_DISTANCE
+from envs.compiled.tasks.door_lock import TASK as DOOR_LOCK
 
 TO_TARGET = np.array([0.1, -0.04, 0.0])
 
@@ -37,22 +39,15 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     return 2 * near + 8 * unlocked, distance <= SUCCESS_DISTANCE
 
 
-TASK = Task(
-    model="sawyer_door_lock.xml",
-    hand_start=np.array([0.0, 0.6, 0.2], dtype=np.float32),
-    reset_low=(-0.1, 0.8, 0.15),
-    reset_high=(0.1, 0.85, 0.15),
+TASK = replace(
+    DOOR_LOCK,
     readings={
         "lock": site("lockStartUnlock"),
         "link": body("lock_link"),
         "door_quaternion": body_quaternion("door_link"),
     },
     reset=reset,
-    observe=observe,
-    reward_v1=reward_v1,
     reward_v2=reward_v2,
-    moved_bodies=("door",),
-    hand_low=HAND_LOW,
     goal_low=(0.0, 0.64, 0.2100),
     goal_high=(0.2, 0.7, 0.2111),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import caging, hamacher, tolerance
-from envs.compiled.task import Task, geom, geom_axes
-from envs.compiled.tasks.pick_place import TARGET_RADIUS, observe, reset, reward_v1
+from envs.compiled.task import geom, geom_axes
+from envs.compiled.tasks.pick_place import TARGET_RADIUS
+from envs.compiled.tasks.pick_place import TASK as PICK_PLACE
 
 
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
@@ -26,16 +29,12 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= 0.07
 
 
-TASK = Task(
+TASK = replace(
+    PICK_PLACE,
     model="sawyer_pick_place_wall_v3.xml",
-    hand_start=(0.0, 0.6, 0.2),
     reset_low=(-0.05, 0.6, 0.015, -0.05, 0.85, 0.05),
     reset_high=(0.05, 0.65, 0.015, 0.05, 0.9, 0.3),
-    min_distance=0.15,
     readings={"puck": geom("objGeom"), "puck_axes": geom_axes("objGeom")},
-    reset=reset,
-    observe=observe,
-    reward_v1=reward_v1,
     reward_v2=reward_v2,
     goal_low=(-0.05, 0.85, 0.05),
     goal_high=(0.05, 0.9, 0.3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm
 from envs.compiled.rewards import hamacher, tolerance
 from envs.compiled.scene import Scene
-from envs.compiled.task import Task, site
-from envs.compiled.tasks.window_open import HANDLE_RADIUS, TARGET_RADIUS, WIDTH, observe, reward_v1
+from envs.compiled.task import site
+from envs.compiled.tasks.window_open import HANDLE_RADIUS, TARGET_RADIUS, WIDTH
+from envs.compiled.tasks.window_open import TASK as WINDOW_OPEN
 
 
 def reset(scene: Scene, goal: Array) -> dict[str, Any]:
@@ -36,15 +38,11 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     return 10 * hamacher(reach, in_place), distance <= TARGET_RADIUS
 
 
-TASK = Task(
-    model="sawyer_window_horizontal.xml",
-    hand_start=np.array([0.0, 0.4, 0.2], dtype=np.float32),
+TASK = replace(
+    WINDOW_OPEN,
     reset_low=(0.0, 0.75, 0.2),
     reset_high=(0.0, 0.9, 0.2),
     readings={"handle": site("handleCloseStart")},
     reset=reset,
-    observe=observe,
-    reward_v1=reward_v1,
     reward_v2=reward_v2,
-    moved_bodies=("window",),
 )

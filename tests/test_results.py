@@ -85,46 +85,59 @@ def test_fifty_tasks_with_a_balancer() -> None:
 
 
 def test_the_classic_agent(tmp_path: Path) -> None:
-    directory = ROOT / "results" / "mt10_classic"
-    assert (
-        main(["report", str(directory), "--source", "evaluation", "--output", str(tmp_path / "report")]) == 0
-    )
-    methods, tasks, improvement, seeds = (
-        list(csv.DictReader((tmp_path / "report" / f"{name}.csv").open()))
-        for name in ("methods", "tasks", "improvement", "seeds")
-    )
-    labels = {
-        "SingleTask": "single task",
-        "Shared": "shared",
-        "TaskEncoder": "task encoder",
-        "MultiHead": "multi-head",
-        "SoftModularization": "soft modularization",
-        "Care": "CARE",
+    def report(*options: str) -> dict[str, list[dict[str, str]]]:
+        output = tmp_path / "-".join(("report", *options))
+        directory = str(ROOT / "results" / "mt10_classic")
+        assert main(["report", directory, "--source", "evaluation", "--output", str(output), *options]) == 0
+        return {path.stem: list(csv.DictReader(path.open())) for path in output.glob("*.csv")}
+
+    def interval(figures: dict[str, str], name: str) -> str:
+        return "{:.3f} [{:.3f}, {:.3f}]".format(
+            *(float(figures[name + end]) for end in ("", "_low", "_high"))
+        )
+
+    networks = {
+        "SingleTask, no balancer": "single task",
+        "Shared, no balancer": "shared",
+        "TaskEncoder, no balancer": "task encoder",
+        "MultiHead, no balancer": "multi-head",
+        "SoftModularization, no balancer": "soft modularization",
+        "Care, no balancer": "CARE",
     }
-    assert {m["method"] for m in methods} == labels.keys()
+    balancers = {
+        "MultiHead, LS": "LS",
+        "MultiHead, PCGrad": "PCGrad",
+        "MultiHead, CAGrad": "CAGrad",
+        "MultiHead, AlignedMTL": "Aligned-MTL",
+    }
+    tables = report()
+    over_baseline = {
+        pair["X"]: interval(pair, "P(X > Y) [95%]") for pair in report("--baseline", "LS")["improvement"]
+    }
+    assert {m["method"] for m in tables["methods"]} == networks.keys() | balancers.keys()
     document = DOCUMENT[DOCUMENT.index("## The classic agent") :]
     readme = (ROOT / "README.md").read_text()
-    for method in methods:
+    for method in tables["methods"]:
+        name = method["method"]
         mean = f"{float(method['mean ± SEM']):.3f} ± {float(method['mean ± SEM_sem']):.3f}"
         assert (method["n"], method["last step"]) == ("5", "300,000")
-        low, high = (float(method[f"IQM [95%]_{end}"]) for end in ("low", "high"))
-        iqm = f"{float(method['IQM [95%]']):.3f} [{low:.3f}, {high:.3f}]"
-        each = " ".join(f"{float(s['success']):.3f}" for s in seeds if s["method"] == method["method"])
-        label = labels[method["method"]]
-        assert f"| {label} | {mean} | {iqm} | {each} |" in document
+        each = " ".join(f"{float(s['success']):.3f}" for s in tables["seeds"] if s["method"] == name)
+        label = {**networks, **balancers}[name]
+        figures = [label, mean, interval(method, "IQM [95%]"), each, over_baseline.get(name, "–")]
+        assert f"| {' | '.join(figures)} |" in document
+        label = f"multi-head, {label}" if name in balancers else label
         assert f"| {label.replace('single task', 'one network per task')} | {mean} |" in readme
-    for task in tasks:
-        means = (f"{float(task[m]):.3f} ± {float(task[m + '_sem']):.3f}" for m in labels)
-        assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
-    comparison = document[document.index("| better than |") :].splitlines()
-    for pair in improvement:
-        name = "P(X > Y) [95%]"
-        text = (
-            f"{float(pair[name]):.3f} [{float(pair[name + '_low']):.3f}, {float(pair[name + '_high']):.3f}]"
-        )
-        row = next(line for line in comparison if line.startswith(f"| {labels[pair['X']]} |"))
-        column = comparison[0].split("|").index(f" {labels[pair['Y']]} ")
-        assert row.split("|")[column] == f" {text} "
+    for task in tables["tasks"]:
+        for labels in networks, balancers:
+            means = (f"{float(task[m]):.3f} ± {float(task[m + '_sem']):.3f}" for m in labels)
+            assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
+    for labels, comparison in zip((networks, balancers), document.split("| better than |")[1:], strict=False):
+        lines = comparison.splitlines()
+        for pair in tables["improvement"]:
+            if pair["X"] in labels and pair["Y"] in labels:
+                row = next(line for line in lines if line.startswith(f"| {labels[pair['X']]} |"))
+                column = lines[0].split("|").index(f" {labels[pair['Y']]} ") + 1
+                assert row.split("|")[column + 1] == f" {interval(pair, 'P(X > Y) [95%]')} "
 
 
 def test_what_each_ingredient_gives() -> None:

@@ -15,7 +15,6 @@ from agents.parameters import ParameterVector, with_parameters
 from mtrl.adam import Adam
 from mtrl.balancers.base import Balancer
 from mtrl.device.compile import compile_methods
-from mtrl.device.streams import SideStream
 from mtrl.gradients import (
     FactoredWeight,
     TaskGradients,
@@ -75,11 +74,10 @@ class TaskOptimizer:
         self.adam_owned = make_adam(parameters.owned)
         replaced = balancer is not None and balancer.replaces_optimizer
         self.adam_shared = None if replaced else make_adam(parameters.shared)
-        self._stream = SideStream(parameters.shared.device)
 
     def compile(self) -> None:
         """Compiles what follows the backward pass into a few fused kernels."""
-        compile_methods(self, "_measure", "_sum_squares")
+        compile_methods(self, "_measure")
         if self.balancer is not None and self.parameters.shared.is_cuda:
             self.balancer.compile_weights()
         self.adam_owned.compile()
@@ -136,22 +134,18 @@ class TaskOptimizer:
             gradients_of = summed_gradients(losses, weights, cast("dict[str, Tensor]", self.leaves))
             shared_gradient = self.parameters.flat_shared(gradients_of)
             owned_gradient = self.parameters.flat_owned(gradients_of)
-            owned_squares = self._sum_squares(owned_gradient)
         else:
             gradients = self._task_gradients(losses, representation)
-            with self._stream:  # a balancer leaves most of a GPU idle while it solves
-                owned_gradient = self.parameters.flat_owned(
-                    dict(zip(self.owned_leaves, gradients.owned, strict=True))
-                )
-                owned_squares = self._sum_squares(owned_gradient)
             balanced = self.balancer(gradients.jacobian, losses.detach(), gradients.representation)
-            self._stream.join()
             shared_gradient = balanced.direction
+            owned_gradient = self.parameters.flat_owned(
+                dict(zip(self.owned_leaves, gradients.owned, strict=True))
+            )
             owned_factor = 1.0 / self.num_tasks
             metrics["weights"] = balanced.weights
             metrics["gramian"] = balanced.gramian
         metrics["grad_norm"], metrics["nonfinite"] = self._apply(
-            losses.detach(), shared_gradient, owned_gradient, owned_squares, owned_factor
+            losses.detach(), shared_gradient, owned_gradient, owned_factor
         )
         if self.balancer is not None and self.balancer.observes_update:
             with torch.no_grad():
@@ -168,16 +162,14 @@ class TaskOptimizer:
         losses: Tensor,
         shared_gradient: Tensor,
         owned_gradient: Tensor,
-        owned_squares: Tensor,
         owned_factor: float,
     ) -> tuple[Tensor, Tensor]:
         """Clips, steps where everything is finite, and returns the gradients' norms [S] and what is not finite [S].
 
         Args:
-            owned_squares: sum of the owned gradient's squares [S].
             owned_factor: of the owned gradient [S, Q]; it costs no pass of its own.
         """
-        norm, finite, nonfinite, scale = self._measure(losses, shared_gradient, owned_squares, owned_factor)
+        norm, finite, nonfinite, scale = self._measure(losses, shared_gradient, owned_gradient, owned_factor)
         self.adam_owned.step(self.parameters.owned, owned_gradient, finite, owned_factor * scale)
         if self.adam_shared is not None:
             self.adam_shared.step(self.parameters.shared, shared_gradient, finite, scale)
@@ -189,15 +181,12 @@ class TaskOptimizer:
             self.parameters.shared.sub_(step, alpha=self.config.learning_rate)
         return norm, nonfinite
 
-    def _sum_squares(self, gradient: Tensor) -> Tensor:
-        """[S] of a gradient [S, N]."""
-        return gradient.square().sum(-1)
-
     def _measure(
-        self, losses: Tensor, shared_gradient: Tensor, owned_squares: Tensor, owned_factor: float
+        self, losses: Tensor, shared_gradient: Tensor, owned_gradient: Tensor, owned_factor: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients' norms [S], where everything is finite and where not [S], and what clips a gradient [S, 1]."""
-        squared_norm = self._sum_squares(shared_gradient) + owned_factor**2 * owned_squares
+        shared_squares, owned_squares = (g.square().sum(-1) for g in (shared_gradient, owned_gradient))
+        squared_norm = shared_squares + owned_factor**2 * owned_squares
         finite = ((squared_norm + losses.sum(-1)).abs() < torch.inf).to(losses.dtype)
         norm = squared_norm.sqrt()
         if self.config.max_grad_norm is None:

@@ -72,6 +72,6 @@ class Scene:
         """Brings positions up to date with the joints."""
         mujoco.mj_forward(self.model, self.data)
 
-    def step_once(self, count: int = 1) -> None:
-        """MuJoCo's own steps, not environment steps."""
-        mujoco.mj_step(self.model, self.data, count)
+    def step_physics(self) -> None:
+        """The steps that MuJoCo makes in one of the environment's."""
+        mujoco.mj_step(self.model, self.data, FRAME_SKIP)

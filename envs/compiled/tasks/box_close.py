@@ -9,7 +9,7 @@ import numpy as np
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
 from envs.compiled.observation import observed_hand
 from envs.compiled.rewards import hamacher, tolerance
-from envs.compiled.scene import FRAME_SKIP, Scene
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion
 from envs.compiled.tasks._picking import alignment, funnel, place_v1
 
@@ -22,7 +22,7 @@ UPRIGHT = (0.707, 0.0, 0.0, 0.707)
 def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     start, target = np.array([goal[0], goal[1], START_HEIGHT]), goal[3:]
     scene.move_body("boxbody", np.array([target[0], target[1], scene.body("boxbody")[2]]))
-    scene.step_once(FRAME_SKIP)
+    scene.step_physics()
     scene.place_object(start)
     return {
         "target": target,

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
 from envs.compiled.rewards import hamacher, reach_and_move_v1, tolerance
-from envs.compiled.scene import FRAME_SKIP, Scene
+from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body_quaternion, site
 
 TO_TARGET = np.array([0.0, -0.04, -0.1])
@@ -19,7 +19,7 @@ HAND_LOW = (-0.5, 0.40, -0.15)
 
 def reset(scene: Scene, goal: Array) -> dict[str, Any]:
     scene.move_body("door", goal)
-    scene.step_once(FRAME_SKIP)
+    scene.step_physics()
     return {"target": scene.body("lock_link") + TO_TARGET, "max_distance": np.linalg.norm(TO_TARGET)}
 
 

@@ -62,7 +62,7 @@ def caging(
     xz_threshold: float,
     pad_success_threshold: float = 0.05,
     initial_position: Array | None = None,
-    density: Literal["low", "medium", "high"] = "low",
+    density: Literal["low", "medium", "high"] = "high",
     reach_radius: float = 0.0,
     desired_effort: float = 1.0,
 ) -> Array:
@@ -74,7 +74,7 @@ def caging(
         xz_threshold: how near, in the xz plane, the fingers' centre should be to the object.
         initial_position: where it was at the reset, if that is not `state["object_start"]`, [n, 3].
         density: "high" adds the enclosing itself, "medium" adds how near the fingers' centre is to the object
-            (within `reach_radius`).
+            (within `reach_radius`), "low" neither.
     """
     if initial_position is None:
         initial_position = state["object_start"]

@@ -59,7 +59,6 @@ def pulling(
         object_radius=object_radius,
         pad_success_threshold=pad_success_threshold,
         xz_threshold=0.01,
-        density="high",
     )
     held = (norm(handle - readings["tcp"]) < 0.035) & (readings["gripper"] > 0) & lifted
     reward = hamacher(caged, in_place) + np.where(held, 1.0 + 5.0 * in_place, 0.0)

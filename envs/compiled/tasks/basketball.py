@@ -47,14 +47,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     distance = norm((ball - target) * scale)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm((start - target) * scale))
     caged = caging(
-        readings,
-        state,
-        action,
-        ball,
-        object_radius=0.025,
-        pad_success_threshold=0.06,
-        xz_threshold=0.005,
-        density="high",
+        readings, state, action, ball, object_radius=0.025, pad_success_threshold=0.06, xz_threshold=0.005
     )
     near = (norm(ball - readings["tcp"]) < 0.035) & (readings["gripper"] > 0)
     held = near & (ball[:, 2] - 0.01 > start[:, 2])

@@ -60,16 +60,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         funnel(norm(hand[:, :2] - target[:, :2]), 0.03, 0.02, 0.2),
     )
     above = tolerance(positive(floor - hand[:, 2]), (0.0, 0.01), 0.05)
-    caged = caging(
-        readings,
-        state,
-        action,
-        cube,
-        object_radius=0.015,
-        xz_threshold=0.01,
-        density="high",
-        desired_effort=0.7,
-    )
+    caged = caging(readings, state, action, cube, object_radius=0.015, xz_threshold=0.01, desired_effort=0.7)
     grasped = (norm(cube - hand) < 0.04) & (readings["gripper"] >= 0.43)
     lifted = grasped & (cube[:, 2] - 0.02 > start[:, 2])
     reward = hamacher(caged, in_place) + np.where(lifted, 1.0 + 5.0 * hamacher(above, in_place), 0.0)

@@ -63,7 +63,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         object_radius=0.015,
         pad_success_threshold=0.02,
         xz_threshold=0.01,
-        density="high",
     )
     reward = (2.0 * caged + 6.0 * placed) * alignment(readings["hammer_quaternion"], LYING, 0.4)
     success = readings["nail_joint"] > NAIL_DEPTH

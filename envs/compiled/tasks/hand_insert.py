@@ -39,7 +39,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     block, target, start = readings["block"], state["target"], state["object_start"]
     distance = norm(block - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(readings, state, action, block, object_radius=0.015, xz_threshold=0.005, density="high")
+    caged = caging(readings, state, action, block, object_radius=0.015, xz_threshold=0.005)
     held = (norm(block - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     reward = hamacher(caged, in_place) + np.where(held, 1.0 + 7.0 * in_place, 0.0)
     return np.where(distance < TARGET_RADIUS, 10.0, reward), distance <= TARGET_RADIUS

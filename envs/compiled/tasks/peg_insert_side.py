@@ -51,14 +51,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     above = prism(head, readings["low_right_above"], readings["high_left_above"])
     in_place = hamacher(in_place, hamacher(above, below))
     caged = caging(
-        readings,
-        state,
-        action,
-        peg,
-        object_radius=0.0075,
-        pad_success_threshold=0.03,
-        xz_threshold=0.005,
-        density="high",
+        readings, state, action, peg, object_radius=0.0075, pad_success_threshold=0.03, xz_threshold=0.005
     )
     near = (norm(peg - readings["tcp"]) < 0.08) & (readings["gripper"] > 0)
     held = near & (peg[:, 2] - 0.01 > start[:, 2])

@@ -40,16 +40,7 @@ def reward_v1(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
 def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Array]:
     plug, target, start = readings["plug"], state["target"], state["object_start"]
     distance = norm(plug - target)
-    caged = caging(
-        readings,
-        state,
-        action,
-        plug,
-        object_radius=0.025,
-        xz_threshold=0.005,
-        density="high",
-        desired_effort=0.8,
-    )
+    caged = caging(readings, state, action, plug, object_radius=0.025, xz_threshold=0.005, desired_effort=0.8)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
     pulled = (readings["gripper"] > 0.5) & (plug[:, 0] - start[:, 0] > 0.015)
     held = pulled & (norm(plug - readings["tcp"]) < 0.035)

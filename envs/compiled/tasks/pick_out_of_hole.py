@@ -48,7 +48,6 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         object_radius=0.015,
         pad_success_threshold=0.02,
         xz_threshold=0.03,
-        density="high",
         desired_effort=0.1,
     )
     grasped = (norm(puck - tcp) < 0.04) & (readings["gripper"] >= 0.33)

@@ -21,7 +21,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     distance = norm(puck - target)
     over_wall = tolerance(norm((puck - above) * scale), (0.0, TARGET_RADIUS), norm((start - above) * scale))
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005)
+    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005, density="low")
     near = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     held = near & (puck[:, 2] - 0.015 > start[:, 2])
     carrying = np.where(puck[:, 1] > 0.75, 4.0 + 3.0 * in_place, 4.0 * over_wall)

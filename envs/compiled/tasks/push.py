@@ -36,7 +36,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     puck, target, start = readings["puck"], state["target"], state["object_start"]
     distance = norm(puck - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005, density="high")
+    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005)
     reward = 2 * caged
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     reward = np.where(held, 2 * reward + 1.0 + 5.0 * in_place, reward)

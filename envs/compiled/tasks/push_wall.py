@@ -44,7 +44,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
         norm((puck - midpoint) * scale), (0.0, TARGET_RADIUS), norm((start - midpoint) * scale)
     )
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005, density="high")
+    caged = caging(readings, state, action, puck, object_radius=0.015, xz_threshold=0.005)
     held = (norm(puck - readings["tcp"]) < 0.02) & (readings["gripper"] > 0)
     pushing = np.where(puck[:, 1] > WALL_PASSED, 4.0 + 3.0 * in_place, 4.0 * at_midpoint)
     reward = 2 * caged + np.where(held, 1.0 + pushing, 0.0)

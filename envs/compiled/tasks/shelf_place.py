@@ -43,7 +43,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     block, target, start = readings["block"], state["target"], state["object_start"]
     distance = norm(block - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), norm(start - target))
-    caged = caging(readings, state, action, block, object_radius=0.02, xz_threshold=0.01)
+    caged = caging(readings, state, action, block, object_radius=0.02, xz_threshold=0.01, density="low")
     near = (norm(block - readings["tcp"]) < 0.025) & (readings["gripper"] > 0)
     held = near & (block[:, 2] - 0.01 > start[:, 2])
     # A block that is held counts less the nearer it is to the shelf from below, and nothing under the shelf.

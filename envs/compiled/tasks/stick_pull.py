@@ -58,15 +58,9 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     )
     stick_in_place = tolerance(norm(stick - target), bounds, norm(start - target))
     thermos_in_place = tolerance(norm(thermos - target), bounds, norm(thermos_start - target))
+    # Meta-World has the thermos where the stick is meant.
     caged = caging(
-        readings,
-        state,
-        action,
-        stick,
-        initial_position=thermos_start,  # Meta-World has the thermos here, not the stick
-        object_radius=0.014,
-        xz_threshold=0.01,
-        density="high",
+        readings, state, action, stick, initial_position=thermos_start, object_radius=0.014, xz_threshold=0.01
     )
     lifted = (readings["gripper"] > 0) & (stick[:, 2] - 0.01 > start[:, 2])
     held = lifted & (norm(stick - readings["tcp"]) < 0.02)

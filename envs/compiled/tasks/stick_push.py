@@ -38,7 +38,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     stick_in_place = tolerance(norm(stick - target), bounds, norm(start - target) - SUCCESS_RADIUS)
     distance = norm(readings["objects"][:, 7:10] - target)
     in_place = tolerance(distance, bounds, norm(state["thermos_start"] - target) - SUCCESS_RADIUS)
-    caged = caging(readings, state, action, stick, object_radius=0.04, xz_threshold=0.01, density="high")
+    caged = caging(readings, state, action, stick, object_radius=0.04, xz_threshold=0.01)
     lifted = (readings["gripper"] > 0) & (stick[:, 2] - 0.01 > start[:, 2])
     held = lifted & (norm(stick - readings["tcp"]) < 0.02)
     pushed = distance <= SUCCESS_RADIUS

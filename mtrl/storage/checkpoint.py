@@ -47,6 +47,11 @@ class Snapshot(NamedTuple):
             tensors.update(zip(tensors, copy(tensors.values()), strict=True))
 
 
+def path_of(directory: Path, step: int) -> Path:
+    """Where a step's checkpoint is among a run's."""
+    return directory / f"step_{step:010d}"
+
+
 def save(directory: Path, step: int, state: Mapping[str, Any]) -> Path:
     """Writes `directory/step_<step>` from a nested mapping of tensors, arrays and JSON values.
 
@@ -64,7 +69,7 @@ def snapshot(state: Mapping[str, Any], device: str | None = None) -> Snapshot:
 def write(directory: Path, step: int, snapshot: Snapshot) -> Path:
     """Writes what `save` does; the tensors are in the host's memory."""
     directory.mkdir(parents=True, exist_ok=True)
-    final = directory / f"step_{step:010d}"
+    final = path_of(directory, step)
     temporary = directory / f".writing_{step:010d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -150,7 +155,7 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     parts, files = manifest.get("values"), manifest.get("files")
     fits = {
         "format": type(found) is int,
-        "step": type(step) is int and checkpoint.name == f"step_{step:010d}",
+        "step": type(step) is int and checkpoint == path_of(checkpoint.parent, step),
         "files": isinstance(files, dict) and all(isinstance(checksum, str) for checksum in files.values()),
         "values": isinstance(parts, dict) and all(isinstance(part, dict) for part in parts.values()),
     }

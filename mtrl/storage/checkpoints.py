@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtrl.config.keep import KEPT, kept_by
 from mtrl.config.spelling import whole_number
-from mtrl.storage.checkpoint import NAME, CheckpointError, DamagedError, check_file, read_manifest
+from mtrl.storage.checkpoint import NAME, CheckpointError, DamagedError, check_file, path_of, read_manifest
 from mtrl.storage.scores import Scores, evaluated_at
 from mtrl.system.files import read_mapping
 from mtrl.system.terminal import message
@@ -35,7 +35,7 @@ def find(directory: Path, which: str) -> Path:
             f"There is no checkpoint in {directory}; was the run stopped before its first one?"
         )
     if which == "last":
-        return directory / f"step_{available[-1]:010d}"
+        return path_of(directory, available[-1])
     if which == "best":
         config = directory.parent / "config.yaml"
         is_due = evaluated_at(read_mapping("configuration", config) if config.exists() else {})
@@ -43,20 +43,20 @@ def find(directory: Path, which: str) -> Path:
         best = scores.best(available.__contains__)
         if best is None:
             raise CheckpointError(f"No checkpoint in {directory} was evaluated yet; use --checkpoint last.")
-        return directory / f"step_{best:010d}"
+        return path_of(directory, best)
     step = whole_number(which)
     if step not in available:
         raise CheckpointError(
             f"There is no checkpoint {which!r} in {directory}: use last, best or one of "
             f"{', '.join(map(str, available))}."
         )
-    return directory / f"step_{step:010d}"
+    return path_of(directory, step)
 
 
 def newest_readable(directory: Path) -> Path | None:
     """The newest checkpoint whose manifest this version can read, if there is one."""
     for step in reversed(steps(directory)):
-        path = directory / f"step_{step:010d}"
+        path = path_of(directory, step)
         with contextlib.suppress(CheckpointError):
             read_manifest(path)
             return path
@@ -73,7 +73,7 @@ def find_intact(directory: Path) -> tuple[Path, dict[Path, DamagedError]]:
     newest = find(directory, "last")
     damaged: dict[Path, DamagedError] = {}
     for step in reversed(steps(directory)):
-        path = directory / f"step_{step:010d}"
+        path = path_of(directory, step)
         try:
             manifest = read_manifest(path)
             for name in manifest["files"]:
@@ -103,7 +103,7 @@ def prune(directory: Path, keep: Collection[int | None] = (), rule: int | str = 
     keep = {*steps(directory)[-KEPT:], *kept_by(rule, steps(directory)), *keep}
     for step in steps(directory):
         if step not in keep:
-            _remove(directory / f"step_{step:010d}")
+            _remove(path_of(directory, step))
     for path in directory.glob(".writing_*"):
         _remove(path)
 

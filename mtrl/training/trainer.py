@@ -160,7 +160,7 @@ class Trainer:
                 continue
             policy = self.loop.agent.policy_state()
             try:
-                agent = checkpoint.load_part(checkpoints.find(directory, str(step)), "agent", policy)
+                agent = checkpoint.load_part(checkpoint.path_of(directory, step), "agent", policy)
             except checkpoint.CheckpointError as error:
                 print(f"The evaluation of step {step} is left out: {error}", file=sys.stderr)
             else:

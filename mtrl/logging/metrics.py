@@ -50,26 +50,16 @@ class UpdateMetrics:
         """
         if self._total is None:
             return {}
-        *sums, count = self._total.double().split([s.numel() for s in self._shapes.values()] + [1])
-        means = torch.cat(sums) / count
-        packed = (
-            torch.cat([means, count, *(g.double().reshape(-1) for g in self._gramians.values())])
-            .cpu()
-            .numpy()
-        )
-        if packed[means.numel()] == 0:
+        sums, count = self._total.double().split([len(self._total) - 1, 1])
+        gramians = [gramian.double().reshape(-1) for gramian in self._gramians.values()]
+        packed = torch.cat([count, sums / count, *gramians]).cpu().numpy()
+        if packed[0] == 0:
             return {}
         if not keep:
             self._total.zero_()
-        sizes = (
-            [s.numel() for s in self._shapes.values()] + [1] + [g.numel() for g in self._gramians.values()]
-        )
-        parts = np.split(packed, np.cumsum(sizes)[:-1])
-        shapes = [*self._shapes.items(), ("count", torch.Size([1]))]
-        shapes += [(name, gramian.shape) for name, gramian in self._gramians.items()]
-        read = {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes, strict=True)}
-        del read["count"]
-        return read
+        shapes = {**self._shapes, **{name: gramian.shape for name, gramian in self._gramians.items()}}
+        parts = np.split(packed[1:], np.cumsum([shape.numel() for shape in shapes.values()])[:-1])
+        return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         shapes = {name: list(shape) for name, shape in self._shapes.items()}

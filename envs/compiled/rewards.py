@@ -52,6 +52,19 @@ def effort(action: Array, desired: float = 1.0) -> Array:
     return np.minimum(np.maximum(action[:, 3], 0.0), desired) / desired
 
 
+def reaching(
+    readings: Arrays,
+    state: Arrays,
+    position: Array,
+    start: Array,
+    radius: float,
+    sigmoid: Literal["gaussian", "long_tail"] = "long_tail",
+) -> Array:
+    """How near the fingers' centre is to a position, measured by how far it was from `start` at the reset, [n, 3]."""
+    margin = np.abs(norm(start - state["tcp_start"]) - radius)
+    return tolerance(norm(position - readings["tcp"]), (0.0, radius), margin, sigmoid)
+
+
 def caging(
     readings: Arrays,
     state: Arrays,
@@ -91,9 +104,7 @@ def caging(
     if density == "high":
         return (reward + caged) / 2
     if density == "medium":
-        margin = np.abs(norm(initial_position - state["tcp_start"]) - reach_radius)
-        reach = tolerance(norm(position - readings["tcp"]), (0.0, reach_radius), margin)
-        return (reward + reach) / 2
+        return (reward + reaching(readings, state, position, initial_position, reach_radius)) / 2
     return reward
 
 

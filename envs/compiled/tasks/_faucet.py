@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
-from envs.compiled.rewards import reach_and_move_v1, tolerance
+from envs.compiled.rewards import reach_and_move_v1, reaching, tolerance
 
 MODEL = "sawyer_faucet.xml"
 HAND_START = (0.0, 0.4, 0.2)
@@ -36,11 +36,6 @@ def reward_at(handle: Array, readings: Arrays, state: Arrays) -> tuple[Array, Ar
     target, faucet = state["target"], state["faucet"]
     distance = norm(handle - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(faucet - target) - TARGET_RADIUS))
-    reach = tolerance(
-        norm(handle - readings["tcp"]),
-        (0.0, REACH_RADIUS),
-        np.abs(norm(faucet - state["tcp_start"]) - REACH_RADIUS),
-        "gaussian",
-    )
+    reach = reaching(readings, state, handle, faucet, REACH_RADIUS, "gaussian")
     success = distance <= TARGET_RADIUS
     return np.where(success, 10.0, 4 * reach + 6 * in_place), success

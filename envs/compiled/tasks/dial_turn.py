@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
-from envs.compiled.rewards import effort, hamacher, tolerance
+from envs.compiled.rewards import effort, hamacher, reaching, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body, body_quaternion, joint
 
@@ -52,12 +52,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     handle, target, start = readings["objects"][:, :3], state["target"], state["push_start"]
     distance = norm(handle - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(start - target) - TARGET_RADIUS))
-    reach = tolerance(
-        norm(handle + np.array(PUSH_OFFSET) - readings["tcp"]),
-        (0.0, REACH_RADIUS),
-        np.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
-        "gaussian",
-    )
+    reach = reaching(readings, state, handle + np.array(PUSH_OFFSET), start, REACH_RADIUS, "gaussian")
     reward = 10 * hamacher(hamacher(reach, effort(action)), in_place)
     return reward, distance <= TARGET_RADIUS
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose, positive
-from envs.compiled.rewards import effort, hamacher, progress_v1, tolerance
+from envs.compiled.rewards import effort, hamacher, progress_v1, reaching, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, body
 
@@ -42,12 +42,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     handle, target, start = readings["objects"][:, :3], state["target"], state["object_start"]
     distance = norm(handle - target)
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), np.abs(norm(start - target) - TARGET_RADIUS))
-    reach = tolerance(
-        norm(handle - readings["tcp"]),
-        (0.0, REACH_RADIUS),
-        np.abs(norm(start - state["tcp_start"]) - REACH_RADIUS),
-        "gaussian",
-    )
+    reach = reaching(readings, state, handle, start, REACH_RADIUS, "gaussian")
     success = distance <= TARGET_RADIUS + 0.015
     reward = hamacher(hamacher(reach, effort(action)), in_place)
     return 10 * np.where(success, 1.0, reward), success

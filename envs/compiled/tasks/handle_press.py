@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm
-from envs.compiled.rewards import hamacher, tolerance
+from envs.compiled.arrays import Array, Arrays
+from envs.compiled.rewards import hamacher, reaching, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 from envs.compiled.tasks import _handle
@@ -32,11 +32,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     in_place = tolerance(
         distance, (0.0, TARGET_RADIUS), np.abs(np.abs(start[:, 2] - target[:, 2]) - TARGET_RADIUS)
     )
-    reach = tolerance(
-        norm(handle - readings["tcp"]),
-        (0.0, HANDLE_RADIUS),
-        np.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
-    )
+    reach = reaching(readings, state, handle, start, HANDLE_RADIUS)
     success = distance <= TARGET_RADIUS
     return 10 * np.where(success, 1.0, hamacher(reach, in_place)), success
 

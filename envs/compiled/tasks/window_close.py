@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.compiled.arrays import Array, Arrays, norm
-from envs.compiled.rewards import hamacher, tolerance
+from envs.compiled.arrays import Array, Arrays
+from envs.compiled.rewards import hamacher, reaching, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import site
 from envs.compiled.tasks.window_open import HANDLE_RADIUS, TARGET_RADIUS, WIDTH
@@ -29,12 +29,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     in_place = tolerance(
         distance, (0.0, TARGET_RADIUS), np.abs(np.abs(start[:, 0] - target[:, 0]) - TARGET_RADIUS)
     )
-    reach = tolerance(
-        norm(handle - readings["tcp"]),
-        (0.0, HANDLE_RADIUS),
-        np.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
-        "gaussian",
-    )
+    reach = reaching(readings, state, handle, start, HANDLE_RADIUS, "gaussian")
     return 10 * hamacher(reach, in_place), distance <= TARGET_RADIUS
 
 

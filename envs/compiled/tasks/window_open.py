@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.compiled.arrays import Array, Arrays, norm, pose
-from envs.compiled.rewards import hamacher, progress_v1, tolerance
+from envs.compiled.rewards import hamacher, progress_v1, reaching, tolerance
 from envs.compiled.scene import Scene
 from envs.compiled.task import Task, site
 
@@ -40,11 +40,7 @@ def reward_v2(readings: Arrays, action: Array, state: Arrays) -> tuple[Array, Ar
     handle, start = readings["handle"], state["object_start"]
     distance = np.abs(handle[:, 0] - state["target"][:, 0])
     in_place = tolerance(distance, (0.0, TARGET_RADIUS), WIDTH - TARGET_RADIUS)
-    reach = tolerance(
-        norm(handle - readings["tcp"]),
-        (0.0, HANDLE_RADIUS),
-        np.abs(norm(start - state["tcp_start"]) - HANDLE_RADIUS),
-    )
+    reach = reaching(readings, state, handle, start, HANDLE_RADIUS)
     return 10 * hamacher(reach, in_place), distance <= TARGET_RADIUS
 
 

@@ -23,9 +23,9 @@ from mtrl.reporting.logs import (
 )
 from mtrl.storage.check_run import DisagreementError, check_files
 from mtrl.storage.json_lines import RETURNS, SUCCESS, is_step
+from mtrl.storage.run_directory import FROZEN
 from mtrl.storage.scores import Floats, Measure, check_due, evaluated_at, evaluation_clock
 from mtrl.system.files import read_mapping
-from mtrl.training.frozen import FILE as FROZEN
 
 Source = Literal["metrics", "evaluation"]
 

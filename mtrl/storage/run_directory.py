@@ -16,6 +16,8 @@ from mtrl.system.terminal import command
 
 #: What lies in these directories of a run counts as the run's own: it is read, or deleted with what is old.
 _OF_THE_RUN = ("checkpoints", "evaluation", "tensorboard")
+#: Of a run with frozen seeds: which, since when and why (`mtrl/training/frozen.py`).
+FROZEN = "frozen.json"
 
 
 class MovedError(RuntimeError):

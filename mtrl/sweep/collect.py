@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtrl.storage.check_run import check_run
+from mtrl.storage.run_directory import FROZEN
 from mtrl.sweep import manifest
 from mtrl.sweep.plan import PlannedRun
 from mtrl.sweep.state import is_finished, last_step, what_lacks
 from mtrl.system.paths import check_writable
-from mtrl.training.frozen import FILE as FROZEN
 
 _FILES = ("config.yaml", "stamp.json", "metrics.jsonl", "timing.jsonl", FROZEN)
 

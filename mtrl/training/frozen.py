@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtrl.storage.run_directory import FROZEN
 from mtrl.system.files import write_text
-
-FILE = "frozen.json"
 
 
 class TrainingError(RuntimeError):
@@ -58,9 +57,9 @@ class FrozenSeeds:
     def write(self) -> None:
         """Makes `frozen.json` say which are frozen; there is none while no seed is."""
         if self.reasons:
-            write_text(self._run_dir / FILE, json.dumps(self.state_dict(), indent=1) + "\n")
+            write_text(self._run_dir / FROZEN, json.dumps(self.state_dict(), indent=1) + "\n")
         else:
-            (self._run_dir / FILE).unlink(missing_ok=True)
+            (self._run_dir / FROZEN).unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         return {str(seed): dict(reason) for seed, reason in self.reasons.items()}

@@ -14,12 +14,11 @@ from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
 from mtrl.storage.check_run import check_run, identity
 from mtrl.storage.json_lines import mark_missing, missing_steps, read_lines
-from mtrl.storage.run_directory import refuse_link
+from mtrl.storage.run_directory import FROZEN, refuse_link
 from mtrl.storage.scores import Scores, evaluated_at
 from mtrl.system import terminal
 from mtrl.system.files import read_mapping, write_text
 from mtrl.system.lock import locked
-from mtrl.training.frozen import FILE as FROZEN
 from mtrl.training.loop import TrainingLoop
 from mtrl.training.restore import restore
 from mtrl.training.run import run_to_end

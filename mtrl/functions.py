@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtrl.config.files import nest, without_replaced
+from mtrl.config.files import names_class, nest, without_replaced
 from mtrl.config.loading import configure, load_config, parse_resume
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.train import Device
@@ -34,7 +34,7 @@ def train(config: str | Path | Mapping[str, Any] | None = None, **options: Any) 
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
     if isinstance(config, Mapping):
-        named = [k for k, v in options.items() if not isinstance(v, Mapping) or "class_path" in v]
+        named = [name for name, value in options.items() if names_class(value)]
         given = without_replaced(nest(config), named)
     else:
         given = {} if config is None else {"config": str(config)}

@@ -52,8 +52,9 @@ def nest(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
             raise ValueError(f"{name}{where} must be a mapping of options to values, got {config[name]!r}.")
     nested = {name: value for name, value in config.items() if "." not in str(name)}
     dotted = {str(name): value for name, value in config.items() if name not in nested}
-    for name in sorted(dotted, key=lambda name: name.count(".")):  # wholes before their parts
-        group, _, option = name.partition(".")
+    wholes_first = sorted(dotted, key=lambda name: (name.count("."), not name.endswith(".init_args")))
+    for name in wholes_first:
+        (group, _, option), value = name.partition("."), dotted[name]
         whole = nested.get(group, {})
         if group in CLASS_OPTIONS and isinstance(whole, str) and whole.lower() not in ("null", "none"):
             whole = {"class_path": whole}
@@ -61,11 +62,33 @@ def nest(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
         if not isinstance(arguments, Mapping):
             raise ValueError(f"{name} is an option of {group}, and {group} is {whole!r}.")
         if group in CLASS_OPTIONS and option not in ("class_path", "init_args"):
-            arguments = {**arguments, option.removeprefix("init_args."): dotted[name]}
-            nested[group] = {**whole, "init_args": arguments}
-        else:
-            nested[group] = {**whole, option: dotted[name]}
+            option, value = "init_args", {option.removeprefix("init_args."): value}
+        if option == "init_args" and isinstance(value, Mapping):
+            value = {**arguments, **value}
+        nested[group] = {**whole, option: value}
     return nested
+
+
+def override(config: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested configuration overridden by a later one, option by option.
+
+    A class that the later one names takes no option from the one that it replaces.
+
+    Raises:
+        ValueError: see `nest`.
+    """
+    parts: dict[str, Any] = {}
+    for name, value in nest(later).items():
+        if name in GROUPS or (name in CLASS_OPTIONS and not names_class(value)):
+            parts |= {f"{name}.{option}": part for option, part in value.items()}
+        else:
+            parts[name] = value
+    return nest(without_replaced(config, parts) | parts)
+
+
+def names_class(value: Any) -> bool:
+    """Whether what is given for a class names one, or none, and not only options of the class that it is."""
+    return not isinstance(value, Mapping) or "class_path" in value or "init_args" not in value
 
 
 def without_replaced(config: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
@@ -92,11 +115,11 @@ def read_files(arguments: Sequence[str]) -> list[str]:
         option, equals, value = argument.partition("=")
         if option == "--config" and equals:
             content = without_replaced(read_config(Path(value)), named)
-            named.update(k for k, v in content.items() if not isinstance(v, dict) or "class_path" in v)
+            named.update(name for name, value in content.items() if names_class(value))
             argument = f"--config={json.dumps(content)}"
-        elif option in options_of_classes:
-            only_options = value.startswith("{") and "class_path" not in json.loads(value)
-            if not only_options:
-                named.add(option.removeprefix("--"))
+        elif option in options_of_classes and names_class(
+            json.loads(value) if value.startswith("{") else value
+        ):
+            named.add(option.removeprefix("--"))
         read.append(argument)
     return read[::-1]

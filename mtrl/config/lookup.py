@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, get_type_hints
 
-from jsonargparse import Namespace
-
 import agents.networks
 import mtrl.balancers
 from agents.networks import Architecture
@@ -161,8 +159,6 @@ def users_modules(config: Any) -> list[str]:
     found: set[str] = set()
 
     def visit(value: Any) -> None:
-        if isinstance(value, Namespace):  # jsonargparse makes one of a class in any mapping
-            value = value.as_dict()
         if isinstance(value, list):
             for item in value:
                 visit(item)

@@ -17,7 +17,7 @@ from jsonargparse import (
 )
 
 from mtrl.config.explain import explain
-from mtrl.config.files import nest, read_files
+from mtrl.config.files import names_class, nest, read_files
 from mtrl.config.imports import TOOLKIT, allow_import
 from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, expand_classes, option_types
 from mtrl.config.spelling import rewrite_arguments, rewrite_mapping
@@ -83,9 +83,10 @@ def parse(parser: ArgumentParser, source: Sequence[str] | Mapping[str, Any]) -> 
             arguments = _join_values(parser, source, lists)
             arguments = _put_first(arguments, ["--allow_import", "--config", *wholes])
             arguments = expand_arguments(arguments, classes, several)
-            if "config" in options:
+            reads_files = "config" in options
+            if reads_files:
                 arguments = read_files(arguments)
-            _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes})
+            _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes}, reads_files)
             namespace = parser.parse_args(rewrite_arguments(arguments, hints))
     except (ArgumentError, TypeError, KeyError) as error:
         raise explain(parser, str(error)) from error
@@ -150,26 +151,33 @@ def _put_first(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     return sorted(arguments, key=place)
 
 
-def _check_null(arguments: Sequence[str], is_null: Mapping[str, bool]) -> None:
+def _check_null(arguments: Sequence[str], is_null: Mapping[str, bool], reads_files: bool) -> None:
     """Refuses options of a class that is null.
 
     Args:
+        arguments: with the content of each file in place of its path.
         is_null: whether each class is where it is not named.
+        reads_files: whether `--config` is an option.
     """
     is_null = dict(is_null)
     for argument in arguments:
         option, equals, value = argument.partition("=")
         name = option.removeprefix("--")
-        kind = name.partition(".")[0]
-        if option == "--config" and equals:
-            is_null |= {k: v is None for k, v in json.loads(value).items() if k in is_null}
-        elif name.removesuffix(".class_path") in is_null:
-            is_null[kind] = value.lower() in ("null", "none")
-        elif option != name and is_null.get(kind) and not name.endswith(".help"):
-            raise ValueError(
-                f"{name} is an option of {kind}, and {kind} is null: name a class by --{kind}, or leave the option "
-                "out."
-            )
+        given = {name: value}
+        if name == "config" and equals and reads_files:
+            given = json.loads(value)
+        elif name in is_null and value.startswith("{"):
+            given = {name: json.loads(value)}
+        for name, described in given.items():
+            kind = name.partition(".")[0]
+            if name in is_null and names_class(described):
+                is_null[kind] = str(described).lower() in ("null", "none")
+            elif equals and is_null.get(kind) and not name.endswith(".help"):
+                option = name if name != kind else f"{kind}.init_args"
+                raise ValueError(
+                    f"{option} is an option of {kind}, and {kind} is null: name a class by --{kind}, or leave the "
+                    "option out."
+                )
 
 
 def parse_dataclass(command: str, description: str, cls: type[C], arguments: list[str]) -> C:

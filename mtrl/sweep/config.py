@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from envs import EngineName
 from envs.suggestion import unknown
-from mtrl.config.files import nest, read_config, without_replaced
+from mtrl.config.files import nest, override, read_config
 from mtrl.config.parsing import make_parser, parse
 from mtrl.config.resolve import check_null
 from mtrl.system.files import parse_yaml, read_mapping
 
-Grid = dict[str, list[Any]]
+Grid = dict[str, list]  # type: ignore[type-arg]  # of Any, the parser would make what looks like a class into one
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SweepConfig:
         retries: how often a process that was killed, or whose node was lost, goes on from its last checkpoint.
     """
 
-    base: str | dict[str, Any] = field(default_factory=dict)
+    base: str | dict = field(default_factory=dict)  # type: ignore[type-arg]
     axes: Grid | list[Grid] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
     seeds_per_run: int | Literal["auto"] = "auto"
@@ -165,7 +165,7 @@ def parse_request(arguments: list[str]) -> Request:
     config = make_config({f.name: namespace[f.name] for f in fields(SweepConfig)})
     if of_base:
         base = read_config(Path(config.base)) if isinstance(config.base, str) else nest(config.base)
-        config = replace(config, base=without_replaced(base, of_base) | of_base)
+        config = replace(config, base=override(base, of_base))
     directory = config.directory.absolute()
     # The sweep holds the second while it trains.
     own = [path.resolve() for path in (directory, directory / "runs")]

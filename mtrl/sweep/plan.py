@@ -15,7 +15,7 @@ import yaml
 
 from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
-from mtrl.config.files import check_names, nest, read_config
+from mtrl.config.files import check_names, nest, override, read_config
 from mtrl.config.loading import configure, dump, train_config, train_parser
 from mtrl.config.lookup import CLASS_OPTIONS
 from mtrl.config.parsing import parse
@@ -184,12 +184,12 @@ def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
 
 def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The base configuration with the axes' values; a whole network or balancer comes before its options."""
-    options = {k: v for k, v in base.items() if k not in ("seeds", "run_dir")} | dict(values)
+    options = {k: v for k, v in base.items() if k not in ("seeds", "run_dir")}
     for axis in values:
         kind, dot, _ = axis.partition(".")
-        if dot and kind in CLASS_OPTIONS and options.get(kind) is None:
+        if dot and kind in CLASS_OPTIONS and (options | dict(values)).get(kind) is None:
             raise ValueError(f"The axis {axis} needs a {kind}, in the base configuration or as an axis.")
-    return nest(options)
+    return override(options, values)
 
 
 def _label(axis: str, value: Any) -> str:

@@ -304,6 +304,14 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["export", "evaluate", "toy", "benchmark learner", "benchmark balancers"])
+def test_a_configuration_file_where_none_is_read(cli: Cli, elsewhere: Path, name: str) -> None:
+    (elsewhere / "some.yaml").write_text("batch_size: 3\n")
+    runs = ["run"] if name in ("export", "evaluate") else []
+    for words in (["--config=some.yaml"], ["--config", "some.yaml"], ["--config={a"]):
+        assert_refused(cli(*name.split(), *runs, *words), "There is no option or key 'config'")
+
+
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_options(cli: Cli, fake: object, elsewhere: Path, case: str) -> None:
     options, words = BAD_OPTIONS[case]

@@ -1,6 +1,7 @@
 """Which value wins: the command line over files wherever they stand, a later file over one before."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,28 @@ def test_a_class_that_stays_is_looked_at(directory: Path, kind: str) -> None:
     for option in ([], [f"--{kind}.width=3"], [f"--{kind}.init_args", "{width: 3}"]):
         with pytest.raises(ValueError, match=rf"^The {kind} 'absent\.Own' is not of this toolkit"):
             from_arguments("--config", "others", *words, *option)
+
+
+@pytest.mark.parametrize("options", [{"balancer.c": 0.2}, {"balancer": {"init_args": {"scale_mode": "min"}}}])
+def test_options_of_a_class_that_an_earlier_file_made_null(directory: Path, options: dict[str, Any]) -> None:
+    """They do not bring the default class back."""
+    Path("3").write_text("balancer: null")
+    Path("4").write_text(yaml.safe_dump(options))
+    described = [f"--{name}={json.dumps(value)}" for name, value in options.items()]
+    for words in (["--config", "4"], described):
+        with pytest.raises(
+            ValueError, match=r"^balancer\.\w+ is an option of balancer, and balancer is null: "
+        ):
+            from_arguments("--config", "3", *words)
+
+
+def test_options_of_a_class_as_a_mapping_and_one_by_one(directory: Path) -> None:
+    Path("3").write_text(
+        "{network.width: 9, network.init_args: {width: 8, depth: 7}, network: {class_path: residual, init_args: "
+        "{embedding_width: 6}}}"
+    )
+    network = from_arguments("--config", "3").network
+    assert (network.width, network.depth, network.embedding_width) == (9, 7, 6)
 
 
 def test_options_of_a_class_that_is_not_there(directory: Path) -> None:

@@ -1,6 +1,8 @@
 """From a sweep's file to its runs, and what is refused."""
 
+import json
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,16 @@ def test_classes_with_options() -> None:
     assert found[0].config.network.depth == 1  # type: ignore[attr-defined]
 
 
+def test_classes_by_import_path(write_sweep: Write) -> None:
+    """As in the `config.yaml` of a run: they are described as those by their names are."""
+    network = {"class_path": "agents.networks.shared.Shared", "init_args": {"width": 8}}
+    values = [{"class_path": "mtrl.balancers.cagrad.CAGrad", "init_args": {"c": c}} for c in (0.4, 0.9)]
+    sweep = write_sweep(base={**BASE, "network": network}, axes={"balancer": values, "network.depth": [2]})
+    found = methods(parse_request([str(sweep), "--base.balancer.c=0.3"]).config)
+    assert [method.name for method in found] == ["CAGrad-c0.4-depth2", "CAGrad-c0.9-depth2"]
+    assert [method.config.network for method in found] == [Shared(8, 2)] * 2
+
+
 def test_a_class_on_an_axis_has_its_own_defaults() -> None:
     """Not the options of the base's class, which nobody looks at, and not those of the default class."""
     base = {**BASE, "network": "absent.Own", "network.width": 8, "balancer": {"class_path": "absent.Own"}}
@@ -59,6 +71,40 @@ def test_dotted_options_of_a_base() -> None:
     (method,) = methods(SweepConfig(base=base, axes={"network.depth": [2]}))
     assert method.config.network == Shared(width=8, depth=2)
     assert method.config.agent.gamma == 0.5
+
+
+#: What overrides a base, on an axis or on the command line, and what comes out of it.
+OVERRIDES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "a group": ("agent", {"gamma": 0.5}, {"agent.gamma": 0.5, "agent.tau": 0.1}),
+    "evaluations": ("evaluation", {"episodes": 3}, {"evaluation.episodes": 3, "evaluation.interval": 200}),
+    "options of the base's class": (
+        "network", {"init_args": {"width": 64}}, {"network": Residual(64, 1, 9)}
+    ),
+    "the same by their name": ("network.init_args", {"width": 64}, {"network": Residual(64, 1, 9)}),
+    "another class by its path": ("network.class_path", "shared", {"network": Shared()}),  # type: ignore[dict-item]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OVERRIDES)
+def test_what_overrides_a_base_does_so_option_by_option(write_sweep: Write, case: str) -> None:
+    name, value, expected = OVERRIDES[case]
+    network = {"class_path": "residual", "init_args": {"depth": 1, "embedding_width": 9}}
+    base = {**BASE, "agent": {"gamma": 0.9, "tau": 0.1}, "network": network}
+    on_axis = SweepConfig(base=base, axes={name: [value]})
+    sweep = write_sweep(base=base, axes={})
+    on_command_line = parse_request([str(sweep), f"--base.{name}", json.dumps(value)]).config
+    for config in (on_axis, on_command_line):
+        (method,) = methods(config)
+        found = {option: attrgetter(option)(method.config) for option in expected}
+        assert found == expected
+
+
+def test_options_do_not_bring_back_a_class_that_the_base_made_null() -> None:
+    axes = {"balancer": [{"init_args": {"scale_mode": "min"}}]}
+    with pytest.raises(
+        ValueError, match=r"^balancer\.init_args is an option of balancer, and balancer is None"
+    ):
+        names(axes, {**BASE, "balancer": None})
 
 
 def test_the_digest_is_of_what_is_computed_not_of_where() -> None:

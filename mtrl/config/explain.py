@@ -62,8 +62,8 @@ def _explain_value(message: str) -> ValueError:
         return ValueError(f"{name} {path[1]!r} cannot be imported: {path[2]}.")
     if "unsupported operand type" in message:  # of {0} among numbers, say
         return ValueError(f"{name} cannot be read: write its values as in [1, 2].")
-    if "Exceeds the limit" in message:
-        return ValueError(f"{name} must be a number of fewer digits.")
+    if "Exceeds the limit" in message or "too large to convert" in message:
+        return ValueError(f"{name or 'An option'} must be a number of fewer digits.")
     group = re.search(
         r"Unable to load config ['\"](.*?)['\"]|Importing '(.*?)' is not allowed|"
         r"thus '(.*?)' is not accepted as class_path",
@@ -79,7 +79,7 @@ def _explain_value(message: str) -> ValueError:
         found = re.findall(r"(?:Got|Given) value:(.*?)(?= - | Subclass types|$)", message)[-1].strip()
         return ValueError(f"{name} must be the name or import path of a subclass of {kind[1]}, got {found}.")
     value = re.search(
-        r"Expected (?:an? )?(?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])"
+        r"Expected (?:an? )?(?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])\d*"  # digits of a "5."
         r"(?:\. Got value:| - Expected .*?Given value:)(.*?)(?= Given value type|(?: -)? Expected an? | - Problem |$)",
         message,
     )

@@ -195,6 +195,8 @@ def expand_arguments(
                 is_list = kind in several and "," in value and not value.startswith("{")
                 value = _expand_list(kind, value, arguments) if is_list else _expand_argument(kind, value)
                 argument = f"--{kind}={value}"
+            elif end.startswith("dict_kwargs"):  # by which the parser gives a class what it does not take
+                raise ValueError(f"{option} is no option of a {kind}: leave it out.")
         expanded.append(argument)
     return expanded
 

@@ -88,7 +88,7 @@ def parse(parser: ArgumentParser, source: Sequence[str] | Mapping[str, Any]) -> 
                 arguments = read_files(arguments)
             _check_null(arguments, {kind: parser.get_default(kind) is None for kind in classes}, reads_files)
             namespace = parser.parse_args(rewrite_arguments(arguments, hints))
-    except (ArgumentError, TypeError, KeyError) as error:
+    except (ArgumentError, TypeError, KeyError, OverflowError) as error:
         raise explain(parser, str(error)) from error
     return namespace
 

@@ -194,6 +194,7 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
         ["--balancer", "{class_path: LS, dict_kwargs: {x: 1}}"],
         ["class_path and init_args, and it has 'dict_kwargs'"],
     ),
+    "options beside those of a class": (["--network.dict_kwargs.x", "3"], ["is no option of a network: leave it out"]),
     "options as a number of their own": (["--network.init_args", "3"], ["init_args of network must be a mapping"]),
     "a class in itself": (
         ["--balancer", "{class_path: LS, init_args: &a {preference: *a}}"],
@@ -210,6 +211,8 @@ BAD_OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a group as a file": (["--evaluation", "no.yaml"], ["evaluation must be a mapping of options to values"]),
     "a number of 5000 digits": (["--total_steps", "9" * 5000], ["total_steps must be a number of fewer digits"]),
+    "a float of 400 digits": (["--agent.gamma", "9" * 400], ["must be a number of fewer digits"]),
+    "a float for an integer or null": (["--random_steps", "5."], ["random_steps must be an integer, got 5."]),
     "no preference": (["--balancer.preference", ""], ["--balancer.preference needs a value"]),
     "negative width": (["--network.width", "-8"], ["width", "-8"]),
     "negative depth": (["--network.depth", "-1"], ["depth", "-1"]),

@@ -228,10 +228,13 @@ def gramian_eigen(gramian: Tensor, tolerance: float) -> Spectrum:
         lower, pivots, rank, _ = lapack.dpstrf(cosines, tol=tolerance, lower=1)
         if rank == 0:
             continue
-        order = pivots - 1
-        factor = lengths[order, None] * (lower * triangle)[:, :rank]
-        # With joba F for rows and columns of any lengths, jobu U and jobv N: the left vectors, and no others.
-        singular, left, _, scale, _, failed[seed] = lapack.dgejsv(factor, joba=2, jobu=0, jobv=3, jobr=0)
+        # Rows of any lengths need the longest first. With joba F gejsv would sort them by OpenBLAS's laswp, which wakes
+        # all its threads for any size; these then keep their cores busy with waiting.
+        longest = np.argsort(-lengths[pivots - 1], kind="stable")
+        order = pivots[longest] - 1
+        factor = lengths[order, None] * (lower * triangle)[longest, :rank]
+        # joba C is F without that; with jobu U and jobv N: the left vectors, and no others.
+        singular, left, _, scale, _, failed[seed] = lapack.dgejsv(factor, joba=0, jobu=0, jobv=3, jobr=0)
         values[seed, -rank:] = np.square(singular[::-1] * (scale[0] / scale[1]))
         vectors[seed, order, -rank:] = left[:, ::-1]
     return Spectrum(*(torch.from_numpy(array).to(gramian.device) for array in (values, vectors, failed)))

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -72,6 +75,26 @@ def test_the_rank_is_that_of_the_directions() -> None:
     assert (values > 0.0).sum(-1).tolist() == [3, 2]
     assert not vectors[values.eq(0.0).unsqueeze(1).expand_as(vectors)].any()
     assert not failed.any()
+
+
+def test_small_systems_keep_no_second_core_busy() -> None:
+    """SciPy's OpenBLAS has threads of its own, which wait by spinning: PyTorch's number of them does not count."""
+    code = """if True:
+        import time, torch
+        from mtrl.balancers import solvers
+        rows = torch.randn(1, 3, 8, dtype=torch.float64)
+        solvers.gramian_eigen(rows @ rows.mT, 1e-12)  # SciPy is imported
+        process, thread = time.process_time(), time.thread_time()
+        for _ in range(1000):
+            solvers.gramian_eigen(rows @ rows.mT, 1e-12)
+        thread, process = time.thread_time() - thread, time.process_time() - process
+        print(process / thread)
+    """
+    threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True, check=True
+    )
+    assert float(ran.stdout) < 1.2
 
 
 def test_a_gramian_that_is_zero_or_not_finite(make: Callable) -> None:

@@ -92,7 +92,11 @@ def test_small_systems_keep_no_second_core_busy() -> None:
     """
     threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **threads}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert float(ran.stdout) < 1.2
 

@@ -13,13 +13,13 @@ from mtrl.options import NonNegativeFloat
 
 
 class GradNorm(Balancer):
-    """Learned weights that bring the weighted gradient norms ‖w_i g_i‖ to a common scale, higher for tasks
-    that lag:
+    """Learned weights that bring the weighted gradient norms ‖w_i g_i‖ to a common scale, higher for tasks that
+    lag. O(T).
 
         minimise over w  Σ_i | ‖w_i g_i‖ - T p_i r_i^α · mean_j ‖w_j g_j‖ |,   r_i = L̃_i / mean_j L̃_j,
         L̃_i = L_i / L_i(0)
 
-    with the target held constant; after each step the weights are renormalised to Σw = 1. O(T).
+    with the target held constant; after each step the weights are renormalised to Σw = 1.
 
     Chen et al., "GradNorm", ICML 2018, arXiv 1711.02257, Eq. 1, Eq. 2 and Alg. 1.
     Choices: the norm is that over all shared parameters (the paper takes a subset, often the last shared

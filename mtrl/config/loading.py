@@ -13,7 +13,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace  # type: ig
 
 from mtrl.config.files import read_config
 from mtrl.config.lookup import CLASS_OPTIONS, expand_classes, get_object, import_path
-from mtrl.config.parsing import add_allow_import, hints_of, make_parser, parse
+from mtrl.config.parsing import add_allow_import, hints_of, instantiate, make_parser, parse
 from mtrl.config.resolve import resolve
 from mtrl.config.spelling import rewrite_mapping
 from mtrl.config.train import Device, TrainConfig
@@ -86,15 +86,7 @@ def train_config(parser: ArgumentParser, namespace: Namespace) -> TrainConfig:
             for name, value in namespace[kind].init_args.items():
                 if value is None and parameters[name].default is not None:
                     raise ValueError(f"{kind}.{name} must have a value, got null.")
-    try:
-        values = parser.instantiate(namespace)
-    except ValueError as error:  # where null is allowed too, the parser wraps what a constructor said
-        cause = error.__cause__ or error
-        if not isinstance(cause, ValueError):
-            raise ValueError(
-                f"A network or balancer cannot be made: {type(cause).__name__}: {str(cause).rstrip('.')}."
-            ) from cause
-        raise cause from None
+    values = instantiate(parser, namespace)
     return resolve(TrainConfig(**{f.name: values[f.name] for f in fields(TrainConfig)}))
 
 

@@ -180,9 +180,27 @@ def _check_null(arguments: Sequence[str], is_null: Mapping[str, bool], reads_fil
                 )
 
 
+def instantiate(parser: ArgumentParser, namespace: Namespace) -> Namespace:
+    """Parsed options, with the networks and balancers that they describe.
+
+    Raises:
+        ValueError: one cannot be made.
+    """
+    try:
+        values: Namespace = parser.instantiate(namespace)
+    except ValueError as error:  # where another type is allowed too, the parser wraps what a constructor said
+        cause = error.__cause__ or error
+        if not isinstance(cause, ValueError):
+            raise ValueError(
+                f"A network or balancer cannot be made: {type(cause).__name__}: {str(cause).rstrip('.')}."
+            ) from cause
+        raise cause from None
+    return values
+
+
 def parse_dataclass(command: str, description: str, cls: type[C], arguments: list[str]) -> C:
     """A dataclass whose fields are a command's options."""
     parser = make_parser(command, description)
     parser.add_class_arguments(cls)
-    values = parser.instantiate(parse(parser, arguments))
+    values = instantiate(parser, parse(parser, arguments))
     return cls(**values.as_dict())

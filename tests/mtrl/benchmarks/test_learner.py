@@ -75,6 +75,12 @@ def test_networks_are_timed_in_turn(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"{sizes['shared']['actor']:,}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("value", ["-1", "0", "1e30"])
+def test_a_network_that_cannot_be_made_is_a_sentence(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert main(["benchmark", "learner", f"--network.width={value}"]) == 2
+    assert capsys.readouterr().err.startswith("mtrl: Shared needs width to be a whole number in ")
+
+
 def test_a_networks_option_beside_several_networks_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--network", "shared,moore", "--network.width", "8"]
     assert main(["benchmark", "learner", *arguments]) == 2

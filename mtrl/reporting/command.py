@@ -124,7 +124,7 @@ def _seed_notes(groups: Sequence[Group], statistic: Statistic, k: int) -> list[s
             notes.append(
                 f"A seed of {group.label} has {fewest} evaluations, so last_k is not the mean of {k}."
             )
-    last = sorted({int(curve.steps[-1]) for group in groups for curve in group.curves})
+    last = sorted({step for group in groups for step in group.last_steps(statistic)})
     if len(last) > 1:
         notes.append(
             f"The seeds' last evaluations are of different steps: {', '.join(f'{s:,}' for s in last)}."

@@ -65,6 +65,10 @@ class Group:
             return np.stack([curve.final for curve in self.curves])
         return np.stack([select(curve.scores, statistic, k) for curve in self.curves])
 
+    def last_steps(self, statistic: Statistic) -> list[int]:
+        """The step of each seed's last evaluation of those that a statistic counts."""
+        return [curve.run.last if statistic == "final" else int(curve.steps[-1]) for curve in self.curves]
+
     def common(self) -> tuple[NDArray[np.int64], Floats]:
         """Steps [n] at which every seed was evaluated, and scores [n, S, T]."""
         steps = self.curves[0].steps

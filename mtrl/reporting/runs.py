@@ -40,6 +40,7 @@ class Run:
     steps: environment steps per task at each evaluation [n]. scores: success rates or returns [n, S, T].
     timing: steps [m] and the seconds of training, evaluations included, until then [m]; empty where it was not kept.
     evaluated: scores of the last step [S, T] by `mtrl evaluate`, where they are taken.
+    last: the step that `final` is of.
     way: how `mtrl evaluate` did it, where its evaluations are taken; empty for those during training.
     gradients: for "critic/cosine" and its like steps [m] and values [m, S], NaN where there was none.
     losses: of each seed the hashes of `hash_losses`, which no other seed's training has.
@@ -56,6 +57,7 @@ class Run:
     steps: NDArray[np.int64]
     scores: Floats
     evaluated: Floats | None
+    last: int
     way: dict[str, Any]
     timing: tuple[Floats, Floats]
     gradients: dict[str, tuple[Floats, Floats]]
@@ -157,13 +159,13 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
     steps, scores = _with_outcomes(path, steps, scores, notes)
     missing = {"evaluations": missing_evaluations(path, config, lines, notes)}
     timing, missing["times"] = read_timing(path, config, lines, notes)
-    last = steps[-1]
+    last = int(steps[-1])
     evaluated: Floats | None = None
     way: dict[str, Any] = {}
     if source == "evaluation":
         evaluated_steps, outcomes, way = read_best_way(path, config, seeds, tasks, notes, measure)
         evaluated_steps, outcomes = _with_outcomes(path, evaluated_steps, outcomes, notes)
-        evaluated, last = outcomes[-1], evaluated_steps[-1]
+        evaluated, last = outcomes[-1], int(evaluated_steps[-1])
         clock = evaluation_clock(config)
         if clock is not None and last > (end := clock[0].end(clock[1])):
             raise ValueError(
@@ -175,7 +177,7 @@ def read_run(path: Path, source: Source = "metrics") -> Run:
             f"{path} is not finished: its last evaluation is of step {last:,} of {total:,} per task."
         )
     return Run(
-        path, config, stamp, seeds, tasks, measure, steps, scores, evaluated, way,
+        path, config, stamp, seeds, tasks, measure, steps, scores, evaluated, last, way,
         timing, gradient_measures(lines, len(seeds)), hash_losses(lines, len(seeds)),
         notes, missing,
     )  # fmt: skip

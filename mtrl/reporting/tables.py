@@ -130,7 +130,8 @@ def _methods(groups: Sequence[Group], statistic: Statistic, k: int, shown: str) 
         scores = group.scores(statistic, k)
         rows.append([
             group.label, _protocol(group), _names(str(c.seed) for c in group.curves), len(group.curves),
-            _names(f"{c.steps[-1]:,}" for c in group.curves), _names(str(len(c.steps)) for c in group.curves),
+            _names(f"{step:,}" for step in group.last_steps(statistic)),
+            _names(str(len(c.steps)) for c in group.curves),
             mean_and_sem(scores.mean(1)), bootstrap_interval(scores, interquartile_mean), _minutes(group),
         ])  # fmt: skip
     columns = [

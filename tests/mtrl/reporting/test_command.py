@@ -240,6 +240,18 @@ def test_final_is_of_the_evaluation_and_the_rest_of_training(
     assert float(records(tmp_path / "out", "methods")[0]["minutes"]) == pytest.approx(len(SUCCESS) / 60)
 
 
+def test_the_last_step_is_that_of_the_evaluation_that_counts(
+    write_run: Write, cli: Cli, tmp_path: Path
+) -> None:
+    """A run that was stopped between two evaluations is judged at its last checkpoint."""
+    run = write_run("run", SUCCESS)
+    write_evaluation(run, EPISODES, step=250)
+    for statistic, last in (("final", "250"), ("last_k", "300")):
+        options = ("--source", "evaluation", "--statistic", statistic, "--output", tmp_path / statistic)
+        assert cli("report", run, *options).code == 0
+        assert records(tmp_path / statistic, "methods")[0]["last step"] == last
+
+
 def test_one_baseline(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     for balancer in ("LS", "PCGrad", "CAGrad"):
         write_run(balancer, SUCCESS, balancer=balancer)

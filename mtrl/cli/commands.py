@@ -133,7 +133,12 @@ def list_command(arguments: list[str]) -> int:
             }
         ),
         "protocols": lambda: (
-            {n: str(p) for n, p in PROTOCOLS.items()}
+            {
+                n: f"reward {p.reward_version}{', normalised' if p.normalize_rewards else ''}; {p.num_goals} goals per "
+                f"task; horizon {p.horizon}; evaluated every {p.evaluation_interval} steps by {p.evaluation_episodes} "
+                "episodes per task"
+                for n, p in PROTOCOLS.items()
+            }
             | {"custom": "for environments of your own; horizon and success are in the benchmark's file"}
         ),
     }

@@ -85,6 +85,10 @@ def read_best_way(
     """Steps [n] and scores [n, S, T] of one way of evaluating, and what of it must be the same to be compared."""
     found = _read_evaluations(path, config, seeds, tasks, measure)
     if not found:
+        if not (path / "checkpoints").is_dir():
+            raise ValueError(
+                "it has no evaluation and no checkpoint for one: without --source its evaluations in training count."
+            )
         raise ValueError(f"it has no evaluation; `{command('evaluate', path)}` writes one.")
     way = max(found)
     others = [str(other) for other in sorted(found, reverse=True) if other != way]

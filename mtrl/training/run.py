@@ -68,7 +68,11 @@ def run_to_end(trainer: Trainer) -> None:
     Raises:
         Interrupted, TrainingError: see `Trainer.run`; also where something cannot be written.
     """
-    started, directory = time.perf_counter(), HeldDirectory(trainer.run_dir)
+    started, begin, directory = time.perf_counter(), trainer.step, HeldDirectory(trainer.run_dir)
+    terminal.message(
+        f"Training in {trainer.run_dir} from step {begin} to {trainer.config.total_steps} of each task, evaluated "
+        f"every {trainer.config.evaluation.interval} steps."
+    )
     try:
         trainer.run(directory)
     except OSError as error:
@@ -82,7 +86,7 @@ def run_to_end(trainer: Trainer) -> None:
     scores = trainer.scores
     (trainer.run_dir / "failure.json").unlink(missing_ok=True)
     terminal.message(
-        f"Trained to step {trainer.step} of each task in {minutes:.1f} minutes; the best mean {scores.measure} in an "
-        f"evaluation was {scores[scores.best()]:.3f}. Evaluate it with "
+        f"Trained from step {begin} to {trainer.step} of each task in {minutes:.1f} minutes; the best mean "
+        f"{scores.measure} in an evaluation was {scores[scores.best()]:.3f}. Evaluate it with "
         f"`{terminal.command('evaluate', trainer.run_dir)}`."
     )

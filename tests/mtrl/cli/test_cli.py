@@ -113,6 +113,7 @@ def test_lists(cli: Cli, kind: str, names: list[str]) -> None:
     lines = dict(line.split(": ", 1) for line in result.out.splitlines())
     assert set(names) <= lines.keys()
     assert all(lines.values())
+    assert "='" not in result.out  # no representation of an object
 
 
 def test_unknown_things_to_list(cli: Cli) -> None:

@@ -140,6 +140,8 @@ def test_different_protocols_are_refused_in_one_table(write_run: Write, cli: Cli
 
 def test_evaluations_of_their_own(write_run: Write, cli: Cli, tmp_path: Path) -> None:
     run = write_run("run", SUCCESS)
+    assert "no checkpoint for one" in refused(cli("report", run, "--source", "evaluation"))
+    (run / "checkpoints").mkdir()
     assert "mtrl evaluate" in refused(cli("report", run, "--source", "evaluation"))
     evaluated = {"step": 300, "tasks": TASKS, "seeds": [0, 1]}
     episodes = {"success": [[[1, 0], [1, 1]], [[1, 1], [None, 1]]]}

@@ -59,7 +59,7 @@ def kill_one(root: Path) -> None:
 
 def times_trained(root: Path) -> dict[str, int]:
     """How often each run was trained to its end."""
-    return {p.stem: p.read_text().count("Trained to step") for p in (root / "logs").iterdir()}
+    return {p.stem: p.read_text().count("Trained from step") for p in (root / "logs").iterdir()}
 
 
 def was_resumed(root: Path, name: str) -> bool:

@@ -266,6 +266,8 @@ def test_a_finished_run_goes_on_as_if_it_had_had_more_steps(
     run = train("run", **(options | {"total_steps": end}))
     result = cli("train", "--resume", run, "--total_steps", 60)
     assert result.code == 0, result.err
+    assert f"Training in {run} from step {end} to 60 of each task, evaluated every 10 steps." in result.err
+    assert f"Trained from step {end} to 60 of each task" in result.err
     assert (run / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     assert_same_state(read_state(run, 60), read_state(whole, 60))
     best = [checkpoints.find(r / "checkpoints", "best").name for r in (run, whole)]

@@ -121,7 +121,7 @@ def allows(hint: Any, value: Any) -> bool:
 def _description(hint: Any) -> str:
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Literal:
-        return f"{', '.join(map(str, parts[:-1]))} or {parts[-1]}"
+        return " or ".join(filter(None, [", ".join(map(str, parts[:-1])), str(parts[-1])]))
     if origin in (Union, UnionType):
         return " or ".join(filter(None, map(_description, parts)))
     if hint is bool:

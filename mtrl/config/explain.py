@@ -64,6 +64,11 @@ def _explain_value(message: str) -> ValueError:
         return ValueError(f"{name} cannot be read: write its values as in [1, 2].")
     if "Exceeds the limit" in message or "too large to convert" in message:
         return ValueError(f"{name or 'An option'} must be a number of fewer digits.")
+    if "dict[str, list]" in message:  # the axes of a sweep
+        return ValueError(
+            f"{name} must be a mapping of options to lists of values, such as {{agent.tau: [0.01, 0.005]}}, or a list "
+            f"of such mappings, got {message.rpartition('Given value: ')[2]}."
+        )
     group = re.search(
         r"Unable to load config ['\"](.*?)['\"]|Importing '(.*?)' is not allowed|"
         r"thus '(.*?)' is not accepted as class_path",

@@ -120,7 +120,10 @@ def import_module(module: str) -> ModuleType:
         try:
             spec = find_spec(name)
             if spec is None:
-                raise ModuleNotFoundError(f"No module named {name!r}")
+                raise ModuleNotFoundError(
+                    f"No module named {name!r} is installed, in PYTHONPATH, or in the working directory (where that is "
+                    "no run)"
+                )
             origin = spec.origin if spec.has_location else None  # not "frozen", which is no place
             for place in filter(None, [origin, *(spec.submodule_search_locations or ())]):
                 run = run_around(Path(place).absolute()) or run_around(Path(place).resolve())

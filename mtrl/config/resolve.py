@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,13 +123,16 @@ def _check_values(config: TrainConfig) -> None:
         bits = 31 if name.endswith(("_size", "_per_task", "_per_step", "episodes")) else 63
         if value is None or not 0 < value < 2**bits:
             raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
-    for name, value in (("random_steps", config.random_steps), ("num_workers", config.num_workers)):
-        if value is None or not 0 <= value < 2**63:
-            raise ValueError(f"{name} must not be negative, and below 2**63, got {value}.")
+    for name, value, bits in (
+        ("random_steps", config.random_steps, 63),
+        ("num_workers", config.num_workers, 63),
+        ("evaluation.seed", config.evaluation.seed, 32),
+    ):
+        if value is None or not 0 <= value < 2**bits:
+            raise ValueError(f"{name} must not be negative, and below 2**{bits}, got {value}.")
     if config.num_threads is not None and not 0 < config.num_threads <= 1024:
         raise ValueError(f"num_threads must be a number of threads from 1 to 1024, got {config.num_threads}.")
-    if not config.seeds or len(set(config.seeds)) != len(config.seeds) or min(config.seeds) < 0:
-        raise ValueError(f"seeds must be different non-negative integers, at least one, got {config.seeds}.")
+    check_seeds(config.seeds)
     if config.evaluation.seed in config.seeds and not config.fixes_goals:
         raise ValueError(
             f"evaluation.seed must be none of the seeds that are trained, got {config.evaluation.seed}: its episodes "
@@ -139,6 +143,16 @@ def _check_values(config: TrainConfig) -> None:
             f"buffer_size must hold a step of every world, got {config.buffer_size} for "
             f"{config.worlds_per_task} worlds per task."
         )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuses seeds of a run that are not different ones which every environment takes.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not seeds or len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"seeds must be different integers from 0 to 2**32 - 1, at least one, got {seeds}.")
 
 
 def check_null(prefix: str, settings: Any) -> None:

@@ -51,9 +51,10 @@ def refuse_existing(run_dir: Path) -> None:
     """
     refuse_inside(run_dir, "run_dir")
     if run_dir.exists() or run_dir.is_symlink():
+        is_run = any((run_dir / name).is_file() for name in ("config.yaml", "devices.yaml"))
+        go_on = f", or go on with it by `{command('train', '--resume', run_dir)}`" if is_run else ""
         raise ValueError(
-            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir, or go on "
-            f"with it by `{command('train', '--resume', run_dir)}`."
+            f"The run directory {run_dir} exists already and is never overwritten: choose another --run_dir{go_on}."
         )
 
 

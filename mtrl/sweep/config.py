@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from envs import EngineName
 from envs.suggestion import unknown
 from mtrl.config.files import nest, override, read_config
 from mtrl.config.parsing import make_parser, parse
-from mtrl.config.resolve import check_null
+from mtrl.config.resolve import check_null, check_seeds
+from mtrl.options import NonNegativeInt, PositiveFloat, PositiveInt, Range, check
 from mtrl.system.files import parse_yaml, read_mapping
 
 Grid = dict[str, list]  # type: ignore[type-arg]  # of Any, the parser would make what looks like a class into one
+Cores = Annotated[int, Range(1, 2**16)]
 
 
 @dataclass(frozen=True)
@@ -65,41 +67,23 @@ class SweepConfig:
     base: str | dict = field(default_factory=dict)  # type: ignore[type-arg]
     axes: Grid | list[Grid] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
-    seeds_per_run: int | Literal["auto"] = "auto"
+    seeds_per_run: PositiveInt | Literal["auto"] = "auto"
     evaluate: FinalEvaluation = field(default_factory=FinalEvaluation)
     collect: str | None = None
     sweep_dir: str | None = None
     executor: Literal["local", "ray"] = "local"
     address: str | None = None
     storage: str | None = None
-    cores: int | None = None
-    cores_per_run: int = 1
-    gpus_per_run: float = 1.0
-    memory_per_run: float | None = None
-    retries: int = 3
+    cores: Cores | None = None
+    cores_per_run: Cores = 1
+    gpus_per_run: Annotated[float, Range(0.01, 1.0, why="a run uses one GPU")] = 1.0
+    memory_per_run: PositiveFloat | None = None
+    retries: NonNegativeInt = 3
 
     def __post_init__(self) -> None:
         check_null("", self)
-        positive = {
-            "seeds_per_run": 1 if self.seeds_per_run == "auto" else self.seeds_per_run,
-            "cores": 1 if self.cores is None else self.cores,
-            "cores_per_run": self.cores_per_run,
-            "gpus_per_run": self.gpus_per_run,
-            "memory_per_run": 1 if self.memory_per_run is None else self.memory_per_run,
-        }
-        for name, value in positive.items():
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be a positive number, got {value}.")
-        if self.gpus_per_run > 1:
-            raise ValueError(
-                f"gpus_per_run must be at most 1, for a run uses one GPU, got {self.gpus_per_run}."
-            )
-        if self.retries < 0:
-            raise ValueError(f"retries must not be negative, got {self.retries}.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(
-                f"seeds must be different non-negative integers, at least one, got {self.seeds}."
-            )
+        check("the sweep", type(self), vars(self))
+        check_seeds(self.seeds)
         if self.axes == []:
             raise ValueError("axes must have at least one mapping of options to values, or be {}, got [].")
         if self.executor == "local" and (self.address or self.storage):
@@ -153,7 +137,12 @@ def parse_request(arguments: list[str]) -> Request:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="train this run alone, for a job array")
     parser.add_class_arguments(SweepConfig)
     arguments, of_base = _separate_base(arguments)
-    file = parse(parser, arguments).file
+    given = parse(parser, arguments)
+    if given.only is not None and (given.dry_run or given.estimate):
+        raise ValueError(
+            "--only trains a run, and --dry_run and --estimate train none: leave one of them out."
+        )
+    file = given.file
     values = sweep_options(read_mapping("sweep", file, may_be_pipe=True))
     if isinstance(values["base"], str):
         values["base"] = str(file.parent / values["base"])

@@ -370,7 +370,7 @@ def test_an_existing_run_directory_is_never_touched(cli: Cli, fake: object, tmp_
     run = tmp_path / "run"
     run.mkdir()
     (run / "precious.txt").write_text("a year's work")
-    assert_refused(cli(*train_arguments(run)), str(run), "exists already", f"mtrl train --resume {run}")
+    assert_refused(cli(*train_arguments(run)), str(run), "exists already", "choose another --run_dir.")
     assert [(p.name, p.read_text()) for p in run.iterdir()] == [("precious.txt", "a year's work")]
 
 
@@ -470,7 +470,12 @@ def test_what_the_file_system_refuses_is_named(cli: Cli) -> None:
 
 def test_a_file_where_the_run_directory_should_be(cli: Cli, fake: object, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert_refused(cli(*train_arguments(tmp_path / "file")), "exists already")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "empty", "link"):
+        result = cli(*train_arguments(tmp_path / name))
+        assert_refused(result, "exists already", "choose another --run_dir.")
+        assert "--resume" not in result.err  # it is no run
     assert_refused(cli(*train_arguments(tmp_path / "file" / "run")), "file")
     assert (tmp_path / "file").read_text() == "x"
 

@@ -327,4 +327,7 @@ def test_the_help_tells_of_it() -> None:
 def test_every_command_that_constructs_classes_takes_what_the_sentence_advises(
     cli: Cli, tmp_path: Path, command: str
 ) -> None:
-    assert_refused(cli(command, tmp_path / "none", "--allow_import", "no_such_module"), "No module named")
+    places = "is installed, in PYTHONPATH, or in the working directory"
+    assert_refused(
+        cli(command, tmp_path / "none", "--allow_import", "no_such_module"), "No module named", places
+    )

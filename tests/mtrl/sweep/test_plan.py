@@ -143,7 +143,8 @@ BAD = {
     "seeds as an axis": ({"axes": {"seeds": [[0], [1]]}}, ["seeds are no axis"]),
     "empty axis": ({"axes": {"balancer": []}}, ["axis balancer", "at least one value"]),
     "no evaluation": ({"evaluate": None}, ["evaluate must be a mapping of options to values, got null"]),
-    "axis of one value": ({"axes": {"balancer": "LS"}}, ["axes must be"]),
+    "axis of one value": ({"axes": {"balancer": "LS"}}, ["axes must be", "lists of values", "got {'balancer': 'LS'}"]),
+    "axes that are a list": ({"axes": [1, 2]}, ["axes must be a mapping of options to lists of values", "got [1, 2]"]),
     "same value twice": ({"axes": {"balancer": ["LS", "ls"]}}, ["same name 'ls'"]),
     "same class twice": (
         {"axes": {"balancer": ["CAGrad", {"class_path": "CAGrad"}]}},
@@ -172,7 +173,12 @@ BAD = {
     "equal seeds": ({"seeds": [1, 1]}, ["seeds must be different", "[1, 1]"]),
     "no seeds": ({"seeds": []}, ["at least one"]),
     "no end of an evaluation": ({"evaluate": {"episodes": 2**40}}, ["evaluate.episodes", "below 2**31", str(2**40)]),
-    "no seeds in a run": ({"seeds_per_run": 0}, ["seeds_per_run", "0"]),
+    "a seed of no environment": ({"seeds": [2**32]}, ["seeds must be", "to 2**32 - 1", str(2**32)]),
+    "an evaluation's seed of no environment": (
+        {"base": BASE | {"evaluation": {"seed": 2**32}}}, ["evaluation.seed", "below 2**32", str(2**32)]
+    ),
+    "no seeds in a run": ({"seeds_per_run": 0}, ["seeds_per_run", "in [1, 2147483647] or auto", "got 0"]),
+    "cores of no machine": ({"cores": 10**9}, ["cores to be a whole number in [1, 65536]", "1000000000"]),
     "two GPUs for a run": ({"gpus_per_run": 2}, ["gpus_per_run", "2"]),
     "too few cores": ({"cores": 1, "cores_per_run": 4}, ["4 cores", "has 1"]),
     "address of no cluster": ({"address": "auto"}, ["--executor ray"]),
@@ -201,6 +207,11 @@ def test_number_of_no_run(write_sweep: Write, cli: Cli, tmp_path: Path) -> None:
     sweep = write_sweep(seeds_per_run=2)
     assert_refused(cli("sweep", sweep, "--only", 2), "--only", "from 0 to 1", "got 2")
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("listing", ["--dry_run", "--estimate"])
+def test_one_run_is_not_listed(write_sweep: Write, cli: Cli, listing: str) -> None:
+    assert_refused(cli("sweep", write_sweep(), "--only", -1, listing), "--only trains a run", "leave one")
 
 
 @pytest.mark.parametrize("in_a_file", [True, False])

@@ -101,7 +101,7 @@ def allows(hint: Any, value: Any) -> bool:
     if origin in (Union, UnionType):
         return any(allows(part, value) for part in parts)
     if origin is Literal:
-        return value in parts
+        return isinstance(value, tuple(map(type, parts))) and value in parts
     if hint is bool:
         return isinstance(value, bool)
     if (numbers := range_of(hint)) is None:  # says nothing of values

@@ -200,7 +200,7 @@ def run(config: BalancerBenchmarkConfig) -> list[Timing]:
     numbers = [config.seeds, config.parameters, config.repeats, *config.tasks]
     if not all(0 < number < 2**31 for number in numbers):
         raise ValueError(
-            "The numbers of tasks, seeds, parameters and repeats must be at least 1 and below 2**31."
+            f"seeds, parameters, repeats and tasks must be at least 1 and below 2**31, got {numbers}."
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("There is no CUDA device here; choose --device cpu.")

@@ -12,6 +12,7 @@ from typing import Any
 
 from mtrl.benchmarks.output import write_report
 from mtrl.config.loading import configure
+from mtrl.options import PositiveInt
 from mtrl.storage import checkpoint
 from mtrl.system import terminal
 from mtrl.training.loop import TrainingLoop
@@ -29,7 +30,7 @@ class CheckpointBenchmark:
     """
 
     configs: list[str] = field(default_factory=lambda: ["configs/quickstart.yaml", "configs/mt10.yaml"])
-    repetitions: int = 5
+    repetitions: PositiveInt = 5
     directory: str | None = None
     output: Path | None = None
 
@@ -38,10 +39,10 @@ def main(benchmark: CheckpointBenchmark) -> None:
     """Measures each configuration and prints megabytes and medians of seconds, with and without the replay.
 
     Raises:
-        ValueError: a number is not positive, or a configuration does not fit.
+        ValueError: there is no configuration, or one does not fit.
     """
-    if benchmark.repetitions < 1 or not benchmark.configs:
-        raise ValueError("repetitions must be positive, and there must be a configuration.")
+    if not benchmark.configs:
+        raise ValueError("configs must be at least one configuration, got [].")
     results = []
     for path in benchmark.configs:
         with tempfile.TemporaryDirectory(dir=benchmark.directory) as directory:

@@ -21,6 +21,7 @@ from mtrl.benchmarks.bare import BarePhysics
 from mtrl.benchmarks.contenders import Async, Batched, InProcesses, bare_arguments, megabytes
 from mtrl.benchmarks.output import write_report
 from mtrl.benchmarks.timing import median_ratio
+from mtrl.options import PositiveFloat, PositiveInt
 
 Measure = Callable[[float], float]
 """Runs for about so many seconds and gives environment steps per second."""
@@ -50,8 +51,8 @@ class EnvBenchmark:
     horizons: list[int] = field(default_factory=lambda: [500, 150])
     workers: int | None = None
     async_processes: int | None = None
-    seconds: float = 1.0
-    repetitions: int = 5
+    seconds: PositiveFloat = 1.0
+    repetitions: PositiveInt = 5
     output: Path | None = None
 
 
@@ -59,7 +60,7 @@ def main(config: EnvBenchmark) -> None:
     """Prints a table of medians, in Markdown.
 
     Raises:
-        ValueError: a number of worlds is not a multiple of the number of tasks, or a number is not positive.
+        ValueError: a number of worlds is not a multiple of the number of tasks, or a number has no use.
     """
     benchmark = get_benchmark(config.benchmark)
     num_tasks = len(benchmark.tasks)
@@ -74,10 +75,6 @@ def main(config: EnvBenchmark) -> None:
     for name, number in (("workers", config.workers), ("async_processes", config.async_processes)):
         if number is not None and not 0 < number <= 1024:
             raise ValueError(f"{name} is expected to be from 1 to 1024, but it is {number}.")
-    if config.seconds <= 0 or config.repetitions < 1:
-        raise ValueError(
-            f"seconds and repetitions must be positive, got {config.seconds} and {config.repetitions}."
-        )
     machine = _machine()
     results = []
     for horizon in config.horizons:

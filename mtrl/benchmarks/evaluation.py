@@ -8,18 +8,22 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 import envs
 from envs.cores import available_cores, yield_to_others
 from mtrl.benchmarks.output import write_report
+from mtrl.options import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 from mtrl.system import terminal
 
 _SEEDS = 4
 _ACTIONS = 16  # that worlds take in turn
 _VARIANTS = ("alone", "beside an evaluation")
+
+
+Worlds = Annotated[int, Range(1, 2**20 - 1)]
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,13 @@ class EvaluationBenchmark:
     """
 
     benchmark: str = "MT10"
-    training_worlds: int = 4
-    evaluation_worlds: int = 50
-    period: float = 8.3
-    wait: float = 8.0
-    num_workers: int | None = None
-    seconds: float = 3.0
-    repetitions: int = 3
+    training_worlds: Worlds = 4
+    evaluation_worlds: Worlds = 50
+    period: PositiveFloat = 8.3
+    wait: NonNegativeFloat = 8.0
+    num_workers: Annotated[int, Range(1, 1024)] | None = None
+    seconds: PositiveFloat = 3.0
+    repetitions: PositiveInt = 3
     output: Path | None = None
 
 
@@ -57,13 +61,8 @@ def main(config: EvaluationBenchmark) -> None:
     """Prints medians over the repetitions.
 
     Raises:
-        ValueError: a number is not positive, or a name is unknown.
+        ValueError: the benchmark is unknown.
     """
-    counts = (config.training_worlds, config.evaluation_worlds, config.repetitions)
-    if min(*counts, config.seconds, config.period) <= 0 or config.wait < 0:
-        raise ValueError("Worlds, seconds, period and repetitions must be positive, and wait not negative.")
-    if max(config.training_worlds, config.evaluation_worlds) >= 2**20 or (config.num_workers or 1) > 1024:
-        raise ValueError("Worlds must be fewer than 2**20, and workers at most 1024.")
     training = _Training(config)
     evaluation = ProcessPoolExecutor(1, get_context("spawn"))
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _VARIANTS}

@@ -49,7 +49,8 @@ def main(config: LearnerBenchmark) -> None:
     numbers = [*config.num_seeds, config.num_tasks, config.batch_size, config.repetitions, updates]
     if not config.num_seeds or not all(0 < number < 2**31 for number in numbers):
         raise ValueError(
-            "num_seeds, num_tasks, batch_size, repetitions and updates must be positive numbers below 2**31."
+            "num_seeds, num_tasks, batch_size, repetitions and updates must be positive numbers below 2**31, got "
+            f"{numbers}."
         )
     device = torch.device(resolve_device(config.device))
     prepare_to_learn(device.type)

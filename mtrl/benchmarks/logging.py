@@ -16,6 +16,7 @@ import torch
 from mtrl.benchmarks.output import write_report
 from mtrl.config.loading import configure
 from mtrl.config.train import TrainConfig
+from mtrl.options import PositiveInt
 from mtrl.storage.run_directory import HeldDirectory
 from mtrl.system import terminal
 from mtrl.training.loop import TrainingLoop
@@ -34,8 +35,8 @@ class LoggingBenchmark:
     """
 
     configs: list[str] = field(default_factory=lambda: ["configs/quickstart.yaml", "configs/mt10.yaml"])
-    intervals: int = 3
-    steps: int = 50
+    intervals: PositiveInt = 3
+    steps: PositiveInt = 50
     output: Path | None = None
 
 
@@ -43,10 +44,10 @@ def main(benchmark: LoggingBenchmark) -> None:
     """Measures each configuration on the CPU and prints the share of its time that logging takes.
 
     Raises:
-        ValueError: a number is not positive, or a configuration does not fit.
+        ValueError: there is no configuration, or one does not fit.
     """
-    if min(benchmark.intervals, benchmark.steps) < 1 or not benchmark.configs:
-        raise ValueError("intervals and steps must be positive, and there must be a configuration.")
+    if not benchmark.configs:
+        raise ValueError("configs must be at least one configuration, got [].")
     results = [measure(path, benchmark.intervals, benchmark.steps) for path in benchmark.configs]
     columns = ("configuration", "tasks", "seeds", "log interval", "training", "logging", "share of logging")
     table = terminal.table(

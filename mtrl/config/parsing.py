@@ -21,6 +21,7 @@ from mtrl.config.files import names_class, nest, read_files
 from mtrl.config.imports import TOOLKIT, allow_import
 from mtrl.config.lookup import CLASS_OPTIONS, expand_arguments, expand_classes, option_types
 from mtrl.config.spelling import rewrite_arguments, rewrite_mapping
+from mtrl.options import check
 
 C = TypeVar("C")
 _VALUE = re.compile(r"(?!-).*|-|-[\d.].*|-[^-].* .*", re.DOTALL)
@@ -199,8 +200,13 @@ def instantiate(parser: ArgumentParser, namespace: Namespace) -> Namespace:
 
 
 def parse_dataclass(command: str, description: str, cls: type[C], arguments: list[str]) -> C:
-    """A dataclass whose fields are a command's options."""
+    """A dataclass whose fields are a command's options.
+
+    Raises:
+        ValueError: an option is wrong, or not among the values that its type names.
+    """
     parser = make_parser(command, description)
     parser.add_class_arguments(cls)
-    values = instantiate(parser, parse(parser, arguments))
-    return cls(**values.as_dict())
+    values = instantiate(parser, parse(parser, arguments)).as_dict()
+    check(command, cls, values)
+    return cls(**values)

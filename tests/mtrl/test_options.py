@@ -185,6 +185,8 @@ def test_names_among_which_to_choose_are_checked_too() -> None:
     for cls, name in choices:
         with pytest.raises(ValueError, match=rf"{cls.__name__} needs {name} to be .* or .*, got 'other'"):
             cls(**{name: "other"})
+        with pytest.raises(ValueError, match=rf"{cls.__name__} needs {name} to be .* or .*, got array"):
+            cls(**{name: np.array(["other", "names"])})
 
 
 def test_yes_or_no_is_no_number_and_no_word() -> None:

@@ -31,4 +31,4 @@ def test_a_full_replay_is_measured(fake: object, cli: Cli, tmp_path: Path) -> No
 def test_repetitions_have_to_be_positive(cli: Cli) -> None:
     result = cli("benchmark", "checkpoint", "--repetitions", 0)
     assert result.code == 2
-    assert "positive" in result.err
+    assert "repetitions to be a whole number in [1, 2147483647], got 0" in result.err

@@ -39,4 +39,4 @@ def test_logging_is_timed_beside_training(fake: object, cli: Cli, config: Path, 
 def test_numbers_have_to_be_positive(cli: Cli) -> None:
     result = cli("benchmark", "logging", "--steps", 0)
     assert result.code == 2
-    assert "must be positive" in result.err
+    assert "steps to be a whole number in [1, 2147483647], got 0" in result.err

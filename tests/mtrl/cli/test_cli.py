@@ -463,6 +463,25 @@ def test_an_empty_path_is_not_the_working_directory(cli: Cli, finished: Path, ar
     assert sorted(finished.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "env --seconds .nan",
+        "env --seconds 1e400",
+        "env --repetitions 1e30",
+        "evaluation --period .inf",
+        "evaluation --wait .nan",
+        "evaluation --num_workers -1",
+        "checkpoint --repetitions 0",
+        "logging --steps 1e30",
+    ],
+)
+def test_numbers_of_a_benchmark_that_cannot_be_meant(cli: Cli, options: str) -> None:
+    kind, option, _ = options.split()
+    name = option.removeprefix("--")
+    assert_refused(cli("benchmark", *options.split()), f"benchmark {kind} needs {name} to be", "in [", "got ")
+
+
 def test_what_the_file_system_refuses_is_named(cli: Cli) -> None:
     result = cli("toy", "--balancer", "LS", "--steps", "1", "--output", "/proc/x")
     assert_refused(result, "/proc/x: No such file or directory.")

@@ -425,10 +425,11 @@ def test_training_is_stopped_in_the_middle_of_an_evaluation(
         os.killpg(process.pid, number)
         assert process.wait(timeout=300) == 128 + number
         wait_until_gone(helpers)
-        notice, said = process.stderr.read().strip().split("\n")
+        begun, _, notice, said = process.stderr.read().strip().split("\n")  # a line below the terminal's "^C"
     finally:
         process.kill()
         process.communicate()
+    assert begun.startswith(f"Training in {run} from step 0")
     assert notice.startswith("mtrl: stopping after this step")
     assert said.startswith(f"mtrl: Stopped by {number.name} at step ")
     assert checkpoints.steps(run / "checkpoints")[-1] == int(said.split()[6].rstrip(","))

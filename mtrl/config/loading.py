@@ -66,14 +66,21 @@ def parse_resume(arguments: list[str]) -> Namespace:
     return parse(parser, arguments)
 
 
-def configure(source: Sequence[str] | Mapping[str, Any]) -> tuple[TrainConfig, str]:
+def configure(
+    source: Sequence[str] | Mapping[str, Any], device: Device | None = None
+) -> tuple[TrainConfig, str]:
     """The resolved configuration of a command line or of a mapping of options, and the YAML that repeats it.
+
+    Args:
+        device: in place of the one that was given.
 
     Raises:
         ValueError: a key or a value is wrong.
     """
     parser = train_parser()
     namespace = parse(parser, source)
+    if device is not None:
+        namespace.device = device
     config = train_config(parser, namespace)
     return config, dump(parser, namespace, config)
 

@@ -16,9 +16,8 @@ import yaml
 from envs.suggestion import unknown
 from mtrl.config.experiment import Role, experiment, role
 from mtrl.config.files import check_names, nest, override, read_config
-from mtrl.config.loading import configure, dump, train_config, train_parser
+from mtrl.config.loading import configure
 from mtrl.config.lookup import CLASS_OPTIONS
-from mtrl.config.parsing import parse
 from mtrl.config.train import GROUPS, TrainConfig
 from mtrl.sweep.config import FinalEvaluation, Grid, SweepConfig
 
@@ -147,12 +146,8 @@ def methods(config: SweepConfig) -> list[Method]:
 
 def _resolve(name: str, options: Mapping[str, Any]) -> tuple[TrainConfig, str]:
     """See `configure`."""
-    parser = train_parser()
     try:
-        namespace = parse(parser, options)
-        namespace.device = "cpu"
-        config = train_config(parser, namespace)
-        return config, dump(parser, namespace, config)
+        return configure(options, device="cpu")
     except ValueError as error:
         raise ValueError(f"The method {name} of the sweep cannot be trained: {error}") from error
 

@@ -45,8 +45,7 @@ def train_command(arguments: list[str]) -> int:
     namespace = parse(parser, arguments)
     config = train_config(parser, namespace)
     if namespace.devices is not None:
-        options = yaml.safe_load(dump(parser, namespace, config))
-        return train_on_devices(namespace.devices, options | {"num_workers": namespace.num_workers})
+        return train_on_devices(namespace.devices, yaml.safe_load(dump(parser, namespace, config)))
     train(config, dump(parser, namespace, config))
     return 0
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 
 from envs import CustomBenchmark, check_engine
-from envs.cores import available_cores
 from mtrl.config.imports import import_named
 from mtrl.config.keep import check_rule
 from mtrl.config.train import GROUPS, Device, TrainConfig
@@ -73,7 +72,6 @@ def resolve(config: TrainConfig) -> TrainConfig:
         checkpoint=checkpoint,
         random_steps=_default(config.random_steps, preset.random_steps),
         device=resolve_device(config.device),
-        num_workers=_default(config.num_workers, available_cores()),
         run_dir=config.run_dir if config.run_dir is not None else str(Path("runs") / name),
     )
     _check_values(resolved)
@@ -125,11 +123,12 @@ def _check_values(config: TrainConfig) -> None:
             raise ValueError(f"{name} must be a positive number below 2**{bits}, got {value}.")
     for name, value, bits in (
         ("random_steps", config.random_steps, 63),
-        ("num_workers", config.num_workers, 63),
         ("evaluation.seed", config.evaluation.seed, 32),
     ):
         if value is None or not 0 <= value < 2**bits:
             raise ValueError(f"{name} must not be negative, and below 2**{bits}, got {value}.")
+    if config.num_workers is not None and not 0 <= config.num_workers < 2**63:
+        raise ValueError(f"num_workers must not be negative, and below 2**63, got {config.num_workers}.")
     if config.num_threads is not None and not 0 < config.num_threads <= 1024:
         raise ValueError(f"num_threads must be a number of threads from 1 to 1024, got {config.num_threads}.")
     check_seeds(config.seeds)

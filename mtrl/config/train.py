@@ -90,8 +90,9 @@ class TrainConfig:
         sync: on a GPU, strictly alternate collection, learning and evaluation instead of overlapping them.
         engine: batched, or reference (Meta-World itself, in processes), or gymnasium for environments of your own; null
             takes the first that fits.
-        num_workers: threads that simulate, the main one among them; null takes the number of cores. The engine
-            reference has as many processes, gymnasium one for each world, and both none with 0.
+        num_workers: threads that simulate, the main one among them; null takes the number of cores, also of another
+            machine that goes on with the run. The engine reference has as many processes, gymnasium one for each world,
+            and both none with 0.
         num_threads: threads of PyTorch on the CPU; null leaves that to PyTorch, or is one beside a GPU. One is best for
             small networks.
         init_from: a run whose parameters this one begins with: those shared by the tasks, and those of the tasks that

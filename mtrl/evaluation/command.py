@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from envs import CustomBenchmark, EngineName, check_engine
 from mtrl.config.experiment import experiment
 from mtrl.config.loading import load_config
 from mtrl.config.parsing import make_parser, parse
-from mtrl.config.train import Device, EvaluationConfig, with_defaults
+from mtrl.config.train import Device, EvaluationConfig, TrainConfig, with_defaults
 from mtrl.device.process import one_thread
 from mtrl.evaluation.checkpoint import (
     CheckpointRef,
@@ -63,6 +64,7 @@ def evaluate(
     device: Device = "auto",
     seed: int = 1_000_000,
     worlds_per_task: int | None = None,
+    num_workers: int | None = None,
     output: Path | None = None,
     video: Path | None = None,
     video_seed: int | None = None,
@@ -78,6 +80,8 @@ def evaluate(
         device: auto takes a GPU if there is one.
         seed: draws the goals, where the protocol has several, and the noise of sampled actions.
         worlds_per_task: worlds that share a task's episodes; by default 10 with the batched engine, and 1 with others.
+        num_workers: threads that simulate, or processes of other engines; by default as many as there are cores,
+            however many training had, and none beside this process if training had none.
         output: the JSON file, a list of several runs; by default a file in each run's evaluation directory.
         video: also write a clip of each task's first episode to this directory, as MP4.
         video_seed: the trained seed in the clips; by default each run's first one.
@@ -91,9 +95,9 @@ def evaluate(
         )
     if video_seed is not None and video is None:
         raise ValueError("--video_seed is of clips, and without --video there are none: give it a directory.")
-    refs = [
-        CheckpointRef.find(run, load_config(run, device, with_balancer=False), checkpoint) for run in run_dir
-    ]
+    if num_workers is not None and not 0 <= num_workers < 2**31:
+        raise ValueError(f"num_workers must not be negative, and below 2**31, got {num_workers}.")
+    refs = [CheckpointRef.find(run, _config(run, device, num_workers), checkpoint) for run in run_dir]
     engines = [check_engine(engine, ref.config.get_benchmark()) for ref in refs]
     for ref in refs:
         _check_seeds(ref, seed, video_seed)
@@ -127,6 +131,14 @@ def evaluate(
     if output is not None:
         write_evaluations(evaluations, output)
     return evaluations
+
+
+def _config(run: Path, device: Device, num_workers: int | None) -> TrainConfig:
+    """The run's, to be evaluated by this machine, which may have more cores than that of training, or fewer."""
+    config = load_config(run, device, with_balancer=False)
+    if num_workers is None and config.num_workers == 0:
+        return config
+    return dataclasses.replace(config, num_workers=num_workers)
 
 
 def _by_method(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:

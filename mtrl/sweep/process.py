@@ -38,6 +38,7 @@ def start(
     if run.evaluate.engine is not None and is_trained(run, root):
         arguments = ["evaluate", str(directory), "--engine", run.evaluate.engine]
         arguments += ["--episodes", str(run.evaluate.episodes), "--device", run.device]
+        arguments += ["--num_workers", str(run.options["num_workers"])]
     elif last_step(run, root) is not None:
         arguments = ["train", "--resume", str(directory)]
     else:

@@ -56,7 +56,7 @@ def test_the_protocols_values_are_filled_in(protocol: str) -> None:
     assert config.evaluation.episodes == rules.evaluation_episodes
     assert config.random_steps == preset.random_steps
     assert config.agent.max_grad_norm == preset.max_grad_norm
-    assert config.num_workers >= 1
+    assert config.num_workers is None  # the cores of whichever machine goes on with the run
 
 
 def test_given_values_win_over_the_protocols() -> None:

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from envs import VectorEnv
+from mtrl.config.build import make_evaluation_env
+from mtrl.config.train import TrainConfig
 from mtrl.storage import checkpoint, checkpoints
 from tests.mtrl.cli.test_cli import assert_refused
 from tests.mtrl.conftest import Result, forget_logs, read_metrics
@@ -76,6 +80,39 @@ def test_a_run_of_another_machine(finished: Path, cli: Cli) -> None:
         assert cli("evaluate", run, "--episodes", 1, "--engine", "reference", "--device", device).code == 0
 
 
+@pytest.mark.parametrize(
+    ("trained_with", "options", "expected"),
+    [
+        (17, [], None),
+        (17, ["--num_workers", 3], 3),
+        (0, [], 0),
+        (0, ["--num_workers", 1], 1),
+        (None, [], None),
+    ],
+)
+def test_a_run_of_a_machine_with_other_cores(
+    finished: Path,
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    trained_with: int | None,
+    options: list[object],
+    expected: int | None,
+) -> None:
+    """As many simulate as there are cores here, however many did in training."""
+    config = finished / "config.yaml"
+    options_there = yaml.safe_load(config.read_text()) | {"num_workers": trained_with}
+    config.write_text(yaml.safe_dump(options_there))
+    made: list[int | None] = []
+
+    def make(config: TrainConfig, *arguments: Any) -> VectorEnv:
+        made.append(config.num_workers)
+        return make_evaluation_env(config, *arguments)
+
+    monkeypatch.setattr("mtrl.evaluation.checkpoint.make_evaluation_env", make)
+    assert cli("evaluate", finished, "--episodes", 1, *FAKE, *options).code == 0
+    assert made == [expected]
+
+
 BAD_EVALUATIONS = {
     "checkpoint": (["--checkpoint", "30"], ["no checkpoint '30'", "20, 40"]),
     "word for a checkpoint": (["--checkpoint", "newest"], ["no checkpoint 'newest'", "last, best"]),
@@ -83,6 +120,8 @@ BAD_EVALUATIONS = {
     "episodes without an end": (["--episodes", "1e30"], ["below 2**31", "1" + "0" * 30]),
     "worlds without an end": (["--worlds_per_task", "1e10"], ["below 2**31", "10000000000"]),
     "negative worlds": (["--worlds_per_task", "-2"], ["worlds_per_task", "-2"]),
+    "negative workers": (["--num_workers", "-1"], ["num_workers must not be negative", "-1"]),
+    "workers without an end": (["--num_workers", "1e10"], ["below 2**31", "10000000000"]),
     "engine": (["--engine", "fast"], ["fast"]),
     "key": (["--episode", "3"], ["'episode'", "did you mean 'episodes'?"]),
     "seed": (["--seed", "-4"], ["seed", "-4"]),

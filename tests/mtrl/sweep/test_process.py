@@ -87,6 +87,7 @@ def test_a_trained_run_is_evaluated_and_then_finished(commands: list[Sequence[st
     assert not is_finished(run, tmp_path)
     process.start(run, tmp_path)
     wanted = ["evaluate", str(directory), "--engine", "reference", "--episodes", "2", "--device", "cpu"]
+    wanted += ["--num_workers", "1"]
     assert commands == [wanted]
     file = directory / "evaluation" / "step_0000000400-a.json"
     file.parent.mkdir()

@@ -140,6 +140,22 @@ def test_the_classic_agent(tmp_path: Path) -> None:
                 assert row.split("|")[column + 1] == f" {interval(pair, 'P(X > Y) [95%]')} "
 
 
+def test_the_classic_agent_in_training() -> None:
+    classic = ROOT / "results" / "mt10_classic" / "runs"
+    runs = {
+        label: classic / f"multi_head-{label.replace('-', '')}-seed0-4"
+        for label in ("LS", "PCGrad", "CAGrad", "Aligned-MTL")
+    }
+    (table,) = (part for part in DOCUMENT.split("\n\n") if part.startswith("| in training, at 300,000 steps"))
+    for label, path in {**runs, "Nash-MTL": ROOT / "results" / "mt10_nash_mtl"}.items():
+        run = read_run(path)
+        assert run.steps[-1] == 300_000
+        seeds, peg = run.scores[-1].mean(-1), run.scores[-1][:, run.tasks.index("peg-insert-side-v3")]
+        sem = seeds.std(ddof=1) / len(seeds) ** 0.5
+        each = " ".join(f"{seed:.3f}" for seed in seeds)
+        assert f"| {label} | {seeds.mean():.3f} ± {sem:.3f} | {each} | {peg.mean():.3f} |" in table
+
+
 def test_what_each_ingredient_gives() -> None:
     rows = {
         "the setting": "choosing/categorical",

@@ -84,18 +84,26 @@ def test_fifty_tasks_with_a_balancer() -> None:
         assert zeros.format((success[-1] == 0).sum()) in table
 
 
+def report(output: Path, results: str, *options: str) -> dict[str, list[dict[str, str]]]:
+    """The tables of `mtrl report` by their names."""
+    command = ["report", str(ROOT / "results" / results), "--source", "evaluation", "--output", str(output)]
+    assert main([*command, *options]) == 0
+    return {path.stem: list(csv.DictReader(path.open())) for path in output.glob("*.csv")}
+
+
+def interval(figures: dict[str, str], name: str) -> str:
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*(float(figures[name + end]) for end in ("", "_low", "_high")))
+
+
+def mean(figures: dict[str, str], name: str) -> str:
+    return f"{float(figures[name]):.3f} ± {float(figures[f'{name}_sem']):.3f}"
+
+
+def each_seed(tables: dict[str, list[dict[str, str]]], method: str) -> str:
+    return " ".join(f"{float(s['success']):.3f}" for s in tables["seeds"] if s["method"] == method)
+
+
 def test_the_classic_agent(tmp_path: Path) -> None:
-    def report(*options: str) -> dict[str, list[dict[str, str]]]:
-        output = tmp_path / "-".join(("report", *options))
-        directory = str(ROOT / "results" / "mt10_classic")
-        assert main(["report", directory, "--source", "evaluation", "--output", str(output), *options]) == 0
-        return {path.stem: list(csv.DictReader(path.open())) for path in output.glob("*.csv")}
-
-    def interval(figures: dict[str, str], name: str) -> str:
-        return "{:.3f} [{:.3f}, {:.3f}]".format(
-            *(float(figures[name + end]) for end in ("", "_low", "_high"))
-        )
-
     networks = {
         "SingleTask, no balancer": "single task",
         "Shared, no balancer": "shared",
@@ -110,26 +118,31 @@ def test_the_classic_agent(tmp_path: Path) -> None:
         "MultiHead, CAGrad": "CAGrad",
         "MultiHead, AlignedMTL": "Aligned-MTL",
     }
-    tables = report()
+    tables = report(tmp_path / "all", "mt10_classic")
     over_baseline = {
-        pair["X"]: interval(pair, "P(X > Y) [95%]") for pair in report("--baseline", "LS")["improvement"]
+        pair["X"]: interval(pair, "P(X > Y) [95%]")
+        for pair in report(tmp_path / "over_ls", "mt10_classic", "--baseline", "LS")["improvement"]
     }
     assert {m["method"] for m in tables["methods"]} == networks.keys() | balancers.keys()
     document = DOCUMENT[DOCUMENT.index("## The classic agent") :]
     readme = (ROOT / "README.md").read_text()
     for method in tables["methods"]:
         name = method["method"]
-        mean = f"{float(method['mean ± SEM']):.3f} ± {float(method['mean ± SEM_sem']):.3f}"
+        success = mean(method, "mean ± SEM")
         assert (method["n"], method["last step"]) == ("5", "300,000")
-        each = " ".join(f"{float(s['success']):.3f}" for s in tables["seeds"] if s["method"] == name)
         label = {**networks, **balancers}[name]
-        figures = [label, mean, interval(method, "IQM [95%]"), each, over_baseline.get(name, "–")]
-        assert f"| {' | '.join(figures)} |" in document
+        figures = [
+            success,
+            interval(method, "IQM [95%]"),
+            each_seed(tables, name),
+            over_baseline.get(name, "–"),
+        ]
+        assert f"| {' | '.join([label, *figures])} |" in document
         label = f"multi-head, {label}" if name in balancers else label
-        assert f"| {label.replace('single task', 'one network per task')} | {mean} |" in readme
+        assert f"| {label.replace('single task', 'one network per task')} | {success} |" in readme
     for task in tables["tasks"]:
         for labels in networks, balancers:
-            means = (f"{float(task[m]):.3f} ± {float(task[m + '_sem']):.3f}" for m in labels)
+            means = (mean(task, method) for method in labels)
             assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
     for labels, comparison in zip((networks, balancers), document.split("| better than |")[1:], strict=False):
         lines = comparison.splitlines()
@@ -154,6 +167,26 @@ def test_the_classic_agent_in_training() -> None:
         sem = seeds.std(ddof=1) / len(seeds) ** 0.5
         each = " ".join(f"{seed:.3f}" for seed in seeds)
         assert f"| {label} | {seeds.mean():.3f} ± {sem:.3f} | {each} | {peg.mean():.3f} |" in table
+
+
+def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
+    labels = {"no balancer": "no balancer", "AlignedMTL": "Aligned-MTL", "PCGrad": "PCGrad"}
+    tables = report(tmp_path / "report", "mt10_modern", "--baseline", "no balancer")
+    assert {method["method"] for method in tables["methods"]} == labels.keys()
+    over_none = {pair["X"]: interval(pair, "P(X > Y) [95%]") for pair in tables["improvement"]}
+    document = DOCUMENT[DOCUMENT.index("## Does a balancer help where") :]
+    readme = (ROOT / "README.md").read_text()
+    readme = readme[readme.index("| modern agent | success |") :]
+    for method in tables["methods"]:
+        name, success = method["method"], mean(method, "mean ± SEM")
+        assert (method["n"], method["last step"]) == ("3", "500,000")
+        figures = [success, interval(method, "IQM [95%]"), each_seed(tables, name), over_none.get(name, "–")]
+        minutes = f"{float(method['minutes']):.1f}"
+        assert f"| {' | '.join([labels[name], *figures, minutes])} |" in document
+        assert f"| {labels[name]} | {success} |" in readme
+    for task in tables["tasks"]:
+        means = (mean(task, method) for method in labels)
+        assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
 
 
 def test_what_each_ingredient_gives() -> None:

@@ -129,12 +129,30 @@ def test_the_command_line_goes_before_the_file(write_sweep: Write) -> None:
     assert (config.executor, config.seeds, config.retries) == ("local", [4, 5], 5)
 
 
-@pytest.mark.parametrize(("name", "count"), [("small", 2), ("paper", 16)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("small", 2), ("paper", 16), ("mt10_classic", 11), ("mt10_fast", 11), ("mt10_normalized", 2)],
+)
 def test_shipped_sweeps(name: str, count: int) -> None:
     config = parse_request([str(ROOT / "configs" / "sweeps" / f"{name}.yaml")]).config
     found = methods(config)
     assert len(found) == count
     assert config.directory == Path("runs") / name
+
+
+def test_normalised_returns_are_all_that_the_two_tables_of_the_classic_agent_differ_in() -> None:
+    def experiments(name: str) -> dict[str, dict[str, Any]]:
+        config = parse_request([str(ROOT / "configs" / "sweeps" / f"{name}.yaml")]).config
+        return {method.name: method.experiment for method in methods(config)}
+
+    classic = experiments("mt10_classic")
+    for name, normalized in experiments("mt10_normalized").items():
+        different = [
+            option
+            for option in classic[name] | normalized
+            if classic[name].get(option) != normalized.get(option)
+        ]
+        assert different == ["agent.normalize_returns"]
 
 
 BAD = {

@@ -131,7 +131,7 @@ def test_the_command_line_goes_before_the_file(write_sweep: Write) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("small", 2), ("paper", 16), ("mt10_classic", 11), ("mt10_fast", 11), ("mt10_normalized", 2)],
+    [("small", 2), ("paper", 16), ("mt10_classic", 11), ("mt10_fast", 12), ("mt10_normalized", 2)],
 )
 def test_shipped_sweeps(name: str, count: int) -> None:
     config = parse_request([str(ROOT / "configs" / "sweeps" / f"{name}.yaml")]).config

@@ -119,10 +119,13 @@ def solve(
     inside = torch.where(support, tableau[..., -2], 0.0)
     for _ in range(REFINEMENTS):
         residual = torch.where(support, mu * cost + (matrix @ y.unsqueeze(-1)).squeeze(-1) - nu * sum_of, 0.0)
-        y = y - (inverse @ residual.unsqueeze(-1)).squeeze(-1)
+        refined = y - (inverse @ residual.unsqueeze(-1)).squeeze(-1)
         if simplex:
-            missing = 1.0 - (y * sum_of).sum(dim=-1, keepdim=True)
-            y = y + inside * missing / (inside * sum_of).sum(dim=-1, keepdim=True)
+            missing = 1.0 - (refined * sum_of).sum(dim=-1, keepdim=True)
+            refined = refined + inside * missing / (inside * sum_of).sum(dim=-1, keepdim=True)
+        # The support is that of the ridged system: of nearly dependent rows, the one without leaves the cone there.
+        stays = refined.amin(dim=-1, keepdim=True) >= -TOLERANCE * y.sum(dim=-1, keepdim=True)
+        y = torch.where(stays, refined, y)
     weights = y.clamp(min=0.0) / lengths
     if simplex:
         running = running | ((weights.sum(dim=-1) - 1.0).abs() > SUM_ACCURACY)

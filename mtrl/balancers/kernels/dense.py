@@ -251,8 +251,10 @@ def active_set(
     inside = tl.where(support, first, 0.0)
     for _ in tl.static_range(REFINEMENTS):
         residual = tl.where(support, mu * cost + product_of(matrix, y) - nu * sum_of, 0.0)
-        y = tl.where(support, y - product_of(tableau, residual), 0.0)
+        refined = tl.where(support, y - product_of(tableau, residual), 0.0)
         if SIMPLEX:
-            missing = 1.0 - tl.sum(y * sum_of, axis=0)
-            y = y + inside * (missing / tl.sum(inside * sum_of, axis=0))
+            missing = 1.0 - tl.sum(refined * sum_of, axis=0)
+            refined = refined + inside * (missing / tl.sum(inside * sum_of, axis=0))
+        stays = tl.min(refined, axis=0) >= -TOLERANCE * tl.sum(y, axis=0)
+        y = tl.where(stays, refined, y)
     return tl.maximum(y, 0.0), running > 0

@@ -104,6 +104,31 @@ def test_cone_quadratic_meets_its_optimality_conditions(system: Tensor, kind: st
     assert ((gradient * added).abs() <= accuracy(kind) * terms * added).all()
 
 
+@pytest.mark.parametrize("distance", [1e-7, 3e-7, 1e-6, 3e-6])
+@pytest.mark.parametrize(("tasks", "rank"), [(5, 2), (10, 3)])
+def test_gradients_that_nearly_depend_on_each_other(tasks: int, rank: int, distance: float) -> None:
+    """The optimality conditions hold to 1e-11 of the terms, also where eigenvalues are as small as the ridge."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(200, *shape, generator=generator, dtype=torch.float64)
+
+    system = random(tasks, rank) @ random(rank, 64) + distance * random(tasks, 64)
+    gramian = system @ system.mT
+    linear, scale = mean_product(gramian), active_set.unit_scale(gramian)
+    added, failed = solvers.cone_quadratic(gramian, linear, scale)
+    assert not failed.any()
+    gradient = (gramian @ added.unsqueeze(-1)).squeeze(-1) + linear
+    size = ((added + 1.0 / tasks) * scale).sum(-1, keepdim=True)
+    assert (gradient >= -1e-11 * scale * size).all()
+    assert ((gradient * added).abs() <= 1e-11 * (scale * size).square()).all()
+    weights, failed = solvers.simplex_quadratic(gramian, torch.zeros_like(linear), scale)
+    assert not failed.any()
+    gradient = (gramian @ weights.unsqueeze(-1)).squeeze(-1)
+    gap = (gradient * weights).sum(-1) - gradient.amin(-1)
+    assert (gap <= 1e-11 * (weights * scale).sum(-1) * scale.amax(-1)).all()
+
+
 def exact_minimum(rows: Tensor) -> list[Fraction]:
     """MGDA's weights by trying every support in rational arithmetic."""
     entries = [[Fraction(float(x)) for x in row] for row in rows]

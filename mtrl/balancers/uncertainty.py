@@ -18,6 +18,7 @@ class Uncertainty(Balancer):
 
     Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, arXiv 1705.07115, Eq.
     7 with the substitution of Sec. 3.2. A negative loss would drive s_i to -∞.
+    Without the factor ½ (below) it is IMTL-L, whose log-scale is -s: both give the same weights.
     Choices: the paper's common factor ½ is left out, so that the first weights (s = 0) are LS; it learns s
     with the network's optimiser, here Adam with its own rate; it has no preference, here p multiplies a
     task's whole term, so that the learned scale does not undo it.

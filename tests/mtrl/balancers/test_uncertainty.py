@@ -1,7 +1,7 @@
 import torch
 from torchjd.scalarization import UW
 
-from mtrl.balancers import Uncertainty
+from mtrl.balancers import IMTLL, Uncertainty
 
 
 def test_parity_with_torchjd_and_adam() -> None:
@@ -36,3 +36,15 @@ def test_a_loss_that_vanishes_stays_bounded() -> None:
         weights = balancer.weights(torch.empty(0), torch.zeros(1, 2))
     assert weights.isfinite().all()
     assert balancer.log_variance.min() == -balancer.bound
+
+
+def test_it_is_imtl_l() -> None:
+    """To the last bit: s changes its sign and nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    options = {"learning_rate": 0.3, "preference": [0.1, 0.2, 0.7]}
+    variance, scale = Uncertainty(**options).setup(3, seeds=(0, 1)), IMTLL(**options).setup(3, seeds=(0, 1))
+    for _ in range(50):
+        losses = torch.rand(2, 3, generator=generator) * torch.tensor([0.01, 1.0, 1e3])
+        expected = scale.weights(torch.empty(0), losses)
+        assert torch.equal(variance.weights(torch.empty(0), losses), expected)
+    assert torch.equal(variance.log_variance, -scale.log_scale)

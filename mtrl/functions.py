@@ -53,7 +53,7 @@ def resume(run: str | Path, total_steps: int | None = None, device: Device | Non
         ValueError: this is no run, or all its checkpoints are damaged.
         TrainingError, Interrupted: training stopped early; a checkpoint was written.
     """
-    given = {"resume": Path(run), "total_steps": total_steps, "device": device}
+    given = {"resume": _path(run), "total_steps": total_steps, "device": device}
     options = parse_resume(_arguments(given))
     resume_run(load_config(options.resume, options.device), options.resume, options.total_steps)
     return Path(run)
@@ -70,7 +70,7 @@ def evaluate(run: str | Path, *, sampled: bool = False, **options: Any) -> Evalu
         ValueError: an option is wrong, or there is no such checkpoint.
     """
     (evaluation,) = evaluate_runs(
-        [Path(run)], **_options(evaluate_runs, "run_dir", {"sampled": sampled, **options})
+        [_path(run)], **_options(evaluate_runs, "run_dir", {"sampled": sampled, **options})
     )
     return evaluation
 
@@ -85,8 +85,18 @@ def report(runs: str | Path | Sequence[str | Path], **options: Any) -> list[Tabl
     Raises:
         ValueError: an option is wrong, or the runs cannot be compared.
     """
-    paths = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(run) for run in runs]
+    paths = [_path(run) for run in ([runs] if isinstance(runs, (str, Path)) else runs)]
     return report_runs(paths, **_options(report_runs, "runs", options))
+
+
+def _path(run: str | Path) -> Path:
+    """
+    Raises:
+        ValueError: it is empty: as a path it would be the working directory.
+    """
+    if run == "":
+        raise ValueError("The name of a run is empty: a variable may be unset.")
+    return Path(run)
 
 
 def _options(function: Callable[..., Any], runs: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,8 +114,10 @@ def _text(name: str, value: Any) -> str:
     """A value as the command line takes it.
 
     Raises:
-        ValueError: it is none that a file can hold.
+        ValueError: it is none that a file can hold, or empty: as a path it would be the working directory.
     """
+    if value == "":
+        raise ValueError(f"{name} needs a value, got nothing: leave it out for its default.")
     try:
         return str(value) if isinstance(value, (str, Path)) else json.dumps(value)
     except (TypeError, ValueError):

@@ -82,8 +82,10 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     """The run directories among `paths` and below them, each once.
 
     Raises:
-        ValueError: a path is no directory, or there is no run in it.
+        ValueError: there is no path, one is no directory, or there is no run in it.
     """
+    if not paths:
+        raise ValueError("A report is made of run directories, and none is given: name at least one.")
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():

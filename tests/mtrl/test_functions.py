@@ -78,6 +78,31 @@ def test_steps_that_a_run_cannot_go_on_to(run: Path, value: Any) -> None:
     assert (run / "config.yaml").read_text() == before
 
 
+def test_an_empty_path_is_not_the_working_directory(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a variable that is not set."""
+    monkeypatch.chdir(run)
+    before = sorted(run.rglob("*"))
+    for function in (mtrl.report, mtrl.evaluate, mtrl.resume):
+        with pytest.raises(ValueError, match=r"^The name of a run is empty: a variable may be unset\.$"):
+            function("")
+    with pytest.raises(ValueError, match="name of a run is empty"):
+        mtrl.report([run, ""])
+    with pytest.raises(ValueError, match="none is given"):
+        mtrl.report([])
+    for call, option in (
+        (lambda: mtrl.train(""), "config"),
+        (lambda: mtrl.train(SMALL, run_dir=""), "run_dir"),
+        (lambda: mtrl.train({**SMALL, "run_dir": ""}), "run_dir"),
+        (lambda: mtrl.evaluate(run, output=""), "output"),
+        (lambda: mtrl.report(run, output=""), "output"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"^{option} needs a value, got nothing: leave it out for its default"
+        ):
+            call()
+    assert sorted(run.rglob("*")) == before
+
+
 def test_options_are_written_as_on_the_command_line(run: Path) -> None:
     evaluation = mtrl.evaluate(run, episodes="1e0", checkpoint=0, seed="5", engine="reference", output=None)
     assert evaluation.step == 0

@@ -99,7 +99,7 @@ def digest_of(run_dir: Path) -> str:
     Raises:
         ValueError: the configuration does not fit this version.
     """
-    config, text = configure({**read_config(run_dir / "config.yaml"), "device": "cpu"})
+    config, text = configure(read_config(run_dir / "config.yaml"), device="cpu")
     return _digest(experiment(yaml.safe_load(text)), config.seeds)
 
 

@@ -23,7 +23,8 @@ class FairGrad(Balancer):
 
     Args:
         preference: the task weights p, see `Balancer`.
-        alpha: the fairness; far from 1 the systems of very uneven gradients are not solved.
+        alpha: the fairness; far from 1 the systems of very uneven gradients are not solved. The authors take 2 on MT10
+            (mtrl_files/run.sh of their code).
     """
 
     def __init__(

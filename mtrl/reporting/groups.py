@@ -155,7 +155,10 @@ def same_losses(groups: Sequence[Group]) -> list[str]:
 
 def _options(run: Run) -> dict[str, Any]:
     """What makes a run another experiment, with what its version did not know yet."""
-    return experiment(with_defaults(run.config))
+    options = experiment(with_defaults(run.config))
+    if options["balancer"] is None:
+        del options["balance"]  # nothing is balanced
+    return options
 
 
 def comparable(run: Run) -> dict[str, Any]:
@@ -215,9 +218,9 @@ def labels(configs: Sequence[dict[str, Any]]) -> list[str]:
         kind = name.partition(".")[0]
         for part, config in zip(parts, configs, strict=True):
             # An option of a class is compared with the same class's.
-            peers = [c for c in configs if kind == name or c.get(kind) == config.get(kind)]
-            if len({str(c.get(name, "unset")) for c in peers}) > 1:
-                part.append(f"{name}={config.get(name, 'unset')}")
+            peers = [c for c in configs if name in c and (kind == name or c.get(kind) == config.get(kind))]
+            if name in config and len({str(c[name]) for c in peers}) > 1:
+                part.append(f"{name}={config[name]}")
     return [", ".join(part) or "?" for part in parts]
 
 

@@ -51,6 +51,23 @@ def test_a_decay_of_the_learning_rate_is_named(write_run: Write) -> None:
     ]
 
 
+def test_without_a_balancer_there_is_nothing_to_balance(write_run: Write) -> None:
+    success = np.full((2, 1, 2), 0.5)
+    plain = {"balancer": None}
+    runs = [
+        read_run(write_run("none", success, seeds=[0], config=plain)),
+        read_run(write_run("critic", success, seeds=[1], config=plain | {"balance": "critic"})),
+        read_run(write_run("both", success, config={"balance": "both"})),
+        read_run(write_run("ls_critic", success, config={"balance": "critic"})),
+    ]
+    assert [(g.label, len(g.runs)) for g in group_runs(runs)] == [
+        ("no balancer", 2),
+        ("LS, balance=both", 1),
+        ("LS, balance=critic", 1),
+    ]
+    assert [g.label for g in group_runs(runs[:3])] == ["no balancer", "LS"]
+
+
 def test_a_seed_counted_twice_is_refused(write_run: Write) -> None:
     success = np.full((2, 1, 2), 0.5)
     runs = [read_run(write_run(name, success, seeds=[0])) for name in ("a", "b")]

@@ -116,6 +116,7 @@ def test_the_classic_agent(tmp_path: Path) -> None:
         "MultiHead, LS": "LS",
         "MultiHead, PCGrad": "PCGrad",
         "MultiHead, CAGrad": "CAGrad",
+        "MultiHead, NashMTL": "Nash-MTL",
         "MultiHead, AlignedMTL": "Aligned-MTL",
     }
     tables = report(tmp_path / "all", "mt10_classic")
@@ -153,40 +154,61 @@ def test_the_classic_agent(tmp_path: Path) -> None:
                 assert row.split("|")[column + 1] == f" {interval(pair, 'P(X > Y) [95%]')} "
 
 
-def test_the_classic_agent_in_training() -> None:
-    classic = ROOT / "results" / "mt10_classic" / "runs"
-    runs = {
-        label: classic / f"multi_head-{label.replace('-', '')}-seed0-4"
-        for label in ("LS", "PCGrad", "CAGrad", "Aligned-MTL")
-    }
-    (table,) = (part for part in DOCUMENT.split("\n\n") if part.startswith("| in training, at 300,000 steps"))
-    for label, path in {**runs, "Nash-MTL": ROOT / "results" / "mt10_nash_mtl"}.items():
-        run = read_run(path)
-        assert run.steps[-1] == 300_000
-        seeds, peg = run.scores[-1].mean(-1), run.scores[-1][:, run.tasks.index("peg-insert-side-v3")]
-        sem = seeds.std(ddof=1) / len(seeds) ** 0.5
-        each = " ".join(f"{seed:.3f}" for seed in seeds)
-        assert f"| {label} | {seeds.mean():.3f} ± {sem:.3f} | {each} | {peg.mean():.3f} |" in table
-
-
 def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
-    labels = {"no balancer": "no balancer", "AlignedMTL": "Aligned-MTL", "PCGrad": "PCGrad"}
+    none = {"no balancer": "none"}
+    names = {"AlignedMTL": "Aligned-MTL", "PCGrad": "PCGrad", "CAGrad": "CAGrad", "NashMTL": "Nash-MTL"}
+    both = {f"{name}, balance=both": f"{label}, critic and actor" for name, label in names.items()}
+    critic = {f"{name}, balance=critic": f"{label}, critic" for name, label in names.items()}
+    labels = none | both | critic
     tables = report(tmp_path / "report", "mt10_modern", "--baseline", "no balancer")
     assert {method["method"] for method in tables["methods"]} == labels.keys()
     over_none = {pair["X"]: interval(pair, "P(X > Y) [95%]") for pair in tables["improvement"]}
+    success = {method["method"]: mean(method, "mean ± SEM") for method in tables["methods"]}
     document = DOCUMENT[DOCUMENT.index("## Does a balancer help where") :]
-    readme = (ROOT / "README.md").read_text()
-    readme = readme[readme.index("| modern agent | success |") :]
     for method in tables["methods"]:
-        name, success = method["method"], mean(method, "mean ± SEM")
+        name = method["method"]
         assert (method["n"], method["last step"]) == ("3", "500,000")
-        figures = [success, interval(method, "IQM [95%]"), each_seed(tables, name), over_none.get(name, "–")]
+        figures = [success[name], interval(method, "IQM [95%]"), each_seed(tables, name), over_none.get(name, "–")]
         minutes = f"{float(method['minutes']):.1f}"
         assert f"| {' | '.join([labels[name], *figures, minutes])} |" in document
-        assert f"| {labels[name]} | {success} |" in readme
     for task in tables["tasks"]:
-        means = (mean(task, method) for method in labels)
-        assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
+        for methods in none | both, critic:
+            means = (mean(task, method) for method in methods)
+            assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
+    readme = (ROOT / "README.md").read_text()
+    assert f"| none | {success['no balancer']} | |" in readme
+    for name, label in names.items():
+        cells = " | ".join(success[f"{name}, balance={balance}"] for balance in ("both", "critic"))
+        assert f"| {label} | {cells} |" in readme
+
+
+def test_condition_numbers_of_the_modern_agent() -> None:
+    """Medians over seeds and lines of the first and the last hundred thousand steps."""
+    document = DOCUMENT[DOCUMENT.index("| condition number of the task gradients |") :]
+    for label, path in {
+        "LS": ROOT / "results" / "mt10_modern_ls",
+        **{
+            label: ROOT / "results" / "mt10_modern" / "runs" / f"{name}-balanceboth-total_steps500000-seed0-2"
+            for name, label in (
+                ("AlignedMTL", "Aligned-MTL"),
+                ("PCGrad", "PCGrad"),
+                ("CAGrad", "CAGrad"),
+                ("NashMTL", "Nash-MTL"),
+            )
+        },
+    }.items():
+        lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        last = lines[-1]["step"]
+        cells = []
+        for part in "critic", "actor":
+            for first, end in (0, 100_000), (last - 100_000, last):
+                numbers = [
+                    line[f"{part}/condition_number"]
+                    for line in lines
+                    if first < line["step"] <= end and f"{part}/condition_number" in line
+                ]
+                cells.append(f"{np.median(numbers):.0f}")
+        assert f"| {label} | {' | '.join(cells)} |" in document
 
 
 def test_what_each_ingredient_gives() -> None:

@@ -168,7 +168,12 @@ def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
     for method in tables["methods"]:
         name = method["method"]
         assert (method["n"], method["last step"]) == ("3", "500,000")
-        figures = [success[name], interval(method, "IQM [95%]"), each_seed(tables, name), over_none.get(name, "–")]
+        figures = [
+            success[name],
+            interval(method, "IQM [95%]"),
+            each_seed(tables, name),
+            over_none.get(name, "–"),
+        ]
         minutes = f"{float(method['minutes']):.1f}"
         assert f"| {' | '.join([labels[name], *figures, minutes])} |" in document
     for task in tables["tasks"]:

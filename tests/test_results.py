@@ -11,6 +11,7 @@ from mtrl.reporting.runs import read_run
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "results.md").read_text()
+BALANCERS = {"AlignedMTL": "Aligned-MTL", "PCGrad": "PCGrad", "CAGrad": "CAGrad", "NashMTL": "Nash-MTL"}
 PAPER = {name: ROOT / "results" / "mt10_paper" / name for name in ("aligned_mtl", "ls")}
 
 
@@ -156,9 +157,8 @@ def test_the_classic_agent(tmp_path: Path) -> None:
 
 def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
     none = {"no balancer": "none"}
-    names = {"AlignedMTL": "Aligned-MTL", "PCGrad": "PCGrad", "CAGrad": "CAGrad", "NashMTL": "Nash-MTL"}
-    both = {f"{name}, balance=both": f"{label}, critic and actor" for name, label in names.items()}
-    critic = {f"{name}, balance=critic": f"{label}, critic" for name, label in names.items()}
+    both = {f"{name}, balance=both": f"{label}, critic and actor" for name, label in BALANCERS.items()}
+    critic = {f"{name}, balance=critic": f"{label}, critic" for name, label in BALANCERS.items()}
     labels = none | both | critic
     tables = report(tmp_path / "report", "mt10_modern", "--baseline", "no balancer")
     assert {method["method"] for method in tables["methods"]} == labels.keys()
@@ -182,7 +182,7 @@ def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
             assert f"| {task['task'].removesuffix('-v3')} | {' | '.join(means)} |" in document
     readme = (ROOT / "README.md").read_text()
     assert f"| none | {success['no balancer']} | |" in readme
-    for name, label in names.items():
+    for name, label in BALANCERS.items():
         cells = " | ".join(success[f"{name}, balance={balance}"] for balance in ("both", "critic"))
         assert f"| {label} | {cells} |" in readme
 
@@ -190,18 +190,11 @@ def test_the_modern_agent_with_balancers(tmp_path: Path) -> None:
 def test_condition_numbers_of_the_modern_agent() -> None:
     """Medians over seeds and lines of the first hundred thousand steps and of the last that LS made."""
     document = DOCUMENT[DOCUMENT.index("| condition number of the task gradients |") :]
-    for label, path in {
-        "LS": ROOT / "results" / "mt10_modern_ls",
-        **{
-            label: ROOT / "results" / "mt10_modern" / "runs" / f"{name}-balanceboth-total_steps500000-seed0-2"
-            for name, label in (
-                ("AlignedMTL", "Aligned-MTL"),
-                ("PCGrad", "PCGrad"),
-                ("CAGrad", "CAGrad"),
-                ("NashMTL", "Nash-MTL"),
-            )
-        },
-    }.items():
+    runs = ROOT / "results" / "mt10_modern" / "runs"
+    paths = {
+        label: runs / f"{name}-balanceboth-total_steps500000-seed0-2" for name, label in BALANCERS.items()
+    }
+    for label, path in {"LS": ROOT / "results" / "mt10_modern_ls", **paths}.items():
         lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         cells = []
         for part in "critic", "actor":
